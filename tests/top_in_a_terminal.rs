@@ -159,7 +159,7 @@ fn what_interrupts_a_show_is_asked_once_more() {
     terminal.type_in("s");
     terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
     terminal.type_in("n");
-    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("left as it is"));
+    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("cancelled"));
     let still =
         wait_for_node(h1, "beat", "the visualization to run", |node| node["state"] == "running");
     assert_eq!(pid(&still), beat);

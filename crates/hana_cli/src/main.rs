@@ -12,6 +12,7 @@ mod play;
 mod screen;
 mod setup;
 mod show;
+mod suggest;
 
 use std::process::ExitCode;
 

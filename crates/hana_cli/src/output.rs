@@ -16,9 +16,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
     /// Not a failure: the reader has all it wanted.
-    #[error("the reader of standard output has gone")]
+    #[error("standard output is closed")]
     ReaderGone,
-    #[error("standard output cannot be written; make room, or let it go elsewhere")]
+    #[error("cannot write to standard output; free disk space or redirect it")]
     Unwritable(#[source] io::Error),
 }
 
@@ -29,7 +29,8 @@ static STDERR: OnceLock<DroppingWriter> = OnceLock::new();
 
 /// Prepares standard error: from now on, no line written to it waits for a reader.
 pub(crate) fn start() -> anyhow::Result<DroppingWriter> {
-    let stderr = DroppingWriter::start(Stream::Stderr).context("starting to write")?;
+    let stderr =
+        DroppingWriter::start(Stream::Stderr).context("cannot start a thread for output")?;
     Ok(STDERR.get_or_init(|| stderr).clone())
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// What a command prints about its result.
+/// The format in which a command prints its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Text for people.
@@ -91,7 +92,7 @@ pub(crate) fn write(text: &str) -> Result<(), OutputError> {
     })
 }
 
-/// Returns an error once the reader of standard output has gone, for commands that may write nothing for long.
+/// Returns an error once standard output is closed, for commands that may write nothing for long.
 pub(crate) fn check_reader() -> Result<(), OutputError> {
     if Stream::Stdout.is_closed() { Err(OutputError::ReaderGone) } else { Ok(()) }
 }
@@ -107,7 +108,7 @@ pub(crate) struct LastingOutput(DroppingWriter);
 
 impl LastingOutput {
     pub(crate) fn start() -> anyhow::Result<Self> {
-        Ok(Self(DroppingWriter::start(Stream::Stdout).context("starting to write")?))
+        Ok(Self(DroppingWriter::start(Stream::Stdout).context("cannot start a thread for output")?))
     }
 
     pub(crate) fn line(&self, line: impl fmt::Display) {

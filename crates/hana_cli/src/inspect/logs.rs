@@ -10,32 +10,33 @@ use crate::output::Format;
 use crate::{mesh, output};
 
 /// How often the presence of a reader is checked, while no line arrives.
-const LOOK: Duration = Duration::from_millis(300);
+const READER_CHECK_INTERVAL: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(arguments: &LogsArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let topics = Topics::<LogLine>::log_of(&arguments.node);
     // Subscribes first, so that no line is lost between the stored and the new ones.
-    let coming = arguments.follow.then(|| node.subscribe(topics.clone()));
-    let mut kept = mesh::query(&node, topics)?;
-    if kept.is_empty() && mesh::process_of(&node, &arguments.node)?.is_none() {
+    let new_lines = arguments.follow.then(|| node.subscribe(topics.clone()));
+    let mut stored = mesh::query(&node, topics)?;
+    if stored.is_empty() && mesh::process_of(&node, &arguments.node)?.is_none() {
         bail!(
-            "no daemon has output of '{}'; `hana nodes` lists who is there, and only daemons and what they launched have a log",
-            arguments.node
+            "there is no log of '{}'; only daemons and the programs they launched have one{}",
+            arguments.node,
+            mesh::hint(&node, &arguments.node).unwrap_or_default()
         );
     }
-    kept.sort_by_key(|received| received.message.number);
+    stored.sort_by_key(|received| received.message.number);
     if let Some(lines) = arguments.lines {
-        kept.drain(..kept.len().saturating_sub(lines));
+        stored.drain(..stored.len().saturating_sub(lines));
     }
     let mut last = None;
-    for received in kept {
+    for received in stored {
         last = Some(place(&received));
         print(&received.message, format)?;
     }
-    let Some(coming) = coming else { return Ok(()) };
+    let Some(new_lines) = new_lines else { return Ok(()) };
     loop {
-        let Some(received) = coming.recv_timeout(LOOK) else {
+        let Some(received) = new_lines.recv_timeout(READER_CHECK_INTERVAL) else {
             output::check_reader()?;
             continue;
         };

@@ -4,7 +4,7 @@ use hana_protocol::id::role::Role;
 use hana_protocol::message::Counters;
 
 /// Returns the list of nodes for people: a line each, columns as wide as they need to be.
-pub(crate) fn of_nodes(views: &[NodeView]) -> String {
+pub(crate) fn node_table(views: &[NodeView]) -> String {
     let mut rows =
         vec![["NODE", "ROLE", "HOST", "STATE", "PID", "UP", "FPS", "FRAME", ""].map(String::from)];
     let mut views: Vec<&NodeView> = views.iter().collect();
@@ -76,19 +76,20 @@ fn row(view: &NodeView) -> [String; 9] {
 /// Describes the problems with received messages, and where to read the details.
 fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
     let named = [
-        (counters.malformed, "unusable"),
-        (counters.limited, "too many"),
-        (counters.impersonated, "in a false name"),
-        (counters.held, "held by others"),
+        (counters.malformed, "malformed"),
+        (counters.limited, "rate-limited"),
+        (counters.impersonated, "impersonated"),
+        (counters.held, "owned by others"),
         (counters.input_lost, "lost before they were read"),
     ];
-    let told: Vec<String> = named
+    let counts: Vec<String> = named
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let told = told.join(", ");
-    (!told.is_empty()).then(|| format!("messages refused: {told} (`hana watch hana/{node}/event`)"))
+    let counts = counts.join(", ");
+    (!counts.is_empty())
+        .then(|| format!("messages refused: {counts} (`hana watch hana/{node}/event`)"))
 }
 
 fn duration(seconds: u64) -> String {

@@ -12,47 +12,47 @@ use crate::{mesh, output};
 ///
 /// Every healthy node reports within a tenth of a second, which ends the wait. A node that has not reported
 /// after 0.7 s is unresponsive, and this is slightly more.
-const LOOK: Duration = Duration::from_millis(800);
+const HEALTH_TIMEOUT: Duration = Duration::from_millis(800);
 /// How often a continuous list is redrawn.
-const REDRAW: Duration = Duration::from_millis(250);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
 /// Minimum interval between two lines of JSON.
-const BETWEEN_LINES: Duration = Duration::from_millis(20);
+const MIN_LINE_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(arguments: &NodesArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let mut watch = node.watch_mesh();
-    watch.wait_until_complete(LOOK);
+    watch.wait_until_complete(HEALTH_TIMEOUT);
     if watch.roster().is_empty() && daemon_is_listening() {
         // The daemon itself is on the mesh, and has only not replied yet.
         watch.wait_until_complete(mesh::QUERY_TIMEOUT);
     }
     if arguments.watch {
-        return go_on(&mut watch, format);
+        return refresh(&mut watch, format);
     }
     let views = watch.roster().views(unix_ms());
     output::print(format, &views, || {
         if views.is_empty() {
-            return nobody(node.network());
+            return explain_empty(node.network());
         }
         let show = node.network().show.as_ref().map(|show| format!("show '{show}'\n"));
-        format!("{}{}", show.unwrap_or_default(), node_table::of_nodes(&views))
+        format!("{}{}", show.unwrap_or_default(), node_table::node_table(&views))
     })
 }
 
 /// Explains why the list may be empty.
-fn nobody(network: &NetworkSettings) -> String {
+fn explain_empty(network: &NetworkSettings) -> String {
     let show = network.show.as_ref().map_or_else(
-        || "nobody is on the mesh (of the show without a name)".to_owned(),
-        |show| format!("nobody is on the mesh of the show '{show}'"),
+        || "the mesh is empty (the show without a name)".to_owned(),
+        |show| format!("the mesh of the show '{show}' is empty"),
     );
     let secret = if network.secret.is_some() { "" } else { ", or have a secret" };
     format!(
-        "{show}; start a daemon with `hanad`, or try `hana demo`. Daemons that run may be of another show (HANA_SHOW){secret}"
+        "{show}; start a daemon with `hanad`, or try `hana demo`. Running daemons may belong to another show (HANA_SHOW){secret}"
     )
 }
 
 /// Redraws the table in place, or prints a JSON line whenever a node changes.
-fn go_on(watch: &mut MeshObserver, format: Format) -> anyhow::Result<()> {
+fn refresh(watch: &mut MeshObserver, format: Format) -> anyhow::Result<()> {
     let mut table = LiveTable::new()?;
     loop {
         let views = watch.roster().views(unix_ms());
@@ -61,14 +61,14 @@ fn go_on(watch: &mut MeshObserver, format: Format) -> anyhow::Result<()> {
             // Figures change with every health report; only a change of state is worth a line. Changes in
             // quick succession share one line, so that a busy mesh does not cause constant printing.
             let printed = Instant::now();
-            while watch.wait(REDRAW).is_empty() {
+            while watch.wait(REDRAW_INTERVAL).is_empty() {
                 output::check_reader()?;
             }
-            std::thread::sleep(BETWEEN_LINES.saturating_sub(printed.elapsed()));
+            std::thread::sleep(MIN_LINE_INTERVAL.saturating_sub(printed.elapsed()));
             watch.poll();
         } else {
-            output::write(&table.draw(&node_table::of_nodes(&views), &[]))?;
-            let until = Instant::now() + REDRAW;
+            output::write(&table.draw(&node_table::node_table(&views), &[]))?;
+            let until = Instant::now() + REDRAW_INTERVAL;
             while let Some(left) = until.checked_duration_since(Instant::now()) {
                 watch.wait(left);
             }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hana_network::{CommandError, Pending};
+use hana_network::{CommandError, Node, Pending};
 use hana_protocol::id::role;
 use hana_protocol::message::{Accepted, Ping};
 use hana_protocol::wire::error_chain;
@@ -11,7 +11,7 @@ use crate::arguments::PingArguments;
 use crate::output::Format;
 use crate::{mesh, output};
 
-const DEADLINE: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Pinged {
@@ -32,15 +32,18 @@ pub(crate) fn run(arguments: &PingArguments, format: Format) -> anyhow::Result<(
     let PingArguments { node: id, count } = arguments;
     let node = mesh::join()?;
     // Every role answers a ping; it is sent as if to a visualization.
-    let over_mesh =
-        measure(*count, || node.command::<role::Visualization, _>(id, Ping {}, DEADLINE))?;
+    let over_mesh = measure(&node, *count, || {
+        node.command::<role::Visualization, _>(id, Ping {}, PING_TIMEOUT)
+    })?;
     let play = match mesh::info_of(&node, id)?.filter(|info| !info.play.is_empty()) {
-        Some(info) => match node.play(&info).wait(DEADLINE * 6).context("opening a play link")? {
-            Ok(link) => Some(measure(*count, || link.ping(DEADLINE))?),
-            Err(problem) => {
-                output::warn(error_chain(&problem));
-                None
-            },
+        Some(info) => {
+            match node.play(&info).wait(PING_TIMEOUT * 6).context("opening a direct link")? {
+                Ok(link) => Some(measure(&node, *count, || link.ping(PING_TIMEOUT))?),
+                Err(problem) => {
+                    output::warn(error_chain(&problem));
+                    None
+                },
+            }
         },
         None => None,
     };
@@ -55,21 +58,22 @@ pub(crate) fn run(arguments: &PingArguments, format: Format) -> anyhow::Result<(
         let play = pinged
             .play
             .as_ref()
-            .map_or_else(|| "play link  none".into(), |trip| line("play link", trip));
-        format!("{}\n{play}", line("mesh     ", &pinged.mesh))
+            .map_or_else(|| "direct link  none".into(), |trip| line("direct link", trip));
+        format!("{}\n{play}", line("mesh       ", &pinged.mesh))
     })
 }
 
 fn measure(
+    node: &Node<role::App>,
     count: u32,
-    mut ask: impl FnMut() -> Pending<Result<Accepted, CommandError>>,
+    mut send: impl FnMut() -> Pending<Result<Accepted, CommandError>>,
 ) -> anyhow::Result<RoundTrip> {
     let mut times = Vec::new();
     for _ in 0..count {
         output::check_reader()?;
-        let asked = Instant::now();
-        ask().wait(DEADLINE * 2)??;
-        times.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let begun = Instant::now();
+        send().wait(PING_TIMEOUT * 2)?.map_err(|problem| mesh::explain(node, problem))?;
+        times.push(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];

@@ -35,18 +35,20 @@ impl Size {
         if !hana_output::Stream::Stdout.is_terminal() {
             return None;
         }
-        Some(asked().filter(|size| size.columns > 0 && size.rows > 0).unwrap_or(Self::USUAL))
+        Some(
+            terminal_size().filter(|size| size.columns > 0 && size.rows > 0).unwrap_or(Self::USUAL),
+        )
     }
 }
 
 #[cfg(unix)]
-fn asked() -> Option<Size> {
+fn terminal_size() -> Option<Size> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     Some(Size { columns: size.ws_col.into(), rows: size.ws_row.into() })
 }
 
 #[cfg(not(unix))]
-fn asked() -> Option<Size> {
+fn terminal_size() -> Option<Size> {
     let (columns, rows) = ratatui::crossterm::terminal::size().ok()?;
     Some(Size { columns: columns.into(), rows: rows.into() })
 }
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn one_table_stands_in_a_terminal_of_any_size() {
+    fn terminal_of_any_size_shows_one_table() {
         for (columns, rows) in [(200, 40), (80, 24), (60, 24), (200, 5), (20, 3), (5, 2)] {
             let mut drawn = Drawn::at(columns, rows);
             for _ in 0..10 {
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn hidden_lines_are_counted() {
         let mut drawn = Drawn::at(80, 5);
         drawn.draw(8);
         let (screen, _) = drawn.see();
@@ -228,7 +230,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn a_terminal_that_is_resized_shows_one_table(
+        fn resized_terminal_shows_one_table(
             sizes in prop::collection::vec((8_usize..120, 4_usize..40), 1..6),
             nodes in 0_usize..12,
         ) {

@@ -15,11 +15,11 @@ use crate::mesh;
 pub(crate) struct SchemaCache<'a> {
     node: &'a Node<role::App>,
     known: HashMap<NodeId, Known>,
-    everybody: Option<(Instant, Vec<NodeInfo>)>,
+    all_nodes: Option<(Instant, Vec<NodeInfo>)>,
 }
 
 struct Known {
-    asked: Instant,
+    queried: Instant,
     /// `None` for a name that is not a node, or a node that does not answer.
     info: Option<NodeInfo>,
 }
@@ -32,13 +32,13 @@ pub(crate) struct TypeName {
 }
 
 /// How long an announcement, or its absence, is cached while no message shows that it is out of date.
-const REMEMBERED: Duration = Duration::from_secs(2);
+const CACHE_TIME: Duration = Duration::from_secs(2);
 /// Maximum number of cached nodes: names in envelopes may be forged.
-const MOST: usize = 1024;
+const MAX_NODES: usize = 1024;
 
 impl<'a> SchemaCache<'a> {
     pub(crate) fn new(node: &'a Node<role::App>) -> Self {
-        Self { node, known: HashMap::new(), everybody: None }
+        Self { node, known: HashMap::new(), all_nodes: None }
     }
 
     /// Returns the type of a message on a custom topic, as its sender announces it, else as a recipient does.
@@ -50,17 +50,17 @@ impl<'a> SchemaCache<'a> {
             Key::KindInbox { kind, topic } => (kind, topic, true),
             _ => return None,
         };
-        let of = |info: &NodeInfo| {
+        let type_in = |info: &NodeInfo| {
             info.message_on(topic.as_str())
                 .map(|known| TypeName { name: known.name.clone(), version: known.version })
         };
         let by_sender = envelope
-            .and_then(|envelope| of(self.info_of(&envelope.from, Some(envelope.instance))?));
+            .and_then(|envelope| type_in(self.info_of(&envelope.from, Some(envelope.instance))?));
         by_sender.or_else(|| {
             if is_kind {
-                self.everybody().iter().filter(|info| info.kind() == owner).find_map(of)
+                self.all_nodes().iter().filter(|info| info.kind() == owner).find_map(type_in)
             } else {
-                of(self.info_of(owner, None)?)
+                type_in(self.info_of(owner, None)?)
             }
         })
     }
@@ -68,27 +68,27 @@ impl<'a> SchemaCache<'a> {
     fn info_of(&mut self, node: &NodeId, instance: Option<u64>) -> Option<&NodeInfo> {
         let is_known = self.known.get(node).is_some_and(|known| match (&known.info, instance) {
             (Some(info), Some(instance)) if info.instance == instance => true,
-            _ => known.asked.elapsed() < REMEMBERED,
+            _ => known.queried.elapsed() < CACHE_TIME,
         });
         if !is_known {
-            if self.known.len() >= MOST {
+            if self.known.len() >= MAX_NODES {
                 self.known.clear();
             }
             let info = mesh::info_of(self.node, node).unwrap_or_default();
-            self.known.insert(node.clone(), Known { asked: Instant::now(), info });
+            self.known.insert(node.clone(), Known { queried: Instant::now(), info });
         }
         self.known.get(node)?.info.as_ref()
     }
 
-    fn everybody(&mut self) -> &[NodeInfo] {
+    fn all_nodes(&mut self) -> &[NodeInfo] {
         let is_known =
-            self.everybody.as_ref().is_some_and(|(asked, _)| asked.elapsed() < REMEMBERED);
+            self.all_nodes.as_ref().is_some_and(|(queried, _)| queried.elapsed() < CACHE_TIME);
         if !is_known {
             let every_info = Topics::<NodeInfo>::every_info();
             let found = mesh::query_all(self.node, &every_info, |_| true).unwrap_or_default();
             let infos = found.into_iter().map(|received| received.message).collect();
-            self.everybody = Some((Instant::now(), infos));
+            self.all_nodes = Some((Instant::now(), infos));
         }
-        self.everybody.as_ref().map(|(_, infos)| infos.as_slice()).unwrap_or_default()
+        self.all_nodes.as_ref().map(|(_, infos)| infos.as_slice()).unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ use crate::output::Format;
 use crate::{mesh, output};
 
 /// How often the presence of a reader is checked, while no message arrives.
-const LOOK: Duration = Duration::from_millis(300);
+const READER_CHECK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// The printed form of a message.
 #[derive(Serialize)]
@@ -33,19 +33,19 @@ struct WatchedMessage {
 pub(crate) fn run(arguments: &WatchArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let messages = node.subscribe_raw(&arguments.key_expression);
-    let mut announced = SchemaCache::new(&node);
+    let mut schemas = SchemaCache::new(&node);
     let mut dropped = 0;
     loop {
-        let Some(raw) = messages.recv_timeout(LOOK) else {
+        let Some(raw) = messages.recv_timeout(READER_CHECK_INTERVAL) else {
             output::check_reader()?;
             continue;
         };
-        let passing = WatchedMessage::of(raw, &mut announced);
-        output::print(format, &passing, || passing.in_words())?;
+        let message = WatchedMessage::of(raw, &mut schemas);
+        output::print(format, &message, || message.describe())?;
         let dropped_now = messages.dropped();
         if dropped_now > dropped {
             output::warn(format_args!(
-                "{} messages passed too quickly to be printed",
+                "{} messages were dropped: they arrived faster than they could be printed",
                 dropped_now - dropped
             ));
             dropped = dropped_now;
@@ -54,20 +54,20 @@ pub(crate) fn run(arguments: &WatchArguments, format: Format) -> anyhow::Result<
 }
 
 impl WatchedMessage {
-    fn in_words(&self) -> String {
+    fn describe(&self) -> String {
         let Self { key, kind, version, from, at, value } = self;
         let version = version.map(|version| format!(" v{version}")).unwrap_or_default();
         let from = from.as_ref().map_or("-", NodeId::as_str);
         format!("{}  {key}  {kind}{version}  from {from}  {value}", time_of_day(*at))
     }
 
-    fn of(raw: RawMessage, announced: &mut SchemaCache<'_>) -> Self {
+    fn of(raw: RawMessage, schemas: &mut SchemaCache<'_>) -> Self {
         let (kind, version) = match Key::parse(&raw.key) {
             Some(
                 ref key @ (Key::Custom { ref topic, .. }
                 | Key::Inbox { ref topic, .. }
                 | Key::KindInbox { ref topic, .. }),
-            ) => match announced.type_of(key, raw.envelope.as_ref()) {
+            ) => match schemas.type_of(key, raw.envelope.as_ref()) {
                 Some(TypeName { name, version }) => (name, Some(version)),
                 // No node announces it; only the topic is known.
                 None => (topic.to_string(), None),
@@ -77,7 +77,7 @@ impl WatchedMessage {
         };
         let value = match codec::decode_any(&raw.payload, raw.encoding, usize::MAX) {
             _ if raw.bytes > raw.payload.len() => serde_json::json!({
-                "undecodable": "it is too large to be shown",
+                "undecodable": "too large to show",
                 "bytes": raw.bytes,
             }),
             Ok(value) => value,

@@ -8,14 +8,15 @@ use hana_network::{CommandError, MeshObserver, Node, daemon_is_listening, unix_m
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{LossCause, ProcessState};
 
+use crate::mesh;
 use crate::mesh::QUERY_TIMEOUT;
 
 /// A node that lost its daemon is back without one after five seconds; this is slightly more.
-const PATIENCE: Duration = Duration::from_secs(8);
+const RETURN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Time limit for the roster in later attempts. In the first, it is [`QUERY_TIMEOUT`].
-const LOOK: Duration = Duration::from_millis(500);
+const ROSTER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Interval between two attempts.
-const PAUSE: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Whether to wait for an absent node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +47,14 @@ pub(crate) fn while_absent<T>(
             Err(problem @ CommandError::NotThere { .. }) => problem,
             Err(problem) => return Err(problem.into()),
         };
-        let timeout = if watch.is_none() { QUERY_TIMEOUT } else { LOOK };
+        let timeout = if watch.is_none() { QUERY_TIMEOUT } else { ROSTER_TIMEOUT };
         let watch = watch.get_or_insert_with(|| node.watch_mesh());
         watch.wait_until_complete(timeout);
         let view = watch.roster().view(id, unix_ms());
         let is_daemon_here = daemon_is_listening();
         let absence = absence(view.as_ref(), is_daemon_here);
-        if absence == Absence::MayComeBack && begun.elapsed() < PATIENCE {
-            std::thread::sleep(PAUSE);
+        if absence == Absence::MayComeBack && begun.elapsed() < RETURN_TIMEOUT {
+            std::thread::sleep(RETRY_INTERVAL);
             continue;
         }
         return Err(match absence {
@@ -62,7 +63,7 @@ pub(crate) fn while_absent<T>(
                 "{}",
                 gave_up(&problem, begun.elapsed(), view.as_ref(), is_daemon_here)
             ),
-            Absence::Unknown => problem.into(),
+            Absence::Unknown => mesh::explain(node, problem),
         });
     }
 }
@@ -77,7 +78,7 @@ fn gave_up(
     let why = view.map(|view| view.reason.as_str()).filter(|reason| !reason.is_empty());
     let why = why.map(|reason| format!(": {reason}")).unwrap_or_default();
     let daemon = if is_daemon_here { "" } else { ", and no hanad runs on this machine" };
-    format!("{problem}. It was waited for {} s{daemon}{why}", waited.as_secs())
+    format!("{problem}; waited {} s{daemon}{why}", waited.as_secs())
 }
 
 /// Classifies an absent node by its entry in the roster.
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lost_its_daemon_or_restarts_is_waited_for() {
+    fn node_without_daemon_or_restarting_is_awaited() {
         let lost = view_of(ProcessState::Unreachable, "daemon_lost: no hanad runs on 'h2'");
         assert_eq!(absence(Some(&lost), true), Absence::MayComeBack);
         let restarting = view_of(ProcessState::Restarting, "");
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_off_or_stopped_or_unknown_is_not_waited_for() {
+    fn lost_stopped_or_unknown_node_is_not_awaited() {
         let off = view_of(ProcessState::Unreachable, "host_lost: 'h2' does not answer");
         let reason = "host_lost: 'h2' does not answer".to_owned();
         assert_eq!(absence(Some(&off), true), Absence::Away(reason));

@@ -14,14 +14,15 @@ use serde_json::Value;
 
 use crate::arguments::SendArguments;
 use crate::output::Format;
+use crate::suggest::did_you_mean;
 use crate::{mesh, output};
 
 /// How long the session may take to close; published messages are on their way by then.
-const LEAVE: Duration = Duration::from_secs(1);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The printed form of a message type that can be sent.
 #[derive(Serialize)]
-struct Offered<'a> {
+struct ListedMessage<'a> {
     topic: &'a str,
     #[serde(rename = "type")]
     name: &'a str,
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &SendArguments, format: Format) -> anyhow::Result<(
             send_to_kind(node, &arguments.node, &infos, topic, message, format)
         },
         (Some(topic), Some(message)) => send_to_node(&node, &infos[0], topic, message, format),
-        (topic, _) => offer(arguments, &infos, topic.as_ref(), format),
+        (topic, _) => list(arguments, &infos, topic.as_ref(), format),
     }
 }
 
@@ -76,8 +77,10 @@ fn infos_of(node: &Node<role::App>, arguments: &SendArguments) -> anyhow::Result
     infos.sort_by(|one, other| one.node.cmp(&other.node));
     infos.dedup_by(|one, other| one.node == other.node);
     if infos.is_empty() {
-        let who = if *is_kind { "nobody of the kind" } else { "no" };
-        bail!("there is {who} '{id}' on the mesh; `hana nodes` lists who is there");
+        if *is_kind {
+            bail!("there is no node of the kind '{id}' on the mesh; `hana nodes` lists all nodes");
+        }
+        return Err(mesh::unknown_node(node, id));
     }
     Ok(infos)
 }
@@ -95,7 +98,7 @@ fn send_to_node(
     let (nodes, version) = (vec![&info.node], *version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::Accepted };
     output::print(format, &sent, || {
-        format!("'{}' has taken the {name} (version {version})", info.node)
+        format!("'{}' accepted the {name} (version {version})", info.node)
     })
 }
 
@@ -107,21 +110,22 @@ fn send_to_kind(
     message: &Value,
     format: Format,
 ) -> anyhow::Result<()> {
-    let hears = |info: &&NodeInfo| info.heard_messages().any(|known| known.topic == topic.as_str());
-    let hearing: Vec<&NodeInfo> = infos.iter().filter(hears).collect();
+    let accepts =
+        |info: &&NodeInfo| info.heard_messages().any(|known| known.topic == topic.as_str());
+    let subscribers: Vec<&NodeInfo> = infos.iter().filter(accepts).collect();
     // If no node subscribes to the topic, the first one's error lists its topics instead.
-    let mut known = checked(hearing.first().copied().unwrap_or(&infos[0]), topic, message)?;
-    for info in &hearing {
+    let mut known = checked(subscribers.first().copied().unwrap_or(&infos[0]), topic, message)?;
+    for info in &subscribers {
         known = checked(info, topic, message)?;
     }
     node.send_value_to_kind(kind, topic, known.lane, message).wait(mesh::COMMAND)??;
-    node.leave().wait(LEAVE)?;
-    let nodes: Vec<&NodeId> = hearing.iter().map(|info| &info.node).collect();
+    node.leave().wait(LEAVE_TIMEOUT)?;
+    let nodes: Vec<&NodeId> = subscribers.iter().map(|info| &info.node).collect();
     let (name, version) = (&known.name, known.version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::None };
     output::print(format, &sent, || {
         let ids: Vec<&str> = sent.nodes.iter().map(|id| id.as_str()).collect();
-        format!("a {name} (version {version}) is on its way to all '{kind}': {}", ids.join(", "))
+        format!("sent a {name} (version {version}) to all '{kind}': {}", ids.join(", "))
     })
 }
 
@@ -135,14 +139,17 @@ fn checked<'a>(
     match info.check_message(topic, message) {
         Ok(known) => Ok(known),
         Err(problem @ SendCheckError::Misfit { .. }) => {
-            bail!("{problem}; `hana send {node} {topic}` shows one that fits")
+            bail!("{problem}; `hana send {node} {topic}` shows an example")
         },
-        Err(problem) => bail!("{problem}"),
+        Err(problem) => {
+            let topics = info.heard_messages().map(|known| known.topic.as_str());
+            bail!("{problem}{}", did_you_mean(topic.as_str(), topics).unwrap_or_default())
+        },
     }
 }
 
 /// Prints the messages that can be sent.
-fn offer(
+fn list(
     arguments: &SendArguments,
     infos: &[NodeInfo],
     topic: Option<&TopicName>,
@@ -158,9 +165,9 @@ fn offer(
     if let (Some(topic), true) = (topic, messages.is_empty()) {
         checked(&infos[0], topic, &Value::Null)?;
     }
-    let offered: Vec<Offered<'_>> = messages
+    let listed: Vec<ListedMessage<'_>> = messages
         .iter()
-        .map(|known| Offered {
+        .map(|known| ListedMessage {
             topic: &known.topic,
             name: &known.name,
             version: known.version,
@@ -169,14 +176,14 @@ fn offer(
             example: known.shape().example(),
         })
         .collect();
-    output::print(format, &offered, || outlined(arguments, &messages))
+    output::print(format, &listed, || describe(arguments, &messages))
 }
 
 /// Describes the message types for people: the fields with their types and meanings, and an example.
-fn outlined(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> String {
+fn describe(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> String {
     let SendArguments { node, kind, .. } = arguments;
     if messages.is_empty() {
-        return format!("'{node}' hears no custom messages");
+        return format!("'{node}' subscribes to no custom messages");
     }
     let flag = if *kind { "--kind " } else { "" };
     let mut text = String::new();
@@ -191,7 +198,7 @@ fn outlined(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> Strin
         };
         let (names, holds) = (width(|field| field.name.len()), width(|field| field.holds.len()));
         for field in &outline {
-            let optional = if field.optional { " (may be left out)" } else { "" };
+            let optional = if field.optional { " (optional)" } else { "" };
             let line = format!(
                 "    {:names$}  {:holds$}  {}{optional}",
                 field.name, field.holds, field.description

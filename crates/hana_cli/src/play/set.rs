@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::arguments::SetArguments;
 use crate::output::Format;
 use crate::play::absent::while_absent;
+use crate::suggest::did_you_mean;
 use crate::{mesh, output};
 
 /// The result as JSON: the values that were set, with further details.
@@ -24,7 +25,7 @@ struct Done {
 }
 
 pub(crate) fn run(arguments: &SetArguments, format: Format) -> anyhow::Result<()> {
-    let (modulators, values) = recipes_and_words(&arguments.values)?;
+    let (modulators, values) = modulators_and_words(&arguments.values)?;
     let node = mesh::join()?;
     let parameters = values_of(&node, &arguments.node, &values)?;
     let set = Set { parameters, modulators, at: arguments.at, take: arguments.take };
@@ -32,12 +33,29 @@ pub(crate) fn run(arguments: &SetArguments, format: Format) -> anyhow::Result<()
         let pending =
             node.command::<role::Visualization, _>(&arguments.node, set.clone(), mesh::COMMAND);
         Ok(pending.wait(mesh::COMMAND * 2)?)
-    })?;
+    })
+    .map_err(|problem| with_hint(&node, arguments, problem))?;
     let done = Done { values: set.parameters, modulators: set.modulators, report };
-    output::print(format, &done, || in_words(arguments, report))
+    output::print(format, &done, || describe(arguments, report))
 }
 
-fn in_words(arguments: &SetArguments, report: SetReply) -> String {
+/// Adds the nearest parameter to the error, if a name is not declared.
+fn with_hint(
+    own: &Node<role::App>,
+    arguments: &SetArguments,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let Ok(Some(info)) = mesh::info_of(own, &arguments.node) else { return error };
+    let declared = || info.parameters.iter().map(|parameter| parameter.name.as_str());
+    let unknown =
+        arguments.values.iter().find(|(name, _)| declared().all(|known| known != name.as_str()));
+    match unknown.and_then(|(name, _)| did_you_mean(name.as_str(), declared())) {
+        Some(hint) => anyhow!("{error:#}{hint}"),
+        None => error,
+    }
+}
+
+fn describe(arguments: &SetArguments, report: SetReply) -> String {
     let as_set = |(name, word): &(ParameterName, String)| {
         word.parse::<f32>()
             .map_or_else(|_| format!("{name} {word}"), |value| format!("{name} {value:+}"))
@@ -47,7 +65,7 @@ fn in_words(arguments: &SetArguments, report: SetReply) -> String {
     match report {
         SetReply { waits_for: Some(beat), .. } => format!("{values} from beat {beat} on"),
         SetReply { late_for: Some(beat), .. } => {
-            format!("{values}: at once, since beat {beat} was over")
+            format!("{values}: at once, since beat {beat} had passed")
         },
         SetReply { .. } => values,
     }
@@ -56,7 +74,7 @@ fn in_words(arguments: &SetArguments, report: SetReply) -> String {
 type Modulators = BTreeMap<ParameterName, Modulator>;
 
 /// Separates modulators from other values.
-fn recipes_and_words(
+fn modulators_and_words(
     words: &[(ParameterName, String)],
 ) -> anyhow::Result<(Modulators, Vec<(ParameterName, String)>)> {
     let mut modulators = BTreeMap::new();
@@ -75,7 +93,7 @@ fn recipes_and_words(
 /// Converts words to values. Numbers need no conversion; for others the visualization's declaration is queried.
 fn values_of(
     own: &Node<role::App>,
-    of: &NodeId,
+    node: &NodeId,
     words: &[(ParameterName, String)],
 ) -> anyhow::Result<BTreeMap<ParameterName, f32>> {
     let numbers: Option<BTreeMap<ParameterName, f32>> =
@@ -83,8 +101,8 @@ fn values_of(
     if let Some(numbers) = numbers {
         return Ok(numbers);
     }
-    let info = while_absent(own, of, || {
-        Ok(mesh::info_of(own, of)?.ok_or_else(|| CommandError::NotThere { node: of.clone() }))
+    let info = while_absent(own, node, || {
+        Ok(mesh::info_of(own, node)?.ok_or_else(|| CommandError::NotThere { node: node.clone() }))
     })?;
     let mut values = BTreeMap::new();
     for (name, word) in words {

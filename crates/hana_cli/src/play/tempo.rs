@@ -16,9 +16,9 @@ use crate::output::Format;
 use crate::{mesh, output};
 
 /// How long to wait for a timeline.
-const HEARD: Duration = Duration::from_secs(4);
+const TIMELINE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a change may take to become visible here.
-const SEEN: Duration = Duration::from_secs(1);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct TempoLine {
@@ -45,9 +45,9 @@ struct TempoLine {
 impl TempoLine {
     fn now(watch: &TimelineHandle) -> Option<Self> {
         let now = local_us();
-        let (timeline, said) = (watch.at(now)?, watch.said()?);
+        let (timeline, published) = (watch.at(now)?, watch.said()?);
         let beat = HostTimeline::beat_in_words(&timeline, now);
-        let words = format!("{beat}  {}", said.source_in_words());
+        let words = format!("{beat}  {}", published.source_in_words());
         Some(Self {
             words,
             bpm: timeline.bpm(),
@@ -56,12 +56,12 @@ impl TempoLine {
             phase: timeline.phase_at(now),
             quantum: timeline.quantum(),
             playing: timeline.is_playing(),
-            peers: said.peers,
-            source: said.source,
-            from: said.from,
-            error_us: said.error_us,
-            followers: said.followers,
-            jumps: said.jump.map_or(0, |jump| jump.number),
+            peers: published.peers,
+            source: published.source,
+            from: published.from,
+            error_us: published.error_us,
+            followers: published.followers,
+            jumps: published.jump.map_or(0, |jump| jump.number),
         })
     }
 }
@@ -73,40 +73,40 @@ pub(crate) fn run(arguments: &TempoArguments, format: Format) -> anyhow::Result<
     };
     // The receiver would refuse it too; this check needs no daemon.
     Timeline::new(bpm, 0, 0.0)?;
-    tell(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, format)
+    send(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, format)
 }
 
 pub(crate) fn play(format: Format) -> anyhow::Result<()> {
-    tell(Play {}, Timeline::is_playing, format)
+    send(Play {}, Timeline::is_playing, format)
 }
 
 pub(crate) fn pause(format: Format) -> anyhow::Result<()> {
-    tell(Pause {}, |timeline| !timeline.is_playing(), format)
+    send(Pause {}, |timeline| !timeline.is_playing(), format)
 }
 
 /// Sends the command to the daemon of this host, else to any other, and shows the result.
-fn tell<C>(command: C, is_so: impl Fn(&Timeline) -> bool, format: Format) -> anyhow::Result<()>
+fn send<C>(command: C, is_so: impl Fn(&Timeline) -> bool, format: Format) -> anyhow::Result<()>
 where
     C: Command<Reply = Accepted> + Route<role::App, role::Daemon> + Copy,
 {
     let node = mesh::join()?;
     let timeline = node.timeline().clone();
-    let ask = |host: &NodeId| {
+    let request = |host: &NodeId| {
         node.command::<role::Daemon, _>(host, command, mesh::COMMAND).wait(mesh::COMMAND * 2)
     };
-    match ask(node.host())? {
+    match request(node.host())? {
         Err(CommandError::NotThere { .. }) => {
             let Some(host) = any_host(&node)? else {
-                bail!("no daemon is there to keep the time; start one with `hanad`")
+                bail!("no timeline on the mesh; start a daemon with `hanad`")
             };
-            ask(&host)??;
+            request(&host)??;
         },
         answer => {
             answer?;
         },
     }
-    let patience = Instant::now() + SEEN;
-    while Instant::now() < patience && !timeline.now().is_some_and(|now| is_so(&now)) {
+    let deadline = Instant::now() + CHANGE_TIMEOUT;
+    while Instant::now() < deadline && !timeline.now().is_some_and(|now| is_so(&now)) {
         std::thread::sleep(Duration::from_millis(5));
     }
     show(&timeline, format)
@@ -115,8 +115,8 @@ where
 /// Returns a host that publishes a timeline; of several, the leader.
 fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
     let found = mesh::query_all(node, &Topics::<HostTimeline>::every_timeline(), |_| true)?;
-    let best = found.into_iter().max_by_key(|heard| heard.message.from.is_none());
-    Ok(best.and_then(|heard| Some(Key::parse(&heard.key)?.owner().clone())))
+    let best = found.into_iter().max_by_key(|received| received.message.from.is_none());
+    Ok(best.and_then(|received| Some(Key::parse(&received.key)?.owner().clone())))
 }
 
 /// Returns the current tempo and beat as a line, once they are known.
@@ -125,13 +125,13 @@ pub(crate) fn line(watch: &TimelineHandle) -> Option<String> {
 }
 
 fn show(watch: &TimelineHandle, format: Format) -> anyhow::Result<()> {
-    let patience = Instant::now() + HEARD;
+    let deadline = Instant::now() + TIMELINE_TIMEOUT;
     let shown = loop {
         if let Some(shown) = TempoLine::now(watch) {
             break shown;
         }
-        if Instant::now() > patience {
-            bail!("nobody says a timeline; a daemon keeps it, start one with `hanad`");
+        if Instant::now() > deadline {
+            bail!("no timeline on the mesh; start a daemon with `hanad`");
         }
         std::thread::sleep(Duration::from_millis(5));
     };

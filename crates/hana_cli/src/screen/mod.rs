@@ -39,12 +39,12 @@ impl Screen {
 
     pub(crate) fn open() -> anyhow::Result<Self> {
         let watch = EndWatch::start()?;
-        give_back_in_a_panic();
+        restore_in_a_panic();
         take().context("taking over the terminal")?;
         let output_failed = Arc::default();
-        let terminal = blank(&output_failed).inspect_err(|_| give_back());
+        let terminal = blank(&output_failed).inspect_err(|_| restore());
         let terminal = terminal.context("taking over the terminal")?;
-        let keys = Keys::start().inspect_err(|_| give_back()).context("reading keys")?;
+        let keys = Keys::start().inspect_err(|_| restore()).context("reading keys")?;
         Ok(Self { terminal, keys, watch, output_failed })
     }
 
@@ -54,7 +54,7 @@ impl Screen {
             return Ok(false);
         }
         if self.watch.take_stop() {
-            give_back();
+            restore();
             self.watch.stop();
         } else if self.watch.take_continued() {
             self.watch.wait_for_foreground();
@@ -93,7 +93,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         self.keys.end();
-        give_back();
+        restore();
     }
 }
 
@@ -115,7 +115,7 @@ fn take() -> io::Result<()> {
 }
 
 /// Restores the terminal as far as possible.
-fn give_back() {
+fn restore() {
     terminal::disable_raw_mode().ok();
     let mut codes = vec![];
     if queue!(codes, terminal::LeaveAlternateScreen, cursor::Show).is_ok() {
@@ -124,10 +124,10 @@ fn give_back() {
 }
 
 /// Restores the terminal in a panic, so that its message appears on the shell's screen.
-fn give_back_in_a_panic() {
+fn restore_in_a_panic() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        give_back();
+        restore();
         hook(info);
     }));
 }

@@ -10,16 +10,19 @@ use crate::output::Format;
 use crate::{mesh, output};
 
 /// A disk may be slow.
-const READ: Duration = Duration::from_secs(5);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(arguments: &ReloadArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
-    let reloaded = node.command::<role::Daemon, _>(host, Reload {}, READ).wait(READ * 2)??;
-    output::print(format, &reloaded, || for_people(host, &reloaded))
+    let reloaded = node
+        .command::<role::Daemon, _>(host, Reload {}, RELOAD_TIMEOUT)
+        .wait(RELOAD_TIMEOUT * 2)?;
+    let reloaded = reloaded.map_err(|problem| mesh::explain(&node, problem))?;
+    output::print(format, &reloaded, || describe(host, &reloaded))
 }
 
-fn for_people(host: &NodeId, reloaded: &Reloaded) -> String {
+fn describe(host: &NodeId, reloaded: &Reloaded) -> String {
     let Reloaded { added, removed, changed, later } = reloaded;
     let lists = [("added", added), ("removed", removed), ("changed", changed)];
     let lists = lists.iter().filter(|(_, names)| !names.is_empty());
@@ -30,10 +33,10 @@ fn for_people(host: &NodeId, reloaded: &Reloaded) -> String {
         })
         .collect();
     if parts.is_empty() {
-        parts.push("the catalogue is as the daemon has it".into());
+        parts.push("the catalogue has not changed".into());
     }
     if !later.is_empty() {
-        parts.push(format!("when hanad is started again: {}", later.join(", ")));
+        parts.push(format!("after a restart of hanad: {}", later.join(", ")));
     }
     format!("'{host}': {}", parts.join("; "))
 }
@@ -44,16 +47,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_names_what_is_new_and_what_comes_later() {
+    fn reply_names_changes_and_what_needs_a_restart() {
         let id = |name| NodeId::new(name).unwrap();
         let reloaded = Reloaded {
             added: vec![id("stars")],
             later: vec!["show".into()],
             ..Reloaded::default()
         };
-        let text = for_people(&id("wall"), &reloaded);
-        assert_eq!(text, "'wall': added: stars; when hanad is started again: show");
-        let text = for_people(&id("wall"), &Reloaded::default());
-        assert_eq!(text, "'wall': the catalogue is as the daemon has it");
+        let text = describe(&id("wall"), &reloaded);
+        assert_eq!(text, "'wall': added: stars; after a restart of hanad: show");
+        let text = describe(&id("wall"), &Reloaded::default());
+        assert_eq!(text, "'wall': the catalogue has not changed");
     }
 }

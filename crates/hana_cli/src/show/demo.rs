@@ -26,28 +26,28 @@ use crate::{mesh, output};
 const PROGRAM: &str = "ripples";
 const COUNT: u32 = 2;
 /// The parameter that moves by itself, as only a modulator is sent: name, bars for one swing, depth.
-const BY_ITSELF: (&str, f64, f32) = ("zoom", 4.0, 0.6);
+const MODULATED: (&str, f64, f32) = ("zoom", 4.0, 0.6);
 /// The parameters that the demo plays: name, bars for one swing, depth.
 const PLAYED: [(&str, f64, f32); 2] = [("hue", 8.0, 0.9), ("speed", 16.0, 0.5)];
 
 /// Interval between two played values.
-const PLAY: Duration = Duration::from_millis(10);
+const PLAY_INTERVAL: Duration = Duration::from_millis(10);
 /// Interval between two drawings of the table at a terminal; a file gets fewer.
-const DRAW: Duration = Duration::from_millis(250);
-const WRITE: Duration = Duration::from_secs(2);
+const DRAW_INTERVAL: Duration = Duration::from_millis(250);
+const WRITE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a daemon may take to listen, and a window to open.
-const DAEMON: Duration = Duration::from_secs(10);
-const WINDOW: Duration = Duration::from_mins(1);
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
+const WINDOW_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
-    let told_to_end = Arc::new(AtomicBool::new(false));
+    let ended = Arc::new(AtomicBool::new(false));
     for signal in ENDS {
-        signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
+        signal_hook::flag::register(signal, Arc::clone(&ended))?;
     }
     let out = LastingOutput::start()?;
     let daemon = DemoDaemon::start_if_none_runs(&out)?;
     let outcome = mesh::join().and_then(|node| {
-        let mut show = Show { node, started: vec![], told_to_end, out: &out };
+        let mut show = Show { node, started: vec![], ended, out: &out };
         let outcome = show.play(arguments.seconds.map(Duration::from_secs));
         show.clean_up();
         outcome
@@ -66,7 +66,7 @@ const ENDS: [i32; 2] = [SIGINT, SIGTERM];
 struct Show<'a> {
     node: Node<role::App>,
     started: Vec<NodeId>,
-    told_to_end: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
     out: &'a LastingOutput,
 }
 
@@ -98,30 +98,30 @@ impl Show<'_> {
         }
         let mut watch = self.node.watch_mesh();
         let begun = Instant::now();
-        let mut hands: Vec<Option<DemoPlayer>> = self.started.iter().map(|_| None).collect();
+        let mut players: Vec<Option<DemoPlayer>> = self.started.iter().map(|_| None).collect();
         let [hue, speed] = PLAYED.map(|(name, ..)| name);
-        let (zoom, ..) = BY_ITSELF;
+        let (zoom, ..) = MODULATED;
         self.out.line(format_args!(
-            "playing {hue} and {speed} in time, {zoom} swings by itself; Ctrl-C ends it and leaves nothing behind\n"
+            "playing {hue} and {speed} on the beat; a modulator moves {zoom}. Ctrl-C stops everything\n"
         ));
-        let draw_every = if Stream::Stdout.is_terminal() { DRAW } else { WRITE };
+        let draw_every = if Stream::Stdout.is_terminal() { DRAW_INTERVAL } else { WRITE_INTERVAL };
         let (mut next_draw, mut live) = (Instant::now(), LiveTable::new()?);
         while !self.is_over(begun, length) {
             let tick = Instant::now();
             watch.poll();
             for (index, id) in self.started.iter().enumerate() {
-                if hands[index].is_none() && watch.roster().is_present(id) {
+                if players[index].is_none() && watch.roster().is_present(id) {
                     let info = watch.roster().info(id);
-                    hands[index] = info.and_then(|info| self.hands_on(info, index).ok());
+                    players[index] = info.and_then(|info| self.start_player(info, index).ok());
                 }
-                if let Some(hands) = &hands[index] {
+                if let Some(player) = &players[index] {
                     let now = local_us();
                     let timeline = self.node.timeline().at(now).unwrap_or(Timeline::DEFAULT);
-                    hands.swing(&timeline, now);
-                } else if begun.elapsed() > WINDOW {
+                    player.swing(&timeline, now);
+                } else if begun.elapsed() > WINDOW_TIMEOUT {
                     bail!(
                         "'{id}' is not on the mesh after {} s; see `hana logs {id}`",
-                        WINDOW.as_secs()
+                        WINDOW_TIMEOUT.as_secs()
                     );
                 }
             }
@@ -129,17 +129,17 @@ impl Show<'_> {
             if tick >= next_draw && !views.is_empty() {
                 let tempo = tempo::line(self.node.timeline());
                 let below = tempo.as_slice();
-                self.out.text(live.draw(&node_table::of_nodes(&views), below));
+                self.out.text(live.draw(&node_table::node_table(&views), below));
                 next_draw = tick + draw_every;
             }
-            std::thread::sleep(PLAY.saturating_sub(tick.elapsed()));
+            std::thread::sleep(PLAY_INTERVAL.saturating_sub(tick.elapsed()));
         }
         Ok(())
     }
 
-    fn hands_on(&self, info: &NodeInfo, index: usize) -> anyhow::Result<DemoPlayer> {
-        let name = ParameterName::new(BY_ITSELF.0)?;
-        let set = Set::default().with_modulator(name, swing(BY_ITSELF, index));
+    fn start_player(&self, info: &NodeInfo, index: usize) -> anyhow::Result<DemoPlayer> {
+        let name = ParameterName::new(MODULATED.0)?;
+        let set = Set::default().with_modulator(name, swing(MODULATED, index));
         let done = self.node.command::<role::Visualization, _>(&info.node, set, mesh::COMMAND);
         done.wait(mesh::COMMAND * 2)??;
         let played = info.parameters.iter().filter_map(|parameter| {
@@ -151,7 +151,7 @@ impl Show<'_> {
     }
 
     fn is_over(&self, begun: Instant, length: Option<Duration>) -> bool {
-        self.told_to_end.load(Ordering::Acquire)
+        self.ended.load(Ordering::Acquire)
             || Stream::Stdout.is_closed()
             || length.is_some_and(|length| begun.elapsed() >= length)
     }
@@ -160,7 +160,7 @@ impl Show<'_> {
         for id in &self.started {
             match stop_it(&self.node, id) {
                 Ok(_) => self.out.line(format_args!("stopped '{id}'")),
-                Err(problem) => output::warn(format_args!("'{id}' was not stopped: {problem:#}")),
+                Err(problem) => output::warn(format_args!("cannot stop '{id}': {problem:#}")),
             }
         }
     }
@@ -194,7 +194,7 @@ impl DemoDaemon {
             .with_context(|| format!("starting the daemon {}", program.display()))?;
         out.line(format_args!("started a daemon (process {})", child.id()));
         let mut daemon = Self(Some(child));
-        let deadline = Instant::now() + DAEMON;
+        let deadline = Instant::now() + DAEMON_TIMEOUT;
         while !hana_network::daemon_is_listening() {
             if let Some(child) = &mut daemon.0
                 && let Some(status) = child.try_wait()?
@@ -204,7 +204,7 @@ impl DemoDaemon {
             }
             if Instant::now() > deadline {
                 daemon.stop(out);
-                bail!("the daemon does not listen after {} s", DAEMON.as_secs());
+                bail!("the daemon is not listening after {} s", DAEMON_TIMEOUT.as_secs());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -215,7 +215,7 @@ impl DemoDaemon {
     fn stop(self, out: &LastingOutput) {
         let Some(mut child) = self.0 else { return };
         terminate(&child);
-        let deadline = Instant::now() + DAEMON;
+        let deadline = Instant::now() + DAEMON_TIMEOUT;
         while matches!(child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 child.kill().ok();
@@ -230,11 +230,11 @@ impl DemoDaemon {
 
 /// Returns the path of a program that is installed beside this one.
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
-    let this = env::current_exe().context("finding this program's own place")?;
+    let this = env::current_exe().context("finding the path of this program")?;
     let program = this.with_file_name(name).with_extension(env::consts::EXE_EXTENSION);
     if !program.exists() {
         bail!(
-            "{} is not there; build the whole workspace: `cargo build --workspace`",
+            "{} does not exist; build the whole workspace: `cargo build --workspace`",
             program.display()
         );
     }
@@ -255,7 +255,7 @@ const fn own_group(_: &mut Command) {}
 fn terminate(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     if let Err(problem) = rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
-        output::warn(format_args!("the daemon was not told to end: {problem}"));
+        output::warn(format_args!("cannot terminate the daemon: {problem}"));
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) trait Overriding:
 }
 
 impl Overriding for Freeze {
-    const DONE: &'static str = "holds its look";
+    const DONE: &'static str = "is frozen";
 }
 
 impl Overriding for Blackout {
@@ -32,7 +32,7 @@ impl Overriding for Blackout {
 }
 
 impl Overriding for Resume {
-    const DONE: &'static str = "shows what is played";
+    const DONE: &'static str = "is resumed";
 }
 
 /// The reply of each visualization.
@@ -48,43 +48,37 @@ pub(crate) fn run<C: Overriding>(
     arguments: &OverrideArguments,
     format: Format,
 ) -> anyhow::Result<()> {
-    let node = mesh::join()?;
+    let own = mesh::join()?;
     // Sends the command to each node as soon as it is found, so that a frozen one delays no other.
-    let mut told = BTreeMap::new();
-    let mut tell = |id: &NodeId| {
-        told.entry(id.clone()).or_insert_with(|| {
-            node.command::<role::Visualization, _>(id, C::default(), mesh::COMMAND)
+    let mut pending = BTreeMap::new();
+    let mut send = |id: &NodeId| {
+        pending.entry(id.clone()).or_insert_with(|| {
+            own.command::<role::Visualization, _>(id, C::default(), mesh::COMMAND)
         });
     };
-    arguments.nodes.iter().for_each(&mut tell);
+    arguments.nodes.iter().for_each(&mut send);
     if arguments.all || arguments.host.is_some() {
-        find(&node, arguments.host.as_ref(), tell);
+        find(&own, arguments.host.as_ref(), send);
     }
-    if told.is_empty() {
-        let where_ = arguments.host.as_ref().map(|host| format!(" on host '{host}'"));
-        bail!(
-            "there is no visualization{} to be told; `hana nodes` lists who is there",
-            where_.unwrap_or_default()
-        );
+    if pending.is_empty() {
+        let place = arguments.host.as_ref().map(|host| format!(" on host '{host}'"));
+        bail!("no visualization{}; `hana nodes` lists all nodes", place.unwrap_or_default());
     }
-    let outcomes: Vec<Outcome> = told
+    let outcomes: Vec<Outcome> = pending
         .into_iter()
-        .map(|(node, answer)| {
-            let problem = match answer.wait(mesh::COMMAND * 2) {
+        .map(|(node, reply)| {
+            let problem = match reply.wait(mesh::COMMAND * 2) {
                 Ok(Ok(_)) => None,
-                Ok(Err(problem)) => Some(error_chain(&problem)),
+                Ok(Err(problem)) => Some(error_chain(mesh::explain(&own, problem).as_ref())),
                 Err(problem) => Some(problem.to_string()),
             };
             Outcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }
         })
         .collect();
-    output::print(format, &outcomes, || in_words::<C>(&outcomes))?;
+    output::print(format, &outcomes, || describe::<C>(&outcomes))?;
     let failed = outcomes.iter().filter(|outcome| !outcome.done).count();
     if failed > 0 {
-        bail!(
-            "{failed} of {} could not be told; see what `hana nodes` says of them",
-            outcomes.len()
-        );
+        bail!("{failed} of {} visualizations did not respond; run `hana nodes`", outcomes.len());
     }
     Ok(())
 }
@@ -101,14 +95,14 @@ fn find(node: &Node<role::App>, host: Option<&NodeId>, mut found: impl FnMut(&No
     });
 }
 
-fn in_words<C: Overriding>(outcomes: &[Outcome]) -> String {
+fn describe<C: Overriding>(outcomes: &[Outcome]) -> String {
     let lines: Vec<String> = outcomes
         .iter()
         .map(|outcome| {
             if outcome.done {
                 format!("'{}' {}", outcome.node, C::DONE)
             } else {
-                format!("'{}' was not told: {}", outcome.node, outcome.reason)
+                format!("'{}': {}", outcome.node, outcome.reason)
             }
         })
         .collect();

@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::mesh;
 
 /// How long to wait until the launched program runs or has ended. A longer start is reported as starting.
-const PATIENCE: Duration = Duration::from_secs(3);
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval between two looks at its state.
-const POLL: Duration = Duration::from_millis(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 /// The launched program, and its state a moment later.
 #[derive(Debug, Serialize)]
@@ -30,7 +30,7 @@ pub(crate) struct StartOutcome {
 impl StartOutcome {
     /// Waits until the program runs or has ended, a few seconds at most, by the status from the daemon of `host`.
     pub(crate) fn wait(node: &Node<role::App>, host: &NodeId, started: &Started) -> Self {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         let topic = Topic::<ProcessStatus>::process(host.clone(), started.node.clone());
         let mut last = None;
         loop {
@@ -41,7 +41,7 @@ impl StartOutcome {
             if is_clear || Instant::now() >= deadline {
                 return Self::of(started, status);
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -55,7 +55,7 @@ impl StartOutcome {
     }
 
     /// Returns one line for people.
-    pub(crate) fn in_words(&self, host: &NodeId) -> String {
+    pub(crate) fn describe(&self, host: &NodeId) -> String {
         let Self { node, pid, state, reason } = self;
         let more = if reason.is_empty() { String::new() } else { format!("; {reason}") };
         match state {
@@ -71,7 +71,7 @@ impl StartOutcome {
                     state,
                     ProcessState::Crashed | ProcessState::CrashLoop | ProcessState::Restarting
                 ) {
-                    format!(" (`hana logs {node}` shows all that it wrote)")
+                    format!(" (see `hana logs {node}`)")
                 } else {
                     String::new()
                 };
@@ -111,11 +111,11 @@ mod tests {
     fn words(state: ProcessState, reason: &str) -> String {
         let started = Started { node: NodeId::new("ripples").unwrap(), pid: 7 };
         let host = NodeId::new("stage").unwrap();
-        StartOutcome::of(&started, Some(&status(state, reason))).in_words(&host)
+        StartOutcome::of(&started, Some(&status(state, reason))).describe(&host)
     }
 
     #[test]
-    fn a_start_is_told_with_what_a_person_should_know() {
+    fn outcome_names_host_process_and_reason() {
         assert_eq!(words(ProcessState::Running, ""), "'ripples' runs on 'stage' as process 7");
         let headless = words(ProcessState::Running, "headless, no window: no display");
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_process_that_was_launched_is_waited_for() {
+    fn only_the_launched_process_is_awaited() {
         assert!(is_undecided(&status(ProcessState::Starting, ""), 7));
         assert!(!is_undecided(&status(ProcessState::Starting, "again"), 6), "it crashed before");
         assert!(!is_undecided(&status(ProcessState::Running, ""), 7));

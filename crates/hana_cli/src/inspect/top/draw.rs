@@ -61,7 +61,7 @@ const COLUMNS: [Column; 8] = [
 type Cells<'a> = [Span<'a>; COLUMNS.len()];
 
 /// Draws the whole screen.
-pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &ViewContext) {
+pub(crate) fn draw(frame: &mut Frame, model: &Model, context: &ViewContext) {
     let [head, alert, body, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
@@ -69,18 +69,18 @@ pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &ViewContext) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    draw_head(frame, head, model, around);
-    draw_alert(frame, alert, model, around);
+    draw_head(frame, head, model, context);
+    draw_alert(frame, alert, model, context);
     if model.mode == Mode::Log {
-        draw_log(frame, body, model, around);
+        draw_log(frame, body, model, context);
     } else {
         let details = if body.height >= 14 { 8 } else { body.height.saturating_sub(5).min(5) };
         let [list, below] =
             Layout::vertical([Constraint::Min(3), Constraint::Length(details)]).areas(body);
-        draw_list(frame, list, model, around);
-        draw_details(frame, below, model, around);
+        draw_list(frame, list, model, context);
+        draw_details(frame, below, model, context);
     }
-    draw_foot(frame, foot, model, around);
+    draw_foot(frame, foot, model, context);
     if model.mode == Mode::Help {
         draw_help(frame, body);
     }
@@ -107,24 +107,24 @@ impl ViewContext<'_> {
     }
 }
 
-fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
+fn draw_head(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext) {
     let (nodes, trouble) = model.count();
     let mut spans = vec![" hana top ".bold(), Span::raw(format!(" {nodes} nodes"))];
-    if let Some(show) = around.show {
+    if let Some(show) = context.show {
         spans.push(Span::raw(format!("  show '{show}'")));
     }
     if !model.filter().is_empty() || model.mode == Mode::Filter {
-        spans.push(Span::raw(format!("  only with '{}'", model.filter())).bold());
+        spans.push(Span::raw(format!("  filter '{}'", model.filter())).bold());
     }
     spans.push(if trouble == 0 {
-        Span::styled("  all is well", around.style(Color::Green))
+        Span::styled("  all is well", context.style(Color::Green))
     } else {
-        Span::styled(format!("  {trouble} in trouble"), around.style(Color::LightRed)).bold()
+        Span::styled(format!("  {trouble} in trouble"), context.style(Color::LightRed)).bold()
     });
     let line = Line::from(spans);
     // At the right end of the line: the whole time, or the beat alone, as there is room.
     let room = usize::from(area.width).saturating_sub(line.width() + 2);
-    let time = around.time.as_ref().and_then(|(beat, source)| {
+    let time = context.time.as_ref().and_then(|(beat, source)| {
         let whole = format!("{beat}  {source} ");
         [whole, format!("{beat} ")].into_iter().find(|text| text.chars().count() <= room)
     });
@@ -136,22 +136,22 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
     }
 }
 
-fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
+fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext) {
     let line = match (&model.mode, model.noticed(), model.alert()) {
-        (Mode::Confirm(remedy, node), ..) => {
-            let text = format!(" {} '{node}', which runs? y/n", remedy.name());
-            Line::styled(text, around.style(Color::Yellow).add_modifier(Modifier::BOLD))
+        (Mode::Confirm(action, node), ..) => {
+            let text = format!(" {} '{node}', which is running? y/n", action.name());
+            Line::styled(text, context.style(Color::Yellow).add_modifier(Modifier::BOLD))
         },
         (_, Some(notice), _) => Line::raw(format!(" {notice}")),
         (_, None, Some((view, text))) => {
-            Line::styled(format!(" {} {text}", view.state.sign()), around.of_state(view).bold())
+            Line::styled(format!(" {} {text}", view.state.sign()), context.of_state(view).bold())
         },
         (_, None, None) => Line::default(),
     };
     frame.render_widget(line, area);
 }
 
-fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
+fn draw_list(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext) {
     let rows = model.rows();
     let selected = model.selected().map(|view| &view.node);
     let at = rows.iter().position(|row| selected.is_some() && row.node() == selected);
@@ -159,8 +159,8 @@ fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
         (0..COLUMNS.len()).filter(|&column| area.width >= COLUMNS[column].from).collect();
     let table_rows = rows.iter().map(|row| {
         let mut cells = match row {
-            DashboardRow::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
-            DashboardRow::Node(view) => node_row(view, model, around),
+            DashboardRow::Host(host, daemon) => host_row(host.as_str(), *daemon, context),
+            DashboardRow::Node(view) => node_row(view, model, context),
         };
         TableRow::new(columns.iter().map(|&column| std::mem::take(&mut cells[column])))
     });
@@ -172,13 +172,13 @@ fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &ViewContext) -> Cells<'a> {
+fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, context: &ViewContext) -> Cells<'a> {
     let mut cells = Cells::default();
     cells[0] = Span::raw(host).bold();
     if let Some(view) = daemon {
         let state = format!("{} {}", view.state.sign(), view.state);
-        cells[1] = Span::styled(state, around.of_state(view));
-        cells[2] = Span::raw(since(view, around));
+        cells[1] = Span::styled(state, context.of_state(view));
+        cells[2] = Span::raw(since(view, context));
         cells[7] = Span::raw(view.reason.as_str());
     } else {
         cells[1] = Span::raw("no daemon").dim();
@@ -186,7 +186,7 @@ fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &ViewContex
     cells
 }
 
-fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cells<'a> {
+fn node_row<'a>(view: &'a NodeView, model: &Model, context: &ViewContext) -> Cells<'a> {
     let mut remarks = vec![];
     if let Some(what) = view.in_force {
         remarks.push(format!("[{what}]"));
@@ -204,8 +204,8 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     let draws = view.is_drawing();
     [
         Span::raw(format!("  {}", view.node)),
-        Span::styled(format!("{} {}", view.state.sign(), view.state), around.of_state(view)),
-        Span::raw(since(view, around)),
+        Span::styled(format!("{} {}", view.state.sign(), view.state), context.of_state(view)),
+        Span::raw(since(view, context)),
         Span::raw(view.fps.filter(|_| draws).map(|fps| format!("{fps:>3.0}")).unwrap_or_default()),
         Span::raw(if draws { frame_times(view, model, BARS_SHOWN) } else { String::new() }),
         Span::raw(if view.restarts > 0 { format!("{}x", view.restarts) } else { String::new() }),
@@ -219,7 +219,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
 
 /// Returns bars of the longest frames in the last seconds, and the last of them in milliseconds.
 fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
-    let times: Vec<u64> = model.overview.frame_times(&view.node).collect();
+    let times: Vec<u64> = model.dashboard.frame_times(&view.node).collect();
     let bars: String = times
         .iter()
         .skip(times.len().saturating_sub(shown))
@@ -232,8 +232,8 @@ fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
     format!("{bars}{last}")
 }
 
-fn since(view: &NodeView, around: &ViewContext) -> String {
-    let passed = Duration::from_millis(around.now_ms.saturating_sub(view.since_ms)).as_secs();
+fn since(view: &NodeView, context: &ViewContext) -> String {
+    let passed = Duration::from_millis(context.now_ms.saturating_sub(view.since_ms)).as_secs();
     match passed {
         0..60 => format!("{passed}s"),
         60..3600 => format!("{}m{:02}", passed / 60, passed % 60),
@@ -245,7 +245,7 @@ fn since(view: &NodeView, around: &ViewContext) -> String {
 /// Maximum number of play sessions listed one by one.
 const SESSIONS: usize = 3;
 
-fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
+fn draw_details(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext) {
     let Some(view) = model.selected() else { return };
     let block = Block::new().borders(Borders::TOP).title(format!(" {} ", view.node).bold());
     let inner = block.inner(area);
@@ -255,7 +255,7 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewConte
     let lines = advice.len().div_ceil(usize::from(inner.width).saturating_sub(12).max(1));
     let advised = u16::try_from(lines).unwrap_or(1);
     let advice =
-        Paragraph::new(Line::styled(advice, around.of_state(view))).wrap(Wrap { trim: true });
+        Paragraph::new(Line::styled(advice, context.of_state(view))).wrap(Wrap { trim: true });
     let [advice_area, said, log] =
         Layout::vertical([Constraint::Length(advised), Constraint::Length(1), Constraint::Min(0)])
             .areas(inner);
@@ -287,15 +287,15 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewConte
     let sessions = if sessions.is_empty() { sessions } else { format!("  {sessions}") };
     let line = format!("{times}{pid}{}{sessions}{troubles}", playing.join("  "));
     frame.render_widget(Line::raw(line), said);
-    draw_lines(frame, log, around.log);
+    draw_lines(frame, log, context.log);
 }
 
-fn draw_log(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
-    let name = model.selected().map_or("nobody", |view| view.node.as_str());
+fn draw_log(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext) {
+    let name = model.selected().map_or("no node", |view| view.node.as_str());
     let block = Block::new().borders(Borders::TOP).title(format!(" log of {name} ").bold());
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    draw_lines(frame, inner, around.log);
+    draw_lines(frame, inner, context.log);
 }
 
 /// Draws the last lines that fit.
@@ -305,10 +305,10 @@ fn draw_lines(frame: &mut Frame, area: Rect, log: &[LogLine]) {
     frame.render_widget(Paragraph::new(lines).dim(), area);
 }
 
-fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
+fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext) {
     let mut spans = vec![];
     let mut offer = |key: &str, name: &str, hot: bool| {
-        let style = if hot { around.style(Color::Yellow) } else { Style::new() };
+        let style = if hot { context.style(Color::Yellow) } else { Style::new() };
         spans.push(Span::styled(format!(" {key}"), style.bold()));
         spans.push(Span::raw(format!(" {name} ")));
     };
@@ -322,9 +322,9 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
             offer("esc", "all", true);
         },
         mode => {
-            for remedy in OperatorAction::ALL {
-                if let Some(view) = model.selected().filter(|view| remedy.is_offered(view)) {
-                    offer(&remedy.key().to_string(), remedy.name(), view.is_alarm());
+            for action in OperatorAction::ALL {
+                if let Some(view) = model.selected().filter(|view| action.is_offered(view)) {
+                    offer(&action.key().to_string(), action.name(), view.is_alarm());
                 }
             }
             if *mode == Mode::Log {
@@ -341,16 +341,16 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
 
 fn draw_help(frame: &mut Frame, area: Rect) {
     let lines: Vec<Line> = [
-        "up, down, j, k    another node; home, end: the first, the last",
-        "r                 restart: it goes on with the look it had",
-        "s                 stop, politely first",
+        "up, down, j, k    select a node; home, end: the first, the last",
+        "r                 restart with the same look",
+        "s                 stop: request, then terminate, then kill",
         "i                 acknowledge: silence its alarm until its state changes",
-        "l, enter          its log; again: back",
+        "l, enter          show its log; again: back",
         "h, b, u           freeze its look, black out, resume",
-        "/                 only names with a text; esc: all",
-        "q, esc            quit; what runs goes on",
+        "/                 filter by a text in the name; esc: all",
+        "q, esc            quit; nodes keep running",
         "",
-        "What interrupts a show is asked once more: y does it.",
+        "Actions that interrupt a show ask for confirmation: y does it.",
         "For all visualizations at once: hana freeze --all, hana blackout --all, hana resume --all.",
     ]
     .into_iter()

@@ -1,4 +1,4 @@
-//! The operator's screen: nodes and their health, faults, and one key for each remedy.
+//! The operator's screen: nodes and their health, faults, and one key for each action.
 
 mod draw;
 mod model;
@@ -23,36 +23,36 @@ use crate::screen::{Screen, is_ctrl};
 use crate::{mesh, output};
 
 /// Redraw interval while no key is pressed.
-const PICTURE: Duration = Duration::from_millis(100);
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Log lines kept.
-const LINES: usize = 500;
+const LOG_LINES: usize = 500;
 /// Ending a process may take three deadlines in a row.
-const COMMAND: Duration = Duration::from_secs(12);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A pending command: its description, and a function that returns its outcome.
 type PendingCommand = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
 
 pub(crate) fn run() -> anyhow::Result<()> {
     if !Screen::is_possible() {
-        bail!("`hana top` needs a terminal; for a pipe or a file there is `hana nodes --watch`");
+        bail!("`hana top` needs a terminal; for a pipe or a file, use `hana nodes --watch`");
     }
     let node = mesh::join()?;
     let mut screen = Screen::open()?;
-    look_on(&node, &mut screen)
+    run_loop(&node, &mut screen)
 }
 
 /// Returns the beat and its source.
-fn time_in_words(timeline: &TimelineHandle) -> Option<(String, String)> {
+fn describe_time(timeline: &TimelineHandle) -> Option<(String, String)> {
     let now = local_us();
-    let (timeline, said) = (timeline.at(now)?, timeline.said()?);
-    Some((HostTimeline::beat_in_words(&timeline, now), said.source_in_words()))
+    let (timeline, published) = (timeline.at(now)?, timeline.said()?);
+    Some((HostTimeline::beat_in_words(&timeline, now), published.source_in_words()))
 }
 
-fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
+fn run_loop(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     let mut watch = node.watch_mesh();
     let mut model = Model::default();
     let mut log: Option<LogTail> = None;
-    let mut under_way: Vec<PendingCommand> = vec![];
+    let mut pending: Vec<PendingCommand> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
     let colours = output::has_colours(Stream::Stdout);
     while screen.goes_on()? {
@@ -60,23 +60,23 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
         let now = Instant::now();
         model.see(watch.roster().views(unix_ms()), now);
         follow(node, &mut log, model.selected());
-        under_way.retain(|(what, outcome)| {
+        pending.retain(|(what, outcome)| {
             let Some(outcome) = outcome() else { return true };
-            let said = outcome.map_or_else(
+            let text = outcome.map_or_else(
                 |problem| format!("{what}: {}", error_chain(&problem)),
                 |()| format!("{what}: done"),
             );
-            model.notice(said, now);
+            model.notice(text, now);
             false
         });
         let lines = log.as_mut().map(LogTail::lines).unwrap_or_default();
         let show = show.as_deref();
-        let time = time_in_words(node.timeline());
-        let around = ViewContext { show, time, log: lines, now_ms: unix_ms(), colours };
-        screen.draw(|frame| draw(frame, &model, &around))?;
-        let mut patience = PICTURE;
-        while let Some(pressed) = screen.key(patience) {
-            patience = Duration::ZERO;
+        let time = describe_time(node.timeline());
+        let context = ViewContext { show, time, log: lines, now_ms: unix_ms(), colours };
+        screen.draw(|frame| draw(frame, &model, &context))?;
+        let mut timeout = DRAW_INTERVAL;
+        while let Some(pressed) = screen.key(timeout) {
+            timeout = Duration::ZERO;
             if is_ctrl(&pressed, 'c') {
                 return Ok(());
             }
@@ -84,11 +84,11 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
             match model.press(key, Instant::now()) {
                 None => {},
                 Some(Effect::Quit) => return Ok(()),
-                Some(Effect::Do(remedy, id)) => {
+                Some(Effect::Do(action, id)) => {
                     let host = host_of(&model, &id);
-                    under_way.push((
-                        format!("{} {id}", remedy.name()),
-                        give(node, remedy, host.as_ref(), &id),
+                    pending.push((
+                        format!("{} {id}", action.name()),
+                        send(node, action, host.as_ref(), &id),
                     ));
                 },
             }
@@ -120,33 +120,35 @@ fn host_of(model: &Model, id: &NodeId) -> Option<NodeId> {
     view.host.clone().filter(|_| view.launched)
 }
 
-/// Starts to carry out a remedy; its outcome is known later.
-fn give(
+/// Starts to carry out a action; its outcome is known later.
+fn send(
     node: &Node<role::App>,
-    remedy: OperatorAction,
+    action: OperatorAction,
     host: Option<&NodeId>,
     id: &NodeId,
 ) -> Box<dyn Fn() -> Option<Result<(), CommandError>>> {
-    let of = id.clone();
-    macro_rules! tell {
-        ($role:ty, $whom:expr, $command:expr) => {{
-            let pending = node.command::<$role, _>($whom, $command, COMMAND);
+    let node_id = id.clone();
+    macro_rules! command {
+        ($role:ty, $to:expr, $command:expr) => {{
+            let pending = node.command::<$role, _>($to, $command, COMMAND_TIMEOUT);
             Box::new(move || {
                 let answer = pending.take().map(|answer| answer.map(|_| ()));
                 answer.or_else(|| pending.is_abandoned().then(|| Ok(())))
             })
         }};
     }
-    match (remedy, host) {
-        (OperatorAction::Restart, Some(host)) => tell!(role::Daemon, host, Restart { node: of }),
-        (OperatorAction::Stop, Some(host)) => tell!(role::Daemon, host, Stop { node: of }),
-        (OperatorAction::Acknowledge, Some(host)) => {
-            tell!(role::Daemon, host, Acknowledge { node: of })
+    match (action, host) {
+        (OperatorAction::Restart, Some(host)) => {
+            command!(role::Daemon, host, Restart { node: node_id })
         },
-        (OperatorAction::Freeze, _) => tell!(role::Visualization, id, Freeze {}),
-        (OperatorAction::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
-        (OperatorAction::Resume, _) => tell!(role::Visualization, id, Resume {}),
-        (OperatorAction::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
+        (OperatorAction::Stop, Some(host)) => command!(role::Daemon, host, Stop { node: node_id }),
+        (OperatorAction::Acknowledge, Some(host)) => {
+            command!(role::Daemon, host, Acknowledge { node: node_id })
+        },
+        (OperatorAction::Freeze, _) => command!(role::Visualization, id, Freeze {}),
+        (OperatorAction::Blackout, _) => command!(role::Visualization, id, Blackout {}),
+        (OperatorAction::Resume, _) => command!(role::Visualization, id, Resume {}),
+        (OperatorAction::Stop, None) => command!(role::Visualization, id, Shutdown {}),
         // No daemon launched the node, so none can restart it or watch over it; a log is shown.
         (OperatorAction::Restart | OperatorAction::Acknowledge, None)
         | (OperatorAction::Log, _) => Box::new(|| Some(Ok(()))),
@@ -157,6 +159,6 @@ fn give(
 fn follow(node: &Node<role::App>, log: &mut Option<LogTail>, selected: Option<&NodeView>) {
     let wanted = selected.map(|view| &view.node);
     if log.as_ref().map(LogTail::of) != wanted {
-        *log = wanted.map(|id| node.tail_log(id, LINES));
+        *log = wanted.map(|id| node.tail_log(id, LOG_LINES));
     }
 }

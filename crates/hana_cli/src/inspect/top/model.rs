@@ -7,7 +7,7 @@ use hana_protocol::id::NodeId;
 /// The content of the screen, and the effects of keys. Pure: its input is the nodes, the pressed key and the time.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    pub(crate) overview: Dashboard,
+    pub(crate) dashboard: Dashboard,
     selected: Option<NodeId>,
     filter: String,
     pub(crate) mode: Mode,
@@ -56,7 +56,7 @@ const NOTICE: Duration = Duration::from_secs(6);
 impl Model {
     /// Updates the list of nodes.
     pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
-        self.overview.see(views, now);
+        self.dashboard.see(views, now);
         if self.notice.as_ref().is_some_and(|(_, until)| now >= *until) {
             self.notice = None;
         }
@@ -83,12 +83,12 @@ impl Model {
 
     /// Returns the lines of the list.
     pub(crate) fn rows(&self) -> Vec<DashboardRow<'_>> {
-        self.overview.rows(|view| self.is_shown(view))
+        self.dashboard.rows(|view| self.is_shown(view))
     }
 
     /// Returns the selected node, if it is still there.
     pub(crate) fn selected(&self) -> Option<&NodeView> {
-        self.overview.view(self.selected.as_ref()?).filter(|view| self.is_shown(view))
+        self.dashboard.view(self.selected.as_ref()?).filter(|view| self.is_shown(view))
     }
 
     /// Returns the text that names must contain.
@@ -98,29 +98,29 @@ impl Model {
 
     /// Returns the number of nodes, and how many of them need attention.
     pub(crate) fn count(&self) -> (usize, usize) {
-        (self.overview.views().len(), self.overview.alarms().count())
+        (self.dashboard.views().len(), self.dashboard.alarms().count())
     }
 
     /// Returns the most urgent fault in words: the newest one that is not acknowledged.
     pub(crate) fn alert(&self) -> Option<(&NodeView, String)> {
-        if let Some(view) = self.overview.alarms().max_by_key(|view| view.since_ms) {
+        if let Some(view) = self.dashboard.alarms().max_by_key(|view| view.since_ms) {
             return Some((view, view.trouble_in_words()));
         }
-        let mended = self.overview.mended().last()?;
-        Some((self.overview.view(&mended.node)?, AutoRecovery::in_words(mended)))
+        let mended = self.dashboard.mended().last()?;
+        Some((self.dashboard.view(&mended.node)?, AutoRecovery::in_words(mended)))
     }
 
     /// Handles a key.
     pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Effect> {
         match &self.mode {
             Mode::Help => self.mode = Mode::List,
-            Mode::Confirm(remedy, node) => {
-                let deed = Effect::Do(*remedy, node.clone());
+            Mode::Confirm(action, node) => {
+                let effect = Effect::Do(*action, node.clone());
                 self.mode = Mode::List;
                 if key == Key::Char('y') {
-                    return Some(deed);
+                    return Some(effect);
                 }
-                self.notice("left as it is".into(), now);
+                self.notice("cancelled".into(), now);
             },
             Mode::Filter => match key {
                 Key::Char(letter) => self.filter.push(letter),
@@ -151,20 +151,17 @@ impl Model {
             Key::Home => self.move_by(isize::MIN),
             Key::End => self.move_by(isize::MAX),
             Key::Char(letter) => {
-                let remedy = OperatorAction::of_key(letter)?;
+                let action = OperatorAction::of_key(letter)?;
                 let view = self.selected()?.clone();
-                if !remedy.is_offered(&view) {
-                    let (name, state) = (remedy.name(), view.state);
-                    self.notice(
-                        format!("{name} is of no use for {}, which is {state}", view.node),
-                        now,
-                    );
-                } else if remedy == OperatorAction::Log {
+                if !action.is_offered(&view) {
+                    let (name, state) = (action.name(), view.state);
+                    self.notice(format!("cannot {name} {}: it is {state}", view.node), now);
+                } else if action == OperatorAction::Log {
                     self.mode = Mode::Log;
-                } else if remedy.needs_confirmation(&view) {
-                    self.mode = Mode::Confirm(remedy, view.node);
+                } else if action.needs_confirmation(&view) {
+                    self.mode = Mode::Confirm(action, view.node);
                 } else {
-                    return Some(Effect::Do(remedy, view.node));
+                    return Some(Effect::Do(action, view.node));
                 }
             },
             Key::Backspace => {},
@@ -255,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_comes_first_and_the_selection_stays_with_its_node() {
+    fn faults_come_first_and_the_selection_stays() {
         let (mut model, now) = seen();
         assert_eq!(names(&model), ["[h2]", "c", "b", "[h1]", "a"]);
         assert!(model.alert().unwrap().1.contains("c is unresponsive: because"));
@@ -269,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_is_ended_only_after_a_yes_and_what_hangs_at_once() {
+    fn running_node_is_stopped_only_after_yes() {
         let (mut model, now) = seen();
         select(&mut model, "b", now);
         let node = NodeId::new("b").unwrap();
@@ -288,17 +285,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_is_said_and_not_done() {
+    fn useless_action_is_refused_with_a_notice() {
         let (mut model, now) = seen();
         select(&mut model, "b", now);
         assert_eq!(model.press(Key::Char('i'), now), None);
-        assert!(model.noticed().unwrap().contains("of no use"));
+        assert!(model.noticed().unwrap().contains("cannot acknowledge"));
         model.see(show(), now + NOTICE);
         assert_eq!(model.noticed(), None);
     }
 
     #[test]
-    fn what_a_person_wants_ignored_is_no_alert() {
+    fn acknowledged_fault_is_no_alert() {
         let (mut model, now) = seen();
         let mut views = show();
         views[4].acknowledged = true;
@@ -308,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_that_was_mended_by_itself_is_told_for_a_while() {
+    fn automatic_recovery_is_shown_for_a_while() {
         let (mut model, now) = seen();
         let mut views = show();
         views[4].state = ProcessState::Running;
@@ -320,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_narrows_the_list_and_escape_takes_it_back_before_it_quits() {
+    fn escape_clears_the_filter_before_it_quits() {
         let (mut model, now) = seen();
         for key in [Key::Char('/'), Key::Char('h'), Key::Char('1'), Key::Enter] {
             assert_eq!(model.press(key, now), None);
@@ -332,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_at_all_is_no_trouble() {
+    fn empty_mesh_accepts_all_keys() {
         let now = Instant::now();
         let mut model = Model::default();
         model.see(vec![], now);

@@ -17,11 +17,11 @@ use crate::output;
 use crate::output::LastingOutput;
 
 /// How long to wait for OSC before polling the mesh, and the polling interval while OSC arrives without a pause.
-const LOOK_AROUND: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the kernel's drop counter is read, while datagrams arrive.
-const LOOK_FOR_DROPS: Duration = Duration::from_millis(250);
+const DROPS_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a killed bridge may keep its address.
-const LAST_BRIDGE: Duration = Duration::from_secs(2);
+const BIND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between two lines about lost datagrams.
 const LOSS_LINES: Duration = Duration::from_secs(1);
 
@@ -31,9 +31,9 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
         format!("cannot listen for OSC on {address}; is another program using it?")
     })?;
     let input = OscInput::start(&socket).context("reading OSC")?;
-    let told_to_end = Arc::new(AtomicBool::new(false));
+    let ended = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
+        signal_hook::flag::register(signal, Arc::clone(&ended))?;
     }
     let mut player = OscPlayer::new(join(arguments.id.as_ref())?);
     let (id, local) = (player.node().id(), socket.local_addr()?);
@@ -42,14 +42,14 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     let mut losses = Losses::of(&socket);
     let mut batch = Batch::default();
     let mut looked = Instant::now();
-    while !told_to_end.load(Ordering::Acquire) {
-        if let Some(problem) = input.take(&mut batch, LOOK_AROUND) {
+    while !ended.load(Ordering::Acquire) {
+        if let Some(problem) = input.take(&mut batch, POLL_INTERVAL) {
             player.report(&format!("the socket: {problem}"));
         }
         player.play(&batch);
         losses.note(&batch);
-        if looked.elapsed() >= LOOK_AROUND || batch.is_empty() {
-            player.look_around();
+        if looked.elapsed() >= POLL_INTERVAL || batch.is_empty() {
+            player.poll();
             losses.look(&player);
             looked = Instant::now();
         }
@@ -64,9 +64,9 @@ fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
     loop {
         match UdpSocket::bind(address) {
             Err(problem)
-                if problem.kind() == ErrorKind::AddrInUse && begun.elapsed() < LAST_BRIDGE =>
+                if problem.kind() == ErrorKind::AddrInUse && begun.elapsed() < BIND_TIMEOUT =>
             {
-                std::thread::sleep(LOOK_AROUND);
+                std::thread::sleep(POLL_INTERVAL);
             },
             bound => return bound,
         }
@@ -108,7 +108,7 @@ impl Losses {
     }
 
     fn look(&mut self, player: &OscPlayer) {
-        if self.has_come && self.asked.elapsed() >= LOOK_FOR_DROPS {
+        if self.has_come && self.asked.elapsed() >= DROPS_INTERVAL {
             self.has_come = false;
             self.asked = Instant::now();
             self.new += self.drops.take().unwrap_or_default();
@@ -121,7 +121,7 @@ impl Losses {
         self.printed = Some(Instant::now());
         player.node().count_lost_input(new);
         output::warn(format_args!(
-            "{new} OSC datagrams were lost on this machine, {} since the bridge began: they came faster than they could be read, and the receive buffer was full; send again what has to stay. A larger net.core.rmem_max gives more room",
+            "{new} OSC datagrams were lost on this machine, {} since the bridge started: they arrived faster than they could be read, and the receive buffer was full. Send important values again; a larger net.core.rmem_max helps",
             self.total
         ));
     }

@@ -15,7 +15,7 @@ pub(crate) struct OscValue {
 /// Why a datagram, or a message in it, is not played. The text is one line, whatever the input.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum OscError {
-    #[error("a datagram of {bytes} bytes is no OSC: {problem}")]
+    #[error("a datagram of {bytes} bytes is not OSC: {problem}")]
     Malformed { bytes: usize, problem: String },
     #[error("the address '{address}' is not of the form /hana/<visualization>/<parameter>")]
     Address { address: String },

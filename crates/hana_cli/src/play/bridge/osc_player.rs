@@ -58,13 +58,13 @@ enum OscPlayError {
 }
 
 /// Maximum number of cached addresses; a show has fewer, unless a sender makes up variants of them.
-const MOST_TARGETS: usize = 8192;
+const MAX_TARGETS: usize = 8192;
 /// How long the first look at the mesh may take.
-const FIRST_LOOK: Duration = Duration::from_millis(500);
+const ROSTER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Minimum interval of roster lookups for an unknown visualization, however much is sent to it.
-const POLL: Duration = Duration::from_millis(5);
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(5);
 /// How long leaving may take.
-const LEAVE: Duration = Duration::from_secs(1);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl OscPlayer {
     /// # Errors
@@ -72,7 +72,7 @@ impl OscPlayer {
     /// When no thread can be started.
     pub(super) fn new(node: Node<role::Bridge>) -> Self {
         let mut watch = node.watch_mesh();
-        watch.wait_until_complete(FIRST_LOOK);
+        watch.wait_until_complete(ROSTER_TIMEOUT);
         Self {
             watch,
             polled: Instant::now(),
@@ -133,7 +133,7 @@ impl OscPlayer {
     }
 
     fn remember(&mut self, head: &[u8], target: Target) {
-        if self.targets.len() >= MOST_TARGETS {
+        if self.targets.len() >= MAX_TARGETS {
             self.targets.clear();
         }
         self.targets.insert(head.into(), target);
@@ -141,7 +141,7 @@ impl OscPlayer {
 
     /// Opens a play session with a visualization that is present, or is expected back.
     fn open(&mut self, node: &NodeId) -> Result<PlaySession, OscPlayError> {
-        if self.polled.elapsed() >= POLL {
+        if self.polled.elapsed() >= LOOKUP_INTERVAL {
             self.watch.poll();
             self.polled = Instant::now();
         }
@@ -167,7 +167,7 @@ impl OscPlayer {
         }
         if matches!(problem, OscPlayError::NotThere { .. }) {
             let there = visualizations(self.watch.roster());
-            output::warn(format_args!("{text}; there are: {there}"));
+            output::warn(format_args!("{text}; the mesh has: {there}"));
         } else {
             output::warn(&text);
         }
@@ -181,7 +181,7 @@ impl OscPlayer {
     }
 
     /// Polls the mesh and the state of the sessions.
-    pub(super) fn look_around(&mut self) {
+    pub(super) fn poll(&mut self) {
         let now = Instant::now();
         self.watch.poll();
         self.polled = now;
@@ -202,10 +202,10 @@ impl OscPlayer {
             let is_played = played.session.is_played();
             match played.reach.look(status.is_answered(), is_played, now) {
                 Some(ReachNews::Silent) => output::warn(format_args!(
-                    "'{node}' does not answer, directly or over the mesh; the newest value of each parameter is played if it is back within ten seconds"
+                    "'{node}' does not reply, directly or over the mesh; if it returns within ten seconds, it gets the newest value of each parameter"
                 )),
                 Some(ReachNews::Back) => {
-                    output::warn(format_args!("'{node}' answers again and is played: {status}"));
+                    output::warn(format_args!("'{node}' replies again and is played: {status}"));
                 },
                 None => {},
             }
@@ -217,7 +217,7 @@ impl OscPlayer {
 
     /// Leaves the mesh cleanly.
     pub(super) fn leave(self) {
-        self.node.leave().wait(LEAVE).ok();
+        self.node.leave().wait(LEAVE_TIMEOUT).ok();
     }
 }
 

@@ -7,53 +7,55 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum ServiceError {
     #[error(
-        "systemd does not run this machine ({why}); have its own init start `{daemon}` and start it again when it ends"
+        "this machine does not run systemd ({why}); let its init start `{daemon}`, and restart it when it ends"
     )]
     NoSystemd { why: &'static str, daemon: String },
     #[error(
-        "this user's systemd does not answer ({problem}); log in at this machine or with ssh rather than through su or sudo, or install for the whole machine: `sudo hana service install --system`"
+        "this user's systemd does not respond ({problem}); log in directly or with ssh instead of su or sudo, or install for the whole machine: `sudo hana service install --system`"
     )]
     NoUserManager { problem: String },
-    #[error("systemd does not answer: {problem}")]
+    #[error("systemd does not respond: {problem}")]
     NoAnswer { problem: String },
-    #[error("there is no {}; build or install hanad beside hana", daemon.display())]
+    #[error("{} does not exist; build or install hanad beside hana", daemon.display())]
     NoDaemon { daemon: PathBuf },
     #[error(
-        "systemd starts no program with a quote or backslash in its path: {}; move hana elsewhere", daemon.display()
+        "systemd cannot start a program with a quote or backslash in its path: {}; move hana to another directory", daemon.display()
     )]
     AwkwardPath { daemon: PathBuf },
-    #[error("where this program lies is not known: {0}")]
+    #[error("cannot determine the path of this executable: {0}")]
     NoPlace(#[source] io::Error),
-    #[error("the home directory is not known; set HOME")]
+    #[error("cannot determine the home directory; set HOME")]
     NoHome,
     #[error(
-        "a daemon runs on this machine already that is no service (port 7447 is in use); end it, then install again"
+        "a daemon that is not a service runs on this machine already (port 7447 is in use); stop it, then install again"
     )]
     AlreadyRuns,
-    #[error("{} may not be changed by this user; run the same with sudo", file.display())]
+    #[error("no permission to change {}; run this with sudo", file.display())]
     NoPermission { file: PathBuf },
-    #[error("{} cannot be changed: {source}", file.display())]
+    #[error("cannot change {}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
-    #[error("{variable} has a line break; a service cannot have that")]
+    #[error("{variable} has a line break, which a service does not support; remove it")]
     LineBreak { variable: String },
-    #[error("`{tool}` cannot be run: {source}")]
+    #[error("cannot run `{tool}`: {source}")]
     Tool { tool: String, source: io::Error },
-    #[error("`{command}` says: {said}")]
-    Refused { command: String, said: String },
+    #[error("`{command}` failed: {message}")]
+    Refused { command: String, message: String },
     #[error(
-        "the service is installed, but the daemon does not start: {said}; it is tried again and again until `hana service remove`"
+        "the service is installed, but the daemon does not start: {message}; systemd keeps trying until `hana service remove`"
     )]
-    DoesNotStart { said: String },
+    DoesNotStart { message: String },
     #[error(
-        "hanad is no service here; `hana service install` makes it one. One that runs without: `hanad --replace`"
+        "hanad is not installed as a service; run `hana service install`. To restart a daemon that is not a service: `hanad --replace`"
     )]
     NotInstalled,
-    #[error("one hanad cannot take over from another on this system; end it and start it again")]
+    #[error("this system has no handover from one hanad to another; stop it and start it again")]
     NoHandover,
-    #[error("a service of the whole machine has no screen here; install without --system")]
+    #[error(
+        "a service of the whole machine has no screen on this system; install without --system"
+    )]
     NoScreenForSystem,
     #[error(
-        "hana knows no service manager of {system}; have it start hanad, and start it again when it ends"
+        "hana supports no service manager of {system}; let the system start hanad, and restart it when it ends"
     )]
     UnknownSystem { system: String },
 }

@@ -61,7 +61,7 @@ impl Launchd {
 
 impl Manager for Launchd {
     fn install(&self, plan: &Plan) -> Result<Installation, ServiceError> {
-        let is_loaded = self.launchctl.ask(&["print", &self.agent()])?.is_success;
+        let is_loaded = self.launchctl.try_run(&["print", &self.agent()])?.is_success;
         if !is_loaded && hana_network::daemon_is_listening() {
             return Err(ServiceError::AlreadyRuns);
         }
@@ -83,7 +83,7 @@ impl Manager for Launchd {
     }
 
     fn remove(&self) -> Result<Removal, ServiceError> {
-        if self.launchctl.ask(&["print", &self.agent()])?.is_success {
+        if self.launchctl.try_run(&["print", &self.agent()])?.is_success {
             self.launchctl.run(&["bootout", &self.agent()])?;
         }
         let removed = self.plist.remove()?;
@@ -95,11 +95,11 @@ impl Manager for Launchd {
             return Err(ServiceError::NotInstalled);
         }
         let agent = self.agent();
-        let answer = self.launchctl.ask(&["print", &agent])?;
-        let replaced = answer.is_success && value(&answer.output, "state") == Some("running");
+        let output = self.launchctl.try_run(&["print", &agent])?;
+        let replaced = output.is_success && value(&output.output, "state") == Some("running");
         if replaced {
             self.launchctl.run(&["kill", "SIGUSR2", &agent])?;
-        } else if answer.is_success {
+        } else if output.is_success {
             self.launchctl.run(&["kickstart", &agent])?;
         } else {
             self.bootstrap()?;
@@ -109,10 +109,10 @@ impl Manager for Launchd {
 
     fn status(&self) -> Result<Status, ServiceError> {
         let installed = self.plist.read();
-        let answer = self.launchctl.ask(&["print", &self.agent()])?;
-        let state = if answer.is_success { value(&answer.output, "state") } else { None };
+        let output = self.launchctl.try_run(&["print", &self.agent()])?;
+        let state = if output.is_success { value(&output.output, "state") } else { None };
         let state = state.unwrap_or("not loaded").to_owned();
-        let pid = value(&answer.output, "pid").and_then(|pid| pid.parse().ok());
+        let pid = value(&output.output, "pid").and_then(|pid| pid.parse().ok());
         let since = pid.and_then(|pid: u32| {
             let ps = Tool::new("ps", &["-o", "lstart="]);
             ps.run(&["-p", &pid.to_string()]).ok()
@@ -127,7 +127,7 @@ impl Manager for Launchd {
             pid,
             since: since.map(|since| since.trim().to_owned()),
             // launchd counts the first start too.
-            restarts: value(&answer.output, "runs")
+            restarts: value(&output.output, "runs")
                 .and_then(|runs| runs.parse::<u32>().ok())
                 .map(|runs| runs.saturating_sub(1)),
             says: None,

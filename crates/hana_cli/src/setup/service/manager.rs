@@ -44,7 +44,7 @@ pub(crate) enum Change {
     /// It was installed with the same settings.
     Unchanged,
     /// The person must carry it out: see the notes.
-    Recipe,
+    Manual,
 }
 
 /// The result of a removal.
@@ -91,10 +91,10 @@ pub(crate) struct Status {
 impl Installation {
     pub(crate) fn for_people(&self) -> String {
         let mut text = match self.change {
-            Change::Installed => "hanad is a service now, and runs".into(),
-            Change::Updated => "the service hanad was changed, and started again".into(),
-            Change::Unchanged => "hanad is a service already, and runs".into(),
-            Change::Recipe => String::from("to be done by you:"),
+            Change::Installed => "installed hanad as a service; it is running".into(),
+            Change::Updated => "updated and restarted the service hanad".into(),
+            Change::Unchanged => "hanad is already installed as a service; it is running".into(),
+            Change::Manual => String::from("Run these commands yourself:"),
         };
         add_places(&mut text, self.file.as_ref(), self.log.as_ref());
         with_notes(text, &self.notes)
@@ -104,9 +104,9 @@ impl Installation {
 impl Removal {
     pub(crate) fn for_people(&self) -> String {
         let text = if self.removed {
-            "the service hanad was stopped and removed"
+            "stopped and removed the service hanad"
         } else {
-            "there is no service hanad to remove"
+            "hanad is not installed as a service"
         };
         with_notes(text.into(), &self.notes)
     }
@@ -115,9 +115,9 @@ impl Removal {
 impl Restarted {
     pub(crate) fn for_people(&self) -> String {
         let text = if self.replaced {
-            "hanad starts again; what it launched goes on"
+            "restarting hanad; visualizations keep running"
         } else {
-            "hanad did not run, and was started"
+            "hanad was not running; started it"
         };
         with_notes(text.into(), &self.notes)
     }
@@ -126,9 +126,11 @@ impl Restarted {
 impl Status {
     pub(crate) fn for_people(&self) -> String {
         let mut text = match (self.installed, self.running) {
-            (false, _) => "hanad is no service here; `hana service install` makes it one".into(),
-            (true, false) => format!("hanad is a service, and does not run ({})", self.state),
-            (true, true) => "hanad is a service, and runs".to_owned(),
+            (false, _) => "hanad is not installed as a service; run `hana service install`".into(),
+            (true, false) => {
+                format!("hanad is installed as a service, but not running ({})", self.state)
+            },
+            (true, true) => "hanad is running as a service".to_owned(),
         };
         if let Some(pid) = self.pid {
             write!(text, " as process {pid}").ok();
@@ -139,11 +141,11 @@ impl Status {
         match self.restarts {
             None | Some(0) => {},
             Some(times) => {
-                write!(text, "; started again {times} times").ok();
+                write!(text, "; restarted {times} times").ok();
             },
         }
         if let Some(says) = &self.says {
-            write!(text, "\nit says: {says}").ok();
+            write!(text, "\nstatus: {says}").ok();
         }
         add_places(&mut text, self.file.as_ref(), self.log.as_ref());
         with_notes(text, &self.notes)

@@ -28,7 +28,7 @@ use crate::setup::service::plan::{Plan, Scope};
 use crate::setup::service::systemd::Systemd;
 use crate::setup::service::task_scheduler::TaskScheduler;
 
-const SECRET_LEFT_OUT: &str = "HANA_SECRET was not written into the service, where others may read it; write it into hanad.toml";
+const SECRET_NOTE: &str = "HANA_SECRET is not part of the service, where other users could read it; write it into hanad.toml";
 
 pub(crate) fn run(command: Service, format: Format) -> anyhow::Result<()> {
     let (Service::Install(arguments)
@@ -41,7 +41,7 @@ pub(crate) fn run(command: Service, format: Format) -> anyhow::Result<()> {
         Service::Install(_) => {
             let mut installed = manager.install(&Plan::of_this_machine(scope)?)?;
             if std::env::var_os("HANA_SECRET").is_some_and(|secret| !secret.is_empty()) {
-                installed.notes.push(SECRET_LEFT_OUT.into());
+                installed.notes.push(SECRET_NOTE.into());
             }
             output::print(format, &installed, || installed.for_people())
         },

@@ -26,19 +26,19 @@ pub(crate) enum Scope {
     System,
 }
 
-/// The variables carried over into the service. File names are made absolute, since a service has another
+/// The variables that the service inherits. File names are made absolute, since a service has another
 /// working directory.
-const CARRIED: [(&str, Names); 4] = [
-    ("HANA_CONFIG", Names::AFile),
-    ("HANA_HOST", Names::AnId),
-    ("HANA_SHOW", Names::AnId),
-    ("HANA_STATE", Names::AFile),
+const INHERITED_VARS: [(&str, VarKind); 4] = [
+    ("HANA_CONFIG", VarKind::Path),
+    ("HANA_HOST", VarKind::Id),
+    ("HANA_SHOW", VarKind::Id),
+    ("HANA_STATE", VarKind::Path),
 ];
 
 #[derive(Clone, Copy)]
-enum Names {
-    AFile,
-    AnId,
+enum VarKind {
+    Path,
+    Id,
 }
 
 impl Plan {
@@ -49,7 +49,7 @@ impl Plan {
             return Err(ServiceError::NoDaemon { daemon });
         }
         let here = env::current_dir().unwrap_or_default();
-        let environment = carried(|variable| env::var(variable).ok(), &here)?;
+        let environment = inherited(|variable| env::var(variable).ok(), &here)?;
         Ok(Self { daemon, environment, scope })
     }
 }
@@ -60,19 +60,19 @@ pub(crate) fn daemon_beside() -> Result<PathBuf, ServiceError> {
     Ok(this.with_file_name("hanad").with_extension(env::consts::EXE_EXTENSION))
 }
 
-fn carried(
+fn inherited(
     set: impl Fn(&str) -> Option<String>,
     here: &Path,
 ) -> Result<BTreeMap<String, String>, ServiceError> {
     let mut environment = BTreeMap::new();
-    for (variable, names) in CARRIED {
+    for (variable, kind) in INHERITED_VARS {
         let Some(value) = set(variable).filter(|value| !value.is_empty()) else { continue };
         if value.contains('\n') {
             return Err(ServiceError::LineBreak { variable: variable.into() });
         }
-        let value = match names {
-            Names::AFile => here.join(value).display().to_string(),
-            Names::AnId => value,
+        let value = match kind {
+            VarKind::Path => here.join(value).display().to_string(),
+            VarKind::Id => value,
         };
         environment.insert(variable.into(), value);
     }
@@ -85,22 +85,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_is_carried_over_and_paths_are_made_absolute() {
+    fn inherited_paths_are_absolute() {
         let set = |variable: &str| match variable {
             "HANA_CONFIG" => Some("show/hanad.toml".into()),
             "HANA_HOST" => Some("wall-left".into()),
             "HANA_SHOW" => None,
             "HANA_STATE" => Some(String::new()),
-            _ => Some("not carried".into()),
+            _ => Some("not inherited".into()),
         };
-        let carried = carried(set, Path::new("/home/ada")).unwrap();
+        let inherited = inherited(set, Path::new("/home/ada")).unwrap();
         let expected = [("HANA_CONFIG", "/home/ada/show/hanad.toml"), ("HANA_HOST", "wall-left")];
-        assert_eq!(carried, expected.map(|(key, value)| (key.into(), value.into())).into());
+        assert_eq!(inherited, expected.map(|(key, value)| (key.into(), value.into())).into());
     }
 
     #[test]
-    fn a_value_with_a_line_break_is_refused() {
-        let problem = carried(|_| Some("a\nb".into()), Path::new("/")).unwrap_err();
+    fn value_with_line_break_is_refused() {
+        let problem = inherited(|_| Some("a\nb".into()), Path::new("/")).unwrap_err();
         assert!(problem.to_string().starts_with("HANA_CONFIG has a line break"), "{problem}");
     }
 }

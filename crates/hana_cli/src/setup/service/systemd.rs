@@ -51,13 +51,13 @@ impl Systemd {
         Ok(Self { scope, unit, systemctl: Tool::new("systemctl", arguments) })
     }
 
-    /// Returns the environment that systemd gives its services; an error if it does not answer.
+    /// Returns the environment that systemd gives its services; an error if it does not output.
     fn environment(&self) -> Result<String, ServiceError> {
-        let answer = self.systemctl.ask(&["show-environment"])?;
-        if answer.is_success {
-            return Ok(answer.output);
+        let output = self.systemctl.try_run(&["show-environment"])?;
+        if output.is_success {
+            return Ok(output.output);
         }
-        let problem = answer.complaint;
+        let problem = output.problem;
         Err(match self.scope {
             Scope::User => ServiceError::NoUserManager { problem },
             Scope::System => ServiceError::NoAnswer { problem },
@@ -69,7 +69,7 @@ impl Systemd {
             let user = env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
             return Ok(StartedBy::Boot { user: user.unwrap_or_else(|| "root".into()) });
         }
-        let desktop = self.systemctl.ask(&["is-active", "graphical-session.target"])?;
+        let desktop = self.systemctl.try_run(&["is-active", "graphical-session.target"])?;
         Ok(if desktop.is_success { StartedBy::Desktop } else { StartedBy::Login })
     }
 
@@ -86,10 +86,10 @@ impl Systemd {
     }
 
     fn properties(&self) -> Result<BTreeMap<String, String>, ServiceError> {
-        const ASKED: &str =
+        const PROPERTIES: &str =
             "--property=ActiveState,SubState,MainPID,StateChangeTimestamp,NRestarts,StatusText";
-        let answer = self.systemctl.run(&["show", UNIT, ASKED])?;
-        Ok(properties_of(&answer))
+        let output = self.systemctl.run(&["show", UNIT, PROPERTIES])?;
+        Ok(properties_of(&output))
     }
 
     fn notes(&self, started_by: &StartedBy) -> Result<Vec<String>, ServiceError> {
@@ -97,7 +97,7 @@ impl Systemd {
         match started_by {
             StartedBy::Login => {
                 notes.push(
-                    "it runs while you are logged in; from boot on: `loginctl enable-linger`".into(),
+                    "it runs while you are logged in; to run it from boot on: `loginctl enable-linger`".into(),
                 );
                 let environment = self.environment()?;
                 let has_display = environment.lines().any(|line| {
@@ -105,15 +105,15 @@ impl Systemd {
                 });
                 if !has_display {
                     notes.push(
-                        "it knows no display, so what it launches has no window; on the desktop: `systemctl --user import-environment DISPLAY WAYLAND_DISPLAY XAUTHORITY`, then `systemctl --user restart hanad`".into(),
+                        "it has no display, so visualizations have no window; on the desktop, run `systemctl --user import-environment DISPLAY WAYLAND_DISPLAY XAUTHORITY`, then `systemctl --user restart hanad`".into(),
                     );
                 }
             },
             StartedBy::Desktop => {
-                notes.push("it starts and ends with your desktop, whose display it knows".into());
+                notes.push("it starts and ends with your desktop, and uses its display".into());
             },
             StartedBy::Boot { user } => notes.push(format!(
-                "it runs as '{user}', without a display; what it launches has no window unless its environment is set in the catalogue"
+                "it runs as '{user}', without a display; visualizations have no window unless the catalogue sets their environment"
             )),
         }
         Ok(notes)
@@ -140,7 +140,7 @@ impl Manager for Systemd {
                 .entry("HANA_STATE".into())
                 .or_insert_with(|| unit::STATE_OF_SYSTEM.into());
         }
-        let is_running = self.systemctl.ask(&["is-active", UNIT])?.is_success;
+        let is_running = self.systemctl.try_run(&["is-active", UNIT])?.is_success;
         let is_trying = self.unit.read().is_some();
         if !is_running && !is_trying && hana_network::daemon_is_listening() {
             return Err(ServiceError::AlreadyRuns);
@@ -156,9 +156,9 @@ impl Manager for Systemd {
         if (!is_running || change != Change::Unchanged)
             && let Err(problem) = self.systemctl.run(&["restart", UNIT])
         {
-            let said = log.as_deref().and_then(log_file::last_line);
-            let said = said.unwrap_or_else(|| problem.to_string());
-            return Err(ServiceError::DoesNotStart { said });
+            let message = log.as_deref().and_then(log_file::last_line);
+            let message = message.unwrap_or_else(|| problem.to_string());
+            return Err(ServiceError::DoesNotStart { message });
         }
         Ok(Installation {
             manager: MANAGER,
@@ -178,7 +178,7 @@ impl Manager for Systemd {
             self.unit.remove()?;
             self.systemctl.run(&["daemon-reload"])?;
             // Only a failed unit can be reset; the result adds nothing.
-            self.systemctl.ask(&["reset-failed", UNIT])?;
+            self.systemctl.try_run(&["reset-failed", UNIT])?;
         }
         Ok(Removal { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
     }
@@ -188,7 +188,7 @@ impl Manager for Systemd {
         if self.unit.read().is_none() {
             return Err(ServiceError::NotInstalled);
         }
-        let replaced = self.systemctl.ask(&["is-active", UNIT])?.is_success;
+        let replaced = self.systemctl.try_run(&["is-active", UNIT])?.is_success;
         if replaced {
             // The process stays and executes the new program: systemd sees no end.
             self.systemctl.run(&["kill", "--kill-who=main", "--signal=SIGUSR2", UNIT])?;
@@ -208,7 +208,7 @@ impl Manager for Systemd {
         let beside = plan::daemon_beside()?;
         if text.as_ref().is_some_and(|text| !unit::starts(text, &beside)) {
             notes.push(format!(
-                "it is not the daemon beside this program, {}; `hana service install` changes that",
+                "it runs another daemon than the one beside this program, {}; `hana service install` changes that",
                 beside.display()
             ));
         }

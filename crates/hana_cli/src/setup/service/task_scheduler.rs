@@ -16,7 +16,7 @@ impl Manager for TaskScheduler {
         Ok(Installation {
             manager: MANAGER,
             scope: Scope::User,
-            change: Change::Recipe,
+            change: Change::Manual,
             file: None,
             log: log_file::of_daemon_with(&plan.environment),
             notes: to_install(plan),
@@ -37,7 +37,7 @@ impl Manager for TaskScheduler {
             scope: Scope::User,
             installed: false,
             running: hana_network::daemon_is_listening(),
-            state: "not known".into(),
+            state: "unknown".into(),
             pid: None,
             since: None,
             restarts: None,
@@ -84,18 +84,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recipe_has_the_daemon_and_what_was_set() {
-        let recipe = to_install(&Plan {
+    fn commands_set_the_daemon_and_its_variables() {
+        let commands = to_install(&Plan {
             daemon: r"C:\Ada's hana\hanad.exe".into(),
             environment: [("HANA_HOST".into(), "wall-left".into())].into(),
             scope: Scope::User,
         });
         assert_eq!(
-            recipe[1],
+            commands[1],
             "[Environment]::SetEnvironmentVariable('HANA_HOST', 'wall-left', 'User')"
         );
         assert_eq!(
-            recipe[2],
+            commands[2],
             r"$action = New-ScheduledTaskAction -Execute 'C:\Ada''s hana\hanad.exe'"
         );
     }

@@ -6,40 +6,40 @@ use crate::setup::service::error::ServiceError;
 #[derive(Debug)]
 pub(crate) struct Tool {
     program: &'static str,
-    always: &'static [&'static str],
+    leading: &'static [&'static str],
 }
 
 /// The result of a call.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ToolOutput {
     pub(crate) is_success: bool,
     pub(crate) output: String,
     /// The last line on standard error, where such programs report errors.
-    pub(crate) complaint: String,
+    pub(crate) problem: String,
 }
 
 impl Tool {
     /// Creates a tool from a program, and arguments that precede all others.
-    pub(crate) const fn new(program: &'static str, always: &'static [&'static str]) -> Self {
-        Self { program, always }
+    pub(crate) const fn new(program: &'static str, leading: &'static [&'static str]) -> Self {
+        Self { program, leading }
     }
 
     /// Runs the program to its end, and accepts any exit status.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Answer, ServiceError> {
+    pub(crate) fn try_run(&self, arguments: &[&str]) -> Result<ToolOutput, ServiceError> {
         let output = Command::new(self.program)
-            .args(self.always)
+            .args(self.leading)
             .args(arguments)
             .stdin(Stdio::null())
             // The output is parsed, and must not be translated.
             .env("LC_ALL", "C")
             .output()
             .map_err(|source| ServiceError::Tool { tool: self.program.into(), source })?;
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        Ok(Answer {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        Ok(ToolOutput {
             is_success: output.status.success(),
             output: String::from_utf8_lossy(&output.stdout).trim_end().into(),
-            complaint: complaint.lines().rfind(|line| !line.trim().is_empty()).map_or_else(
-                || format!("nothing ({})", output.status),
+            problem: stderr.lines().rfind(|line| !line.trim().is_empty()).map_or_else(
+                || format!("no message ({})", output.status),
                 |line| line.trim().to_owned(),
             ),
         })
@@ -47,11 +47,11 @@ impl Tool {
 
     /// Runs the program to its end; a status other than success is an error.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, ServiceError> {
-        let answer = self.ask(arguments)?;
-        if answer.is_success {
-            return Ok(answer.output);
+        let output = self.try_run(arguments)?;
+        if output.is_success {
+            return Ok(output.output);
         }
-        let words = [&[self.program], self.always, arguments].concat();
-        Err(ServiceError::Refused { command: words.join(" "), said: answer.complaint })
+        let words = [&[self.program], self.leading, arguments].concat();
+        Err(ServiceError::Refused { command: words.join(" "), message: output.problem })
     }
 }
