@@ -52,7 +52,7 @@ const COLUMNS: [Column; 8] = [
     Column { title: "SINCE", width: Constraint::Length(6), from: 60 },
     Column { title: "FPS", width: Constraint::Length(4), from: 50 },
     FRAME_TIMES,
-    Column { title: "AGAIN", width: Constraint::Length(5), from: 70 },
+    Column { title: "RESTARTS", width: Constraint::Length(8), from: 70 },
     Column { title: "LOST", width: Constraint::Length(6), from: 110 },
     Column { title: "", width: Constraint::Fill(1), from: 70 },
 ];

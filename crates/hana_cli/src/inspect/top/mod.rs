@@ -1,7 +1,13 @@
 //! The operator's screen: nodes and their health, faults, and one key for each action.
 
 mod draw;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixture;
 mod model;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod pictures;
 
 use std::time::{Duration, Instant};
 

@@ -178,51 +178,10 @@ impl Model {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::id::role::Role;
     use hana_protocol::message::ProcessState;
 
     use super::*;
-
-    fn view(node: &str, host: &str, state: ProcessState) -> NodeView {
-        NodeView {
-            node: NodeId::new(node).unwrap(),
-            role: if node == host { Role::Daemon } else { Role::Visualization },
-            host: Some(NodeId::new(host).unwrap()),
-            state,
-            reason: "because".into(),
-            since_ms: 0,
-            pid: Some(1),
-            uptime_s: 0,
-            frame: Some(1),
-            fps: Some(60.0),
-            frame_max_us: Some(17_000),
-            restarts: 0,
-            launched: true,
-            acknowledged: false,
-            in_force: None,
-            owners: vec![],
-            mixed: [].into(),
-            note: None,
-            plays: [].into(),
-            played_by: [].into(),
-            counters: None,
-            lanes: [].into(),
-            troubles: vec![],
-            parameters: None,
-            playing: vec![],
-        }
-    }
-
-    fn show() -> Vec<NodeView> {
-        let running = ProcessState::Running;
-        vec![
-            view("h1", "h1", running),
-            view("a", "h1", running),
-            view("h2", "h2", running),
-            view("b", "h2", running),
-            view("c", "h2", ProcessState::Unresponsive),
-        ]
-    }
+    use crate::inspect::top::fixture::show;
 
     fn names(model: &Model) -> Vec<String> {
         model
