@@ -157,7 +157,8 @@ fn what_interrupts_a_show_is_asked_once_more() {
     select(&terminal, "beat");
 
     terminal.type_in("s");
-    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which is running?"));
+    terminal
+        .wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which is running?"));
     terminal.type_in("n");
     terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("cancelled"));
     let still =
@@ -175,7 +176,8 @@ fn what_interrupts_a_show_is_asked_once_more() {
     });
 
     terminal.type_in("s");
-    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which is running?"));
+    terminal
+        .wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which is running?"));
     terminal.type_in("y");
     wait_for_node(h1, "beat", "the visualization to be stopped", |node| node["state"] == "stopped");
     wait_for_row(&terminal, "beat", &["○ stopped"]);
