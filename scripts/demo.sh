@@ -15,7 +15,10 @@ else
 fi
 
 members=$(members_to_build)
-echo "Building everything; the first time takes about ten minutes, because Bevy is large"
-# shellcheck disable=SC2086 # the variable has several words
-cargo build --quiet $members --bins
+# Cargo draws its progress bar on a terminal only, and on standard error; in a pipe or a log its lines would be noise.
+quiet=--quiet
+if [ -t 2 ]; then quiet=""; fi
+echo "Building (the first time takes about ten minutes: Bevy is large)"
+# shellcheck disable=SC2086 # these are several words, or none
+cargo build $quiet $members --bins
 exec target/debug/hana demo "$@"

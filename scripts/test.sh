@@ -31,6 +31,8 @@ mkdir -p target/no-settings
 export XDG_CONFIG_HOME="$PWD/target/no-settings"
 export PYTHONDONTWRITEBYTECODE=1
 export CARGO_TERM_COLOR=never
+# Pictures of `hana top` are compared, not written.
+export INSTA_UPDATE=no
 
 step "format"
 cargo fmt --all --check
@@ -41,6 +43,16 @@ cargo build $members --all-targets
 step "lints"
 # Of this workspace only; its dependencies have checks of their own.
 cargo clippy --quiet $members --all-targets -- -D warnings
+
+step "licences and advisories"
+if ! cargo deny --version >/dev/null 2>&1; then
+    echo "Skipped: cargo-deny is not installed (cargo install cargo-deny)."
+elif cargo deny fetch db >/dev/null 2>&1; then
+    cargo deny check
+else
+    echo "Advisories are not checked: their database cannot be downloaded."
+    cargo deny --offline check bans licenses sources
+fi
 
 step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet $members --no-deps

@@ -1,11 +1,10 @@
-//! `hana bench` measures, reports in words and in JSON, and leaves nothing behind. The figures are for its reader; no
-//! test asserts on them.
+//! `hana-bench` measures, reports in words and in JSON, and leaves nothing behind. No test asserts on its figures.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::time::Duration;
 
-use hana_tests::show::{hana, start_daemon};
+use hana_tests::show::start_daemon;
 use hana_tests::{Lab, Signal, eventually};
 use serde_json::Value;
 
@@ -16,8 +15,8 @@ const BENCH: Duration = Duration::from_mins(2);
 fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
     let Some(lab) = Lab::new("bench") else { return };
     let host = lab.host("h1");
-    let mut command = host.command("hana");
-    command.args(["bench", "recovery", "--rounds", "2", "--json"]);
+    let mut command = host.command("hana-bench");
+    command.args(["recovery", "--rounds", "2", "--json"]);
     let report = host.run_within(BENCH, command).ok().json();
     assert_eq!(report["bench"], "recovery");
     assert_eq!(report["rounds"], 2);
@@ -42,8 +41,8 @@ fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
 fn report(lab: &str, words: &[&str]) -> Option<Value> {
     let lab = Lab::new(lab)?;
     let host = lab.host("h1");
-    let mut command = host.command("hana");
-    command.arg("bench").args(words).arg("--json");
+    let mut command = host.command("hana-bench");
+    command.args(words).arg("--json");
     let report = host.run_within(BENCH, command).ok().json();
     assert_eq!(report["bench"], words[0]);
     let figures = report["figures"].as_array().unwrap();
@@ -130,8 +129,8 @@ fn who_sees_whom_how_soon_is_measured_beside_raw_clients() {
 fn a_bench_that_is_interrupted_or_not_alone_leaves_all_as_it_was() {
     let Some(lab) = Lab::new("bench-ends") else { return };
     let host = lab.host("h1");
-    let mut command = host.command("hana");
-    command.args(["bench", "recovery", "--rounds", "1000"]);
+    let mut command = host.command("hana-bench");
+    command.args(["recovery", "--rounds", "1000"]);
     let mut bench = host.spawn(command);
     eventually(BENCH, "a visualization of the bench", || {
         host.processes().iter().any(|process| process.command.ends_with("pulse"))
@@ -145,7 +144,7 @@ fn a_bench_that_is_interrupted_or_not_alone_leaves_all_as_it_was() {
     });
 
     let daemon = start_daemon(&host);
-    let refused = hana(&host, ["bench", "recovery"]);
+    let refused = host.run(["hana-bench", "recovery"]);
     assert_eq!(refused.code(), Some(1));
     assert!(refused.stderr.contains("a daemon runs on this machine"), "{refused}");
     drop(daemon);

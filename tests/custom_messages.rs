@@ -199,7 +199,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     assert_eq!(passing["value"]["number"], 7);
     assert!(passing["from"].as_str().unwrap().starts_with("hana-"), "{passing}");
     let words = send(h3, &["catcher", "spark", spark]).stdout;
-    assert_eq!(words.trim(), "'catcher' has taken the Spark (version 2)");
+    assert_eq!(words.trim(), "'catcher' accepted the Spark (version 2)");
 
     // To all nodes of a kind, on any host.
     let flare = r#"{"number": 90, "colour": "green"}"#;
@@ -223,7 +223,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     for (words, complaint) in [
         (
             ["catcher", "spark", r#"{"number": 1, "angle": 0, "energy": "high"}"#].as_slice(),
-            r#"this is no Spark as 'catcher' reads it (version 2): field 'energy': expected a number, found the text "high"; `hana send catcher spark` shows one that fits"#,
+            r#"this is no Spark as 'catcher' reads it (version 2): field 'energy': expected a number, found the text "high"; `hana send catcher spark` shows an example"#,
         ),
         (
             &["catcher", "spark", r#"{"number": -1, "angle": 0, "energy": 0}"#],
@@ -241,7 +241,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
         (&["catcher", "sprak"], "'catcher' hears no 'sprak'; it hears spark, flare"),
         (&["h1", "spark", "{}"], "'h1' hears no 'spark'; it hears no custom messages"),
         (&["nobody", "spark", "{}"], "there is no 'nobody' on the mesh"),
-        (&["--kind", "nobody", "spark", "{}"], "there is nobody of the kind 'nobody' on the mesh"),
+        (&["--kind", "nobody", "spark", "{}"], "there is no node of the kind 'nobody' on the mesh"),
     ] {
         let output = hana(h3, [&["send"], words].concat());
         assert_eq!(output.code(), Some(1), "{words:?}: {output:?}");

@@ -463,7 +463,7 @@ fn what_the_decision_list_has_people_type_shows_what_it_says() {
     let Some(lab) = Lab::new("list-of-steps") else { return };
     let hosts = ["h1", "h2"].map(|name| lab.host(name));
     let [h1, _] = &hosts;
-    assert!(hana(h1, ["nodes"]).ok().stdout.contains("nobody is on the mesh"));
+    assert!(hana(h1, ["nodes"]).ok().stdout.contains("the mesh is empty"));
     let _daemons = hosts.each_ref().map(start_daemon);
     let sockets = h1.run(["ss", "-ltnp", "sport = :7447"]).ok().stdout;
     assert!(sockets.contains("*:7447") && sockets.contains("\"hanad\""), "{sockets}");

@@ -67,6 +67,23 @@ fn all_but_hana_link_is_built_where_nothing_is_said() {
     assert_eq!(names(&workspace.default_members), wanted, "`default-members` in Cargo.toml");
 }
 
+#[test]
+fn every_library_has_what_a_registry_asks_for() {
+    let workspace = Workspace::read();
+    let published = |id: &&String| workspace.packages[*id]["publish"].is_null();
+    let libraries: Vec<&String> = workspace.members.iter().filter(published).collect();
+    assert!(libraries.len() >= 8, "{libraries:?}");
+    for id in libraries {
+        let package = &workspace.packages[id];
+        for field in ["description", "license", "readme"] {
+            assert!(package[field].is_string(), "{id} has no {field}");
+        }
+        for field in ["keywords", "categories"] {
+            assert!(!package[field].as_array().unwrap().is_empty(), "{id} has no {field}");
+        }
+    }
+}
+
 impl Workspace {
     fn read() -> Self {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -18,16 +18,16 @@ const TOLERANCE: f64 = 0.05;
 /// Messages that cannot be played, as arguments of `osc_send.py`, and the words that their errors must contain.
 const REFUSED: [(&str, &[&str]); 23] = [
     // Not OSC.
-    ("--raw 00ff", &["2 bytes", "no OSC"]),
-    ("--raw 68656c6c6f", &["5 bytes", "no OSC"]),
-    ("--raw", &["0 bytes", "no OSC"]),
+    ("--raw 00ff", &["2 bytes", "not OSC"]),
+    ("--raw 68656c6c6f", &["5 bytes", "not OSC"]),
+    ("--raw", &["0 bytes", "not OSC"]),
     // `/hana/ripples/zoom ,f` that ends within its number.
-    ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c6600003f00", &["26 bytes", "no OSC"]),
+    ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c6600003f00", &["26 bytes", "not OSC"]),
     // A bundle that ends within its time tag, and one that is shorter than its message.
-    ("--raw 2362756e646c65000000", &["10 bytes", "no OSC"]),
-    ("--raw 2362756e646c6500000000000000000100000040", &["20 bytes", "no OSC"]),
+    ("--raw 2362756e646c65000000", &["10 bytes", "not OSC"]),
+    ("--raw 2362756e646c6500000000000000000100000040", &["20 bytes", "not OSC"]),
     // An argument of an unknown type.
-    ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c580000", &["24 bytes", "no OSC"]),
+    ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c580000", &["24 bytes", "not OSC"]),
     // No such node, no visualization, or no such parameter.
     ("/hana/nobody/zoom 0.5", &["'nobody'", "ripples"]),
     ("/hana/h2/zoom 0.5", &["'h2'", "ripples"]),

@@ -194,9 +194,9 @@ fn osc_reports_a_network_that_is_gone_and_ends_right() {
     theatre.begin(Outage::Network);
     send(&theatre.h1, "stream 3");
     send(&theatre.h1, "once -0.75");
-    eventually(SOON, "the line that 'v' does not answer", || {
+    eventually(SOON, "the line that 'v' does not reply", || {
         let lines = complaints(&bridge);
-        if lines.iter().any(|line| line.contains("'v' does not answer")) {
+        if lines.iter().any(|line| line.contains("'v' does not reply")) {
             Ok(())
         } else {
             Err(lines)
@@ -206,9 +206,9 @@ fn osc_reports_a_network_that_is_gone_and_ends_right() {
     theatre.wait_until_shown("p0", -0.75);
     send(&theatre.h1, "once 0.25");
     theatre.wait_until_shown("p0", 0.25);
-    eventually(SOON, "the line that 'v' answers again", || {
+    eventually(SOON, "the line that 'v' replies again", || {
         let lines = complaints(&bridge);
-        if lines.iter().any(|line| line.contains("'v' answers again")) {
+        if lines.iter().any(|line| line.contains("'v' replies again")) {
             Ok(())
         } else {
             Err(lines)

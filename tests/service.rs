@@ -257,12 +257,12 @@ fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
     };
     let refused = without("hana service install");
     assert_eq!(refused.code(), Some(1), "{refused}");
-    assert!(refused.stderr.contains("systemd does not run this machine"), "{refused}");
+    assert!(refused.stderr.contains("this machine does not run systemd"), "{refused}");
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
 
     let refused = without("mkdir -p /run/systemd/system && hana service install");
     assert_eq!(refused.code(), Some(1), "{refused}");
-    assert!(refused.stderr.contains("this user's systemd does not answer"), "{refused}");
+    assert!(refused.stderr.contains("this user's systemd does not respond"), "{refused}");
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
 
     // A `hana` without its daemon.

@@ -79,7 +79,7 @@ fn a_good_one_ends_in_good_order() {
     // A stop of a stopped one succeeds and reports that.
     assert_eq!(stopped_by(h1, "stop", "pulse"), "already");
     let for_people = hana(h1, ["stop", "pulse"]).ok().stdout;
-    assert_eq!(for_people, "'pulse' had ended already\n");
+    assert_eq!(for_people, "'pulse' had already ended\n");
 }
 
 #[test]

@@ -6,14 +6,14 @@ use thiserror::Error;
 
 /// An error that prevents a result.
 #[derive(Debug, Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// A daemon already runs here: both would be measured, and its show would be disturbed.
     #[error(
-        "a daemon runs on this machine; a bench measures alone: end it first (Ctrl-C, or `hana service remove`), and start it again afterwards"
+        "a daemon runs on this machine and would be measured too; stop it first (Ctrl-C, or `hana service remove`)"
     )]
     DaemonRuns,
     /// A program to be measured is not next to this one.
-    #[error("{} is not there; build the whole workspace: `cargo build --release --workspace`", .0.display())]
+    #[error("{} does not exist; build the whole workspace: `cargo build --release --workspace`", .0.display())]
     NoProgram(PathBuf),
     /// The operating system refused an operation.
     #[error("{doing}: {problem}")]
@@ -26,7 +26,7 @@ pub enum BenchError {
     },
     /// A Zenoh error of the reference.
     #[error("the reference: {doing}: {problem}")]
-    Raw {
+    Baseline {
         /// The operation.
         doing: &'static str,
         /// Zenoh's message.
@@ -51,12 +51,11 @@ pub enum BenchError {
         waited: Duration,
     },
     /// The operator interrupted the bench.
-    #[error("interrupted; what was started has ended")]
+    #[error("interrupted; all processes of the bench have ended")]
     Interrupted,
     /// This operating system cannot suspend a process from outside.
-    #[error(
-        "processes are killed and frozen by signals, which this system does not have: measured on Linux and macOS only"
-    )]
+    #[cfg(not(unix))]
+    #[error("this measurement needs signals; run it on Linux or macOS")]
     NoSignals,
 }
 
@@ -66,8 +65,8 @@ impl BenchError {
         move |problem| Self::System { doing, problem }
     }
 
-    pub(crate) fn raw<E: ToString>(doing: &'static str) -> impl FnOnce(E) -> Self {
-        move |problem| Self::Raw { doing, problem: problem.to_string() }
+    pub(crate) fn baseline<E: ToString>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |problem| Self::Baseline { doing, problem: problem.to_string() }
     }
 
     pub(crate) fn network<E: ToString>(doing: &'static str) -> impl FnOnce(E) -> Self {

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The result of one measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Measured {
+pub(crate) enum Measured {
     /// The duration of an operation.
     Times(Times),
     /// The latency of messages.
@@ -17,71 +17,71 @@ pub enum Measured {
 
 /// The duration of an operation over many rounds, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Times {
+pub(crate) struct Times {
     /// The median.
-    pub ms: f64,
+    pub(crate) ms: f64,
     /// The maximum.
-    pub worst_ms: f64,
+    pub(crate) worst_ms: f64,
 }
 
 /// The latency of messages in microseconds: the median over all rounds of each round's percentiles.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// The 50th percentile.
-    pub p50_us: f64,
+    pub(crate) p50_us: f64,
     /// The 99th percentile.
-    pub p99_us: f64,
+    pub(crate) p99_us: f64,
 }
 
 /// The rate of received messages, and the share of sent messages that were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// The median of the rounds, per second.
-    pub per_s: f64,
+    pub(crate) per_s: f64,
     /// The lost share of all sent messages, from 0 to 1.
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// The number of values shown after newer ones, or older than the limit; only where that is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stale: Option<u64>,
+    pub(crate) stale: Option<u64>,
 }
 
 /// A comparison of hana with the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// The name of the measurement, one or two words.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The measured path, as a sentence.
-    pub meaning: &'static str,
+    pub(crate) meaning: &'static str,
     /// The result of hana.
-    pub ours: Measured,
+    pub(crate) ours: Measured,
     /// The result of the reference, if there is one.
-    pub raw: Option<Measured>,
+    pub(crate) raw: Option<Measured>,
     /// A description of the reference.
-    pub reference: &'static str,
+    pub(crate) reference: &'static str,
     /// The ratio of hana's median to the reference's.
-    pub ratio: Option<f64>,
+    pub(crate) ratio: Option<f64>,
     /// The same ratio of the 99th percentiles, if measured.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio_p99: Option<f64>,
+    pub(crate) ratio_p99: Option<f64>,
 }
 
 /// The results of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The name of the bench.
-    pub bench: &'static str,
+    pub(crate) bench: &'static str,
     /// The number of rounds of each measurement.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// The result of hana in the first comparison.
-    pub ours: Measured,
+    pub(crate) ours: Measured,
     /// The result of the reference in the first comparison.
-    pub raw: Option<Measured>,
+    pub(crate) raw: Option<Measured>,
     /// The ratio in the first comparison.
-    pub ratio: Option<f64>,
+    pub(crate) ratio: Option<f64>,
     /// All comparisons.
-    pub figures: Vec<Comparison>,
+    pub(crate) figures: Vec<Comparison>,
     /// Whether this is an optimised build, whose results are meaningful.
-    pub optimised: bool,
+    pub(crate) optimised: bool,
 }
 
 impl Measured {
@@ -123,7 +123,7 @@ impl From<Rate> for Measured {
 impl Times {
     /// Returns the median and the maximum; zero for no values.
     #[must_use]
-    pub fn of(mut samples: Vec<Duration>) -> Self {
+    pub(crate) fn of(mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
         let at = |index: usize| {
             samples.get(index).map_or(0.0, |time| (time.as_secs_f64() * 1e5).round() / 1e2)
@@ -138,7 +138,7 @@ impl Times {
 impl Latency {
     /// Summarizes rounds of messages; zero for no rounds.
     #[must_use]
-    pub fn of(rounds: impl IntoIterator<Item = Vec<Duration>>) -> Self {
+    pub(crate) fn of(rounds: impl IntoIterator<Item = Vec<Duration>>) -> Self {
         let of_round = |mut round: Vec<Duration>| {
             round.sort_unstable();
             let at = |share: usize| round.get(round.len() * share / 100).map(Duration::as_secs_f64);
@@ -153,7 +153,7 @@ impl Latency {
 impl Rate {
     /// Summarizes rounds, each with the number received, the time taken and the number sent.
     #[must_use]
-    pub fn of(rounds: &[(u64, Duration, u64)]) -> Self {
+    pub(crate) fn of(rounds: &[(u64, Duration, u64)]) -> Self {
         let per_s = median(
             rounds
                 .iter()
@@ -182,7 +182,7 @@ fn median(mut of: Vec<f64>) -> f64 {
 impl Comparison {
     /// Compares hana with the reference.
     #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         name: &'static str,
         meaning: &'static str,
         ours: impl Into<Measured>,
@@ -201,7 +201,7 @@ impl Comparison {
 impl Report {
     /// Creates the report of a bench from its first comparison and all others.
     #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         bench: &'static str,
         rounds: usize,
         first: Comparison,
@@ -258,7 +258,7 @@ impl fmt::Display for Report {
         if !self.optimised {
             write!(
                 f,
-                "\n\nThis is a debug build: its figures say nothing. `cargo build --release --workspace` makes the other."
+                "\n\nThis is a debug build: its results are meaningless. Run `cargo build --release --workspace`."
             )?;
         }
         Ok(())
@@ -274,24 +274,24 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_one_that_was_measured() {
+    fn median_is_a_measured_value() {
         let times = Times::of(vec![ms(9), ms(1), ms(5), ms(3)]);
         assert_eq!(times, Times { ms: 3.0, worst_ms: 9.0 });
         assert_eq!(Times::of(vec![]), Times { ms: 0.0, worst_ms: 0.0 });
     }
 
     #[test]
-    fn the_ratio_is_that_of_the_medians() {
+    fn ratio_compares_medians() {
         let times = |median| Times { ms: median, worst_ms: 99.0 };
         let compared = Comparison::of("x", "", times(3.0), "raw", Some(times(2.0)));
         assert_eq!(compared.ratio, Some(1.5));
         assert_eq!(Comparison::of("x", "", times(3.0), "none", None::<Times>).ratio, None);
         let instant = Comparison::of("x", "", times(3.0), "raw", Some(times(0.0)));
-        assert_eq!(instant.ratio, None, "nothing is a multiple of nothing");
+        assert_eq!(instant.ratio, None, "there is no multiple of zero");
     }
 
     #[test]
-    fn the_latency_is_the_median_of_what_the_rounds_say() {
+    fn latency_is_the_median_of_the_rounds() {
         let us = Duration::from_micros;
         let round = |from: u64| (from..from + 100).map(us).collect::<Vec<_>>();
         let latency = Latency::of([round(100), round(1000), round(200)]);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_come_is_a_share_of_what_was_sent() {
+    fn loss_is_a_share_of_sent_messages() {
         let second = Duration::from_secs(1);
         let rate = Rate::of(&[(99, second, 100), (50, second / 2, 50), (150, second, 150)]);
         assert_eq!(rate, Rate { per_s: 100.0, loss: 1.0 / 300.0, stale: None });

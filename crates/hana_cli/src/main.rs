@@ -4,44 +4,34 @@
 //! output. Exit status: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage. A
 //! command succeeds when the reader of its output has gone, as in `hana watch | head`.
 
-mod absent;
-mod announced;
 mod arguments;
-mod bench;
-mod bridge;
-mod demo;
-mod logs;
+mod inspect;
 mod mesh;
-mod nodes;
 mod output;
-mod overrides;
-mod ping;
-mod process;
-mod reload;
-mod repaint;
+mod play;
 mod screen;
-mod send;
-mod service;
-mod set;
-mod start_outcome;
-mod table;
-mod tempo;
-mod top;
-mod watch;
+mod setup;
+mod show;
+mod suggest;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use hana_output::Stream;
 use hana_protocol::message::{Blackout, Freeze, Resume};
 use hana_protocol::wire::error_chain;
 
 use crate::arguments::{Arguments, Bridge, Command};
+use crate::inspect::{logs, nodes, ping, top, watch};
 use crate::output::OutputError;
+use crate::play::{bridge, send, set, tempo};
+use crate::setup::{completions, man, reload, service};
+use crate::show::{demo, overrides, process};
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    completions::reply_to_shell();
+    let matches = arguments::command().try_get_matches();
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(usage) => return print_usage(&usage),
     };
@@ -61,35 +51,36 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || stderr.clone())
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(output::has_colours(Stream::Stderr))
         .with_target(false)
         .log_internal_errors(false)
         .init();
-    let json = arguments.json;
+    let format = arguments.format();
     let outcome = match arguments.command {
-        Command::Nodes(arguments) => nodes::run(&arguments, json),
+        Command::Nodes(arguments) => nodes::run(&arguments, format),
         Command::Top => top::run(),
-        Command::Start(arguments) => process::start(&arguments, json),
-        Command::Stop(node) => process::stop(&node, json),
-        Command::Restart(node) => process::restart(&node, json),
-        Command::Kill(node) => process::kill(&node, json),
-        Command::Ack(node) => process::acknowledge(&node, json),
-        Command::Reload(arguments) => reload::run(&arguments, json),
-        Command::Freeze(arguments) => overrides::run::<Freeze>(&arguments, json),
-        Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, json),
-        Command::Resume(arguments) => overrides::run::<Resume>(&arguments, json),
-        Command::Set(arguments) => set::run(&arguments, json),
-        Command::Tempo(arguments) => tempo::run(&arguments, json),
-        Command::Play => tempo::play(json),
-        Command::Pause => tempo::pause(json),
-        Command::Send(arguments) => send::run(&arguments, json),
-        Command::Watch(arguments) => watch::run(&arguments, json),
-        Command::Logs(arguments) => logs::run(&arguments, json),
-        Command::Ping(arguments) => ping::run(&arguments, json),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
+        Command::Start(arguments) => process::start(&arguments, format),
+        Command::Stop(node) => process::stop(&node, format),
+        Command::Restart(node) => process::restart(&node, format),
+        Command::Kill(node) => process::kill(&node, format),
+        Command::Ack(node) => process::acknowledge(&node, format),
+        Command::Reload(arguments) => reload::run(&arguments, format),
+        Command::Freeze(arguments) => overrides::run::<Freeze>(&arguments, format),
+        Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, format),
+        Command::Resume(arguments) => overrides::run::<Resume>(&arguments, format),
+        Command::Set(arguments) => set::run(&arguments, format),
+        Command::Tempo(arguments) => tempo::run(&arguments, format),
+        Command::Play => tempo::play(format),
+        Command::Pause => tempo::pause(format),
+        Command::Send(arguments) => send::run(&arguments, format),
+        Command::Watch(arguments) => watch::run(&arguments, format),
+        Command::Logs(arguments) => logs::run(&arguments, format),
+        Command::Ping(arguments) => ping::run(&arguments, format),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Bench(bench) => bench::run(&bench, json),
         Command::Bridge(Bridge::Osc(arguments)) => bridge::osc::run(&arguments),
-        Command::Service(command) => service::run(command, json),
+        Command::Service(command) => service::run(command, format),
     };
     end(outcome)
 }

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use hana_network::{Node, NodeConfig, Received, unix_ms};
+use anyhow::{Context, anyhow, bail};
+use hana_network::{CommandError, Node, NodeConfig, Received, unix_ms};
 use hana_protocol::contract::routes::ReceivedBy;
 use hana_protocol::contract::{Topic, Topics};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{NodeInfo, ProcessStatus};
 use hana_protocol::wire::{Envelope, Message};
+
+use crate::suggest::did_you_mean;
 
 /// Joining through a daemon takes milliseconds; without one, half a second of scouting.
 const JOIN: Duration = Duration::from_secs(5);
@@ -76,6 +78,26 @@ fn no_reply(pattern: &str) -> String {
         "no reply to the query '{pattern}' within {} s; its node or machine hangs or is busy, `hana nodes` shows which",
         QUERY_TIMEOUT.as_secs()
     )
+}
+
+/// Returns the error of a command; if the node does not exist, with the nearest id on the mesh.
+pub(crate) fn explain(node: &Node<role::App>, error: CommandError) -> anyhow::Error {
+    match error {
+        CommandError::NotThere { node: id } => unknown_node(node, &id),
+        error => error.into(),
+    }
+}
+
+/// Returns the error about a node that is not on the mesh.
+pub(crate) fn unknown_node(node: &Node<role::App>, id: &NodeId) -> anyhow::Error {
+    let hint = hint(node, id).unwrap_or_else(|| "; `hana nodes` lists all nodes".into());
+    anyhow!("there is no '{id}' on the mesh{hint}")
+}
+
+/// Returns the end of an error about an unknown id: the nearest one on the mesh, if there is any.
+pub(crate) fn hint(node: &Node<role::App>, id: &NodeId) -> Option<String> {
+    let infos = query_all(node, &Topics::<NodeInfo>::every_info(), |_| true).ok()?;
+    did_you_mean(id.as_str(), infos.iter().map(|received| received.message.node.as_str()))
 }
 
 /// Returns a node's own description, if it is on the mesh.

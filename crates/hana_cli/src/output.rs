@@ -16,9 +16,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
     /// Not a failure: the reader has all it wanted.
-    #[error("the reader of standard output has gone")]
+    #[error("standard output is closed")]
     ReaderGone,
-    #[error("standard output cannot be written; make room, or let it go elsewhere")]
+    #[error("cannot write to standard output; free disk space or redirect it")]
     Unwritable(#[source] io::Error),
 }
 
@@ -29,7 +29,8 @@ static STDERR: OnceLock<DroppingWriter> = OnceLock::new();
 
 /// Prepares standard error: from now on, no line written to it waits for a reader.
 pub(crate) fn start() -> anyhow::Result<DroppingWriter> {
-    let stderr = DroppingWriter::start(Stream::Stderr).context("starting to write")?;
+    let stderr =
+        DroppingWriter::start(Stream::Stderr).context("cannot start a thread for output")?;
     Ok(STDERR.get_or_init(|| stderr).clone())
 }
 
@@ -49,19 +50,35 @@ pub(crate) fn flush() {
     }
 }
 
-/// Prints a result: for people, or as a line of JSON.
+/// The format in which a command prints its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Text for people.
+    Text,
+    /// One line of JSON for each result.
+    Json,
+    /// Only errors.
+    Nothing,
+}
+
+/// Prints a result in the requested format.
 pub(crate) fn print<T: Serialize + ?Sized>(
-    json: bool,
+    format: Format,
     result: &T,
     for_people: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    let line = if json {
-        serde_json::to_string(result).context("writing the result as JSON")?
-    } else {
-        for_people()
+    let line = match format {
+        Format::Text => for_people(),
+        Format::Json => serde_json::to_string(result).context("cannot write the result as JSON")?,
+        Format::Nothing => return Ok(()),
     };
     write(&format!("{line}\n"))?;
     Ok(())
+}
+
+/// Whether output to a stream may have colours: only on a terminal, and not with `NO_COLOR`.
+pub(crate) fn has_colours(stream: Stream) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a text to standard output as it is.
@@ -75,7 +92,7 @@ pub(crate) fn write(text: &str) -> Result<(), OutputError> {
     })
 }
 
-/// Returns an error once the reader of standard output has gone, for commands that may write nothing for long.
+/// Returns an error once standard output is closed, for commands that may write nothing for long.
 pub(crate) fn check_reader() -> Result<(), OutputError> {
     if Stream::Stdout.is_closed() { Err(OutputError::ReaderGone) } else { Ok(()) }
 }
@@ -91,7 +108,7 @@ pub(crate) struct LastingOutput(DroppingWriter);
 
 impl LastingOutput {
     pub(crate) fn start() -> anyhow::Result<Self> {
-        Ok(Self(DroppingWriter::start(Stream::Stdout).context("starting to write")?))
+        Ok(Self(DroppingWriter::start(Stream::Stdout).context("cannot start a thread for output")?))
     }
 
     pub(crate) fn line(&self, line: impl fmt::Display) {

@@ -25,9 +25,9 @@ struct Flags {
 }
 
 /// How often the terminal is checked.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a screen may take to end by itself.
-const GRACE: Duration = Duration::from_millis(700);
+const END_TIMEOUT: Duration = Duration::from_millis(700);
 
 impl EndWatch {
     pub(super) fn start() -> anyhow::Result<Self> {
@@ -82,7 +82,7 @@ impl EndWatch {
     /// A change from the background would stop the process again, and it could not end.
     pub(super) fn wait_for_foreground(&self) {
         while !self.is_to_end() && !is_in_foreground() {
-            thread::sleep(LOOK);
+            thread::sleep(CHECK_INTERVAL);
         }
         self.take_continued();
     }
@@ -102,17 +102,17 @@ impl EndWatch {
 
 /// Runs on after the screen has ended, to cover the rest of the process.
 fn watch(flags: &Flags) -> ! {
-    let mut patience = Patience::default();
+    let mut deadline = EndDeadline::default();
     loop {
         if Stream::Stdout.is_closed() || is_stdin_closed() {
             flags.end.store(true, Ordering::Relaxed);
         }
-        if patience.is_over(flags.end.load(Ordering::Relaxed), Instant::now()) {
+        if deadline.is_over(flags.end.load(Ordering::Relaxed), Instant::now()) {
             terminal::disable_raw_mode().ok();
             // Not `std::process::exit`, which may wait for the same output as the screen.
             low_level::exit(0);
         }
-        thread::sleep(LOOK);
+        thread::sleep(CHECK_INTERVAL);
     }
 }
 
@@ -147,18 +147,18 @@ const fn is_stdin_closed() -> bool {
 
 /// The time left for a screen that must end. Pure.
 #[derive(Debug, Default)]
-struct Patience {
-    asked: Option<Instant>,
+struct EndDeadline {
+    requested: Option<Instant>,
 }
 
-impl Patience {
+impl EndDeadline {
     fn is_over(&mut self, is_to_end: bool, now: Instant) -> bool {
         if !is_to_end {
-            self.asked = None;
+            self.requested = None;
             return false;
         }
-        let asked = *self.asked.get_or_insert(now);
-        now.saturating_duration_since(asked) >= GRACE
+        let requested = *self.requested.get_or_insert(now);
+        now.saturating_duration_since(requested) >= END_TIMEOUT
     }
 }
 
@@ -167,12 +167,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_screen_that_does_not_end_is_ended_after_its_grace() {
-        let mut patience = Patience::default();
+    fn screen_that_does_not_end_is_ended() {
+        let mut deadline = EndDeadline::default();
         let began = Instant::now();
-        assert!(!patience.is_over(false, began));
-        assert!(!patience.is_over(true, began + GRACE * 5));
-        assert!(!patience.is_over(true, began + GRACE * 5 + LOOK));
-        assert!(patience.is_over(true, began + GRACE * 6));
+        assert!(!deadline.is_over(false, began));
+        assert!(!deadline.is_over(true, began + END_TIMEOUT * 5));
+        assert!(!deadline.is_over(true, began + END_TIMEOUT * 5 + CHECK_INTERVAL));
+        assert!(deadline.is_over(true, began + END_TIMEOUT * 6));
     }
 }

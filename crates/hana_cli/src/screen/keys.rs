@@ -16,18 +16,18 @@ pub(super) struct Keys {
 }
 
 /// How often the thread checks whether keys are still wanted.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Keys that wait to be handled.
-const QUEUE: usize = 64;
+const MAX_KEYS: usize = 64;
 
 impl Keys {
     pub(super) fn start() -> io::Result<Self> {
-        let (sender, pressed) = mpsc::sync_channel(QUEUE);
+        let (sender, pressed) = mpsc::sync_channel(MAX_KEYS);
         let is_over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&is_over);
         thread::Builder::new().name("keys".into()).spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                match input::wait(LOOK) {
+                match input::wait(CHECK_INTERVAL) {
                     Input::None => {},
                     Input::Over => return,
                     Input::Some => {

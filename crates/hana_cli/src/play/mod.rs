@@ -1,0 +1,7 @@
+//! Play visualizations: parameters, tempo, messages, bridges.
+
+mod absent;
+pub(crate) mod bridge;
+pub(crate) mod send;
+pub(crate) mod set;
+pub(crate) mod tempo;

@@ -1,0 +1,198 @@
+//! The text of the unit.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::setup::service::plan::{Plan, Scope};
+
+/// The trigger that starts the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StartedBy {
+    /// The user's first login, or boot where the user lingers.
+    Login,
+    /// The user's desktop, with which it also ends: the display is known only then.
+    Desktop,
+    /// The boot of the machine, as that user.
+    Boot { user: String },
+}
+
+/// Default state directory of a machine-wide service, without `HANA_STATE`: the one that
+/// `StateDirectory=hana` creates.
+pub(super) const STATE_OF_SYSTEM: &str = "/var/lib/hana";
+
+pub(super) fn text(plan: &Plan, started_by: &StartedBy) -> String {
+    let how = match plan.scope {
+        Scope::User => "systemctl --user",
+        Scope::System => "systemctl",
+    };
+    let (unit, service, wanted_by) = match started_by {
+        StartedBy::Login => (String::new(), String::new(), "default.target"),
+        StartedBy::Desktop => (
+            "After=graphical-session.target\nPartOf=graphical-session.target\n".into(),
+            String::new(),
+            "graphical-session.target",
+        ),
+        StartedBy::Boot { user } => (
+            "After=network.target\n".into(),
+            format!("User={user}\nStateDirectory=hana\n"),
+            "multi-user.target",
+        ),
+    };
+    let environment = environment_lines(&plan.environment);
+    let daemon = quoted(&plan.daemon.display().to_string());
+    format!(
+        "\
+# Written by `hana service install`, which writes it anew. For changes that stay: `{how} edit hanad`.
+[Unit]
+Description=hana: finds the other machines, launches and watches visualizations
+# However often it fails: when what it lacks is there, it shall run.
+StartLimitIntervalSec=0
+{unit}
+[Service]
+Type=notify
+ExecStart={daemon}
+# Reads the catalogue again. `hana service restart` has a new hanad take over; `restart` ends what runs.
+ExecReload=/bin/kill -HUP $MAINPID
+{environment}{service}Restart=always
+RestartSec=1
+# Its own watchdog ends it after 10 s without a sign of its loop; this is for what hangs with all its threads.
+WatchdogSec=15
+# A crash of the daemon leaves its visualizations running, and the next one finds them. With any other mode
+# systemd would kill them before it starts the daemon again. An orderly stop ends them all the same: the
+# daemon does that when it is told to end, for which it needs up to 10 s.
+KillMode=process
+TimeoutStopSec=20
+TimeoutStartSec=60
+
+[Install]
+WantedBy={wanted_by}
+"
+    )
+}
+
+fn environment_lines(environment: &BTreeMap<String, String>) -> String {
+    environment.iter().fold(String::new(), |mut lines, (key, value)| {
+        writeln!(lines, "Environment={}", quoted(&format!("{key}={value}"))).ok();
+        lines
+    })
+}
+
+/// Quotes a word for a unit file, whatever characters it has.
+fn quoted(word: &str) -> String {
+    let escaped = word.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
+    format!("\"{escaped}\"")
+}
+
+/// Returns the variables in a unit written by [`text`].
+pub(super) fn environment_of(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("Environment=\"")?.strip_suffix('"'))
+        .map(|word| word.replace("%%", "%").replace("\\\"", "\"").replace(r"\\", r"\"))
+        .filter_map(|word| {
+            let (key, value) = word.split_once('=')?;
+            Some((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// Whether systemd can start a program at that path at all.
+pub(super) fn can_start(daemon: &Path) -> bool {
+    !daemon
+        .display()
+        .to_string()
+        .contains(|char: char| char.is_control() || matches!(char, '"' | '\'' | '\\'))
+}
+
+/// Whether a unit starts that daemon.
+pub(super) fn starts(text: &str, daemon: &Path) -> bool {
+    text.contains(&format!("\nExecStart={}\n", quoted(&daemon.display().to_string())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn plan(scope: Scope) -> Plan {
+        Plan {
+            daemon: "/opt/hana/bin/hanad".into(),
+            environment: [("HANA_HOST".into(), "wall-left".into())].into(),
+            scope,
+        }
+    }
+
+    fn awkward() -> Plan {
+        let environment = [
+            ("HANA_CONFIG".into(), r#"/home/a b/50%\"show"/hanad.toml"#.into()),
+            ("HANA_STATE".into(), "/tmp/$HOME/x=y".into()),
+        ];
+        let daemon = r#"/opt/my "hana" 100%/hanad"#.into();
+        Plan { daemon, environment: environment.into(), scope: Scope::User }
+    }
+
+    #[test]
+    fn the_unit_of_a_user() {
+        assert_eq!(
+            text(&plan(Scope::User), &StartedBy::Login),
+            include_str!("user.golden.service")
+        );
+    }
+
+    #[test]
+    fn the_unit_of_a_machine() {
+        let by = StartedBy::Boot { user: "ada".into() };
+        assert_eq!(text(&plan(Scope::System), &by), include_str!("system.golden.service"));
+    }
+
+    #[test]
+    fn with_a_desktop_it_starts_and_ends_with_that() {
+        let text = text(&plan(Scope::User), &StartedBy::Desktop);
+        assert!(text.contains("\nWantedBy=graphical-session.target\n"), "{text}");
+        assert!(text.contains("\nPartOf=graphical-session.target\n"), "{text}");
+    }
+
+    #[test]
+    fn what_was_carried_over_is_read_back() {
+        let plan = awkward();
+        let text = text(&plan, &StartedBy::Login);
+        assert_eq!(environment_of(&text), plan.environment);
+        assert!(starts(&text, &plan.daemon) && !starts(&text, Path::new("/opt/hanad")));
+    }
+
+    /// Lets systemd itself check the units, where it is installed.
+    #[test]
+    fn systemd_finds_no_fault_with_the_units() {
+        use std::process::Command;
+
+        let dir = tempfile::tempdir().unwrap();
+        // It checks that the program exists too, and `true` does.
+        let daemon = dir.path().join("my hana 100%");
+        std::fs::copy("/bin/true", &daemon).unwrap();
+        let units = [
+            ("login", Plan { daemon: daemon.clone(), ..awkward() }, StartedBy::Login),
+            ("desktop", Plan { daemon: daemon.clone(), ..awkward() }, StartedBy::Desktop),
+            (
+                "boot",
+                Plan { daemon, scope: Scope::System, ..awkward() },
+                StartedBy::Boot { user: "root".into() },
+            ),
+        ];
+        for (name, plan, by) in units {
+            let file = dir.path().join(format!("hanad-{name}.service"));
+            std::fs::write(&file, text(&plan, &by)).unwrap();
+            let manager = if plan.scope == Scope::User { "--user" } else { "--system" };
+            let answer = Command::new("systemd-analyze")
+                .args(["verify", manager, "--man=no", "--recursive-errors=no"])
+                .arg(&file)
+                .env("XDG_RUNTIME_DIR", dir.path())
+                .output();
+            let Ok(answer) = answer else {
+                eprintln!("skipped: there is no systemd-analyze here");
+                return;
+            };
+            let said = String::from_utf8_lossy(&answer.stderr);
+            assert!(answer.status.success() && !said.contains("hanad-"), "{name}: {said}");
+        }
+    }
+}
