@@ -5,13 +5,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hana_lab::show::figure;
+use hana_lab::{UdpRelay, UdpRelaySettings};
 use hana_network::{DirectLinkTransport, NetworkSettings, Node, NodeConfig};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::Modulation;
 use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_protocol::wire::Lane;
-use hana_tests::show::figure;
-use hana_tests::{UdpRelay, UdpRelaySettings};
 
 const SOON: Duration = Duration::from_secs(20);
 const COUNT: u16 = 10_000;

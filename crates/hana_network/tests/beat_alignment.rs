@@ -15,11 +15,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, thread};
 
+use hana_lab::show::{figure, hana, start_daemon_with};
+use hana_lab::{Host, Lab, Running, eventually, link, project_root};
 use hana_network::{Node, NodeConfig, local_us};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::TimelineSource;
-use hana_tests::show::{figure, hana, start_daemon_with};
-use hana_tests::{Host, Lab, Running, eventually, link, project_root};
 
 /// Each host with the error of its clock: hours apart, and drifting by up to a hundred parts per million. The last
 /// host has no daemon.

@@ -11,12 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hana_engine::playout::{BatcherSettings, JitterBufferSettings};
+use hana_lab::{UdpRelay, UdpRelaySettings, project_root};
 use hana_network::{
     BatchStream, DirectLink, DirectLinkTransport, NetworkSettings, Node, NodeConfig,
 };
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::parameter::{Parameter, ParameterName};
-use hana_tests::{UdpRelay, UdpRelaySettings, project_root};
 
 const SOON: Duration = Duration::from_secs(20);
 /// As a share of the amplitude.

@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hana_engine::playout::{BatcherSettings, ModulationReceiver};
+use hana_lab::eventually;
 use hana_network::{DirectLink, DirectLinkTransport, NetworkSettings, Node, NodeConfig, Publisher};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Modulation, NodeInfo};
 use hana_protocol::parameter::{Parameter, ParameterName};
-use hana_tests::eventually;
 use rustix::process::{Pid, Signal};
 
 const SOON: Duration = Duration::from_secs(20);

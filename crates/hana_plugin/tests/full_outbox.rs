@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
+use hana_lab::is_alone;
 use hana_network::QueueKind;
 use hana_plugin::{MeshSession, MessageDropped, TopicWriter, VisualizationPlugin};
 use hana_protocol::custom_message;
 use hana_protocol::id::role;
 use hana_protocol::wire::Lane;
-use hana_tests::is_alone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -8,10 +8,10 @@ use bevy_app::App;
 use bevy_diagnostic::DiagnosticsStore;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
+use hana_lab::is_alone;
 use hana_plugin::{LaneCounter, MessageDiagnosticsPlugin, VisualizationPlugin};
 use hana_protocol::id::role;
 use hana_protocol::wire::Lane;
-use hana_tests::is_alone;
 
 #[derive(Resource, Reflect, Default)]
 struct Sky {

@@ -16,12 +16,12 @@ use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_reflect::Reflect;
 use hana_engine::playout::JitterBufferSettings;
+use hana_lab::{eventually, is_alone};
 use hana_network::{Node, NodeConfig};
 use hana_plugin::{MeshSession, VisualizationPlugin};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{PlayPath, Set};
 use hana_protocol::parameter::ParameterName;
-use hana_tests::{eventually, is_alone};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };

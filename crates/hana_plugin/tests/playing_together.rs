@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::RunSystemOnce;
+use hana_lab::Lab;
+use hana_lab::show::Show;
 use hana_network::{MeshObserver, Node, NodeConfig, OwnershipClient, PlaySession};
 use hana_plugin::{ClaimLost, ControllerPlugin, MeshCommands, NoteReceived, OwnerChanged};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{OwnershipKind, PlayPath};
 use hana_protocol::parameter::{Parameter, ParameterName};
-use hana_tests::Lab;
-use hana_tests::show::Show;
 
 const SOON: Duration = Duration::from_secs(30);
 const FRAME: Duration = Duration::from_millis(5);

@@ -1,0 +1,321 @@
+//! `hana top` in an operator's hands: in a terminal, with keys, on another host than the failures.
+
+use std::time::Duration;
+
+use hana_lab::show::{Show, hana, node, nodes, start};
+use hana_lab::{Host, Lab, Signal, Terminal, eventually, project_root};
+use serde_json::Value;
+
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+
+const SIZE: (u16, u16) = (110, 24);
+
+/// One that stays down after a crash, and one that is restarted.
+const CATALOGUE: &str = r#"
+[visualizations.pulse]
+program = "pulse"
+policy  = "manual"
+
+[visualizations.beat]
+program = "pulse"
+"#;
+
+const UP: &str = "\x1b[A";
+const DOWN: &str = "\x1b[B";
+
+fn top(host: &Host) -> Terminal {
+    Terminal::with(host, SIZE, "hana", ["top"])
+}
+
+/// Finds the list's line about a node.
+fn row<'a>(screen: &'a str, node: &str) -> Option<&'a str> {
+    screen.lines().find(|line| line.split_whitespace().next() == Some(node))
+}
+
+/// Waits until the line about a node has all these words.
+#[track_caller]
+fn wait_for_row(terminal: &Terminal, node: &str, words: &[&str]) -> String {
+    terminal.wait_for(SOON, &format!("the line of {node} to have {words:?}"), |screen| {
+        row(screen, node).is_some_and(|line| words.iter().all(|word| line.contains(word)))
+    })
+}
+
+/// Moves up or down until the details of the node are shown.
+#[track_caller]
+fn select(terminal: &Terminal, node: &str) {
+    loop {
+        let screen = terminal.text();
+        let selected = details(&screen).unwrap_or_default();
+        if selected == node {
+            return;
+        }
+        let line = |node: &str| {
+            screen.lines().position(|line| line.split_whitespace().next() == Some(node))
+        };
+        terminal.type_in(if line(node) < line(&selected) { UP } else { DOWN });
+        terminal.wait_for(SOON, &format!("a step from {selected} to {node}"), |screen| {
+            details(screen).as_ref() != Some(&selected)
+        });
+    }
+}
+
+/// Returns the title of the details: the selected node.
+fn details(screen: &str) -> Option<String> {
+    let line = screen.lines().rev().find(|line| line.contains("───"))?;
+    Some(line.trim_matches(['─', ' ']).into())
+}
+
+/// Waits until the mesh lists the node as expected, independently of the screen.
+#[track_caller]
+fn wait_for_node(host: &Host, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+    eventually(SOON, what, || {
+        let nodes = nodes(host);
+        node(&nodes, id).filter(|node| wished(node)).cloned().ok_or(nodes)
+    })
+}
+
+fn pid(node: &Value) -> i32 {
+    node["pid"].as_i64().unwrap().try_into().unwrap()
+}
+
+#[test]
+fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
+    let Some(lab) = Lab::new("top") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    let (_, beat) = start(h2, h1, "beat");
+    let (_, pulse) = start(h2, h1, "pulse");
+    let terminal = top(h2);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    wait_for_row(&terminal, "pulse", &["● running", "60", "ms"]);
+    terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
+
+    // A freeze: an alert at the top, with advice.
+    h1.kill(Signal::STOP, beat);
+    wait_for_row(&terminal, "beat", &["‖ unresponsive"]);
+    let screen = terminal.wait_for(SOON, "an alert", |screen| {
+        screen.contains("1 in trouble") && screen.contains("beat is unresponsive")
+    });
+    let (of_beat, of_pulse) = (screen.find("\n  beat"), screen.find("\n  pulse"));
+    assert!(of_beat < of_pulse, "failures come first:\n{screen}");
+    // One key restarts a hung visualization, without a confirmation.
+    select(&terminal, "beat");
+    terminal.wait_for(SOON, "the explanation", |screen| screen.contains("Restart it: its look"));
+    terminal.type_in("r");
+    let again = wait_for_node(h1, "beat", "a new instance", |node| {
+        node["state"] == "running" && node["pid"] != beat
+    });
+    wait_for_row(&terminal, "beat", &["● running"]);
+    terminal.wait_for(SOON, "the report of the restart", |screen| {
+        screen.contains("restart beat: done")
+    });
+
+    // A crash that is restarted automatically is reported for a while.
+    h1.kill(Signal::KILL, pid(&again));
+    terminal.wait_for(SOON, "the report of the crash", |screen| {
+        screen.contains("beat crashed and restarted automatically")
+    });
+    wait_for_row(&terminal, "beat", &["● running", "1x"]);
+
+    // A crashed visualization that stays down shows the reason until a restart.
+    h1.kill(Signal::SEGV, pulse);
+    eventually(SOON, "the process to be gone", || {
+        // The first of these signals from outside may only remove the program's own handler.
+        let gone = !h1.processes().iter().any(|process| process.pid == pulse);
+        if !gone {
+            h1.kill(Signal::SEGV, pulse);
+        }
+        gone
+    });
+    wait_for_row(&terminal, "pulse", &["✖ crashed", "SIGSEGV"]);
+    terminal.wait_for(SOON, "an alert", |screen| screen.contains("pulse crashed: ended by"));
+    select(&terminal, "pulse");
+    terminal.wait_for(SOON, "the explanation", |screen| {
+        screen.contains("not restarted") && screen.contains("bar at")
+    });
+    if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
+        // Updates the picture of the documentation: `HANA_PICTURES=docs cargo nextest run -E
+        // 'binary(top_in_a_terminal)'`.
+        terminal.save_svg(project_root().join(pictures).join("top.svg"));
+    }
+    terminal.type_in("r");
+    wait_for_row(&terminal, "pulse", &["● running"]);
+    terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
+}
+
+#[test]
+fn what_interrupts_a_show_is_asked_once_more() {
+    let Some(lab) = Lab::new("top-asks") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    let (_, beat) = start(h1, h1, "beat");
+    let terminal = top(h1);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    select(&terminal, "beat");
+
+    terminal.type_in("s");
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop beat? It is running."));
+    terminal.type_in("n");
+    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("cancelled"));
+    let still =
+        wait_for_node(h1, "beat", "the visualization to run", |node| node["state"] == "running");
+    assert_eq!(pid(&still), beat);
+
+    // Freeze and blackout can be undone by a key, so they act at once.
+    terminal.type_in("b");
+    wait_for_row(&terminal, "beat", &["[blackout]"]);
+    wait_for_node(h1, "beat", "the blackout", |node| node["override"] == "blackout");
+    terminal.type_in("u");
+    wait_for_node(h1, "beat", "the end of the blackout", |node| node["override"].is_null());
+    terminal.wait_for(SOON, "the end of the mark in the list", |screen| {
+        !row(screen, "beat").unwrap_or_default().contains('[')
+    });
+
+    terminal.type_in("s");
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop beat? It is running."));
+    terminal.type_in("y");
+    wait_for_node(h1, "beat", "the visualization to be stopped", |node| node["state"] == "stopped");
+    wait_for_row(&terminal, "beat", &["○ stopped"]);
+}
+
+#[test]
+fn what_is_ignored_is_no_alert_any_more() {
+    let Some(lab) = Lab::new("top-ignores") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    let (_, beat) = start(h1, h1, "beat");
+    let terminal = top(h1);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    h1.kill(Signal::STOP, beat);
+    terminal.wait_for(SOON, "an alert", |screen| screen.contains("beat is unresponsive"));
+    select(&terminal, "beat");
+    terminal.type_in("i");
+    wait_for_row(&terminal, "beat", &["‖ unresponsive", "[ignored]"]);
+    terminal.wait_for(SOON, "no alert", |screen| {
+        screen.contains("all is well") && !screen.contains("beat is unresponsive")
+    });
+    // It responds again, which ends the acknowledgement.
+    h1.kill(Signal::CONT, beat);
+    let screen = wait_for_row(&terminal, "beat", &["● running"]);
+    assert!(!screen.contains("[ignored]"), "{screen}");
+}
+
+#[test]
+fn the_log_is_a_key_away_and_every_size_is_drawn() {
+    let Some(lab) = Lab::new("top-log") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "beat");
+    let terminal = top(h2);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    select(&terminal, "beat");
+    hana(h2, ["freeze", "beat"]).ok();
+    terminal.wait_for(SOON, "the last lines of the log", |screen| screen.contains("freeze"));
+    terminal.type_in("l");
+    terminal.wait_for(SOON, "the log", |screen| {
+        screen.contains("log of beat") && row(screen, "beat").is_none()
+    });
+    hana(h2, ["resume", "beat"]).ok();
+    terminal.wait_for(SOON, "the newest line", |screen| screen.contains("resumed"));
+    terminal.type_in("l");
+    wait_for_row(&terminal, "beat", &["● running"]);
+
+    for (columns, rows) in [(80, 24), (40, 10), (20, 6), (200, 60)] {
+        terminal.resize(columns, rows);
+        terminal.wait_for(SOON, &format!("{columns} columns, {rows} rows"), |screen| {
+            screen.lines().next().is_some_and(|line| line.contains("hana top"))
+                && (rows < 10 || row(screen, "beat").is_some())
+        });
+    }
+    terminal.type_in("/zzz\r");
+    terminal.wait_for(SOON, "an empty list", |screen| row(screen, "beat").is_none());
+    terminal.type_in("\x1b");
+    wait_for_row(&terminal, "beat", &["● running"]);
+}
+
+#[test]
+fn a_daemon_that_dies_is_shown_on_its_host() {
+    let Some(lab) = Lab::new("top-daemon") else { return };
+    let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    start(show.host("h1"), show.host("h1"), "beat");
+    let terminal = top(show.host("h2"));
+    wait_for_row(&terminal, "beat", &["● running"]);
+    let daemon = show.daemon("h1");
+    daemon.kill(Signal::KILL);
+    daemon.wait(SOON);
+    wait_for_row(&terminal, "h1", &["unreachable", "daemon"]);
+    terminal.wait_for(SOON, "an alert", |screen| screen.contains("h1 is unreachable"));
+    // Its visualization keeps playing.
+    wait_for_row(&terminal, "beat", &["● running"]);
+    *show.daemon("h1") = hana_lab::show::start_daemon_with(show.host("h1"), |command| {
+        command.env("HANA_CONFIG", lab.directory().join("config"));
+    });
+    wait_for_row(&terminal, "h1", &["● running"]);
+    terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
+}
+
+#[test]
+fn the_terminal_is_given_back_as_it_was() {
+    let Some(lab) = Lab::new("top-ends") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    for (how, code) in [("q", Some(0)), ("\x03", Some(0)), ("SIGTERM", Some(0))] {
+        let mut terminal = top(h1);
+        assert!(!terminal.is_taken() || terminal.is_raw());
+        wait_for_row(&terminal, "h1", &["● running"]);
+        assert!(terminal.is_taken() && terminal.is_raw());
+        if how == "SIGTERM" {
+            terminal.kill(Signal::TERM);
+        } else {
+            terminal.type_in(how);
+        }
+        assert_eq!(terminal.wait(SOON).code(), code, "{how:?}: {terminal:?}");
+        eventually(SOON, "the shell's screen", || !terminal.is_taken() && !terminal.is_raw());
+    }
+    // Without a terminal it prints what to use instead.
+    let output = hana(h1, ["top"]);
+    assert_ne!(output.code(), Some(0));
+    assert!(output.stderr.contains("hana nodes --watch"), "{output}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it_within_seconds() {
+    let Some(lab) = Lab::new("top-closed") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    // With SIGHUP, and in a session of its own, which gets none.
+    for line in [["hana", "top"].as_slice(), &["setsid", "-w", "hana", "top"]] {
+        let mut terminal = Terminal::with(h1, SIZE, line[0], &line[1..]);
+        wait_for_row(&terminal, "h1", &["● running"]);
+        terminal.close();
+        eventually(Duration::from_secs(5), "the end of `hana top`", || {
+            let left = h1.processes();
+            if left.iter().any(|left| left.command.contains("hana top")) {
+                Err(left)
+            } else {
+                Ok(())
+            }
+        });
+    }
+}
+
+#[test]
+fn a_screen_that_was_stopped_is_drawn_again() {
+    let Some(lab) = Lab::new("top-stopped") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    let terminal = Terminal::with(h1, SIZE, "bash", ["--norc", "--noprofile", "-i"]);
+    terminal.type_in("hana top\r");
+    wait_for_row(&terminal, "h1", &["● running"]);
+    for _ in 0..2 {
+        terminal.type_in("\x1a");
+        terminal.wait_for(SOON, "the shell", |screen| screen.contains("Stopped"));
+        assert!(!terminal.is_taken());
+        terminal.type_in("fg\r");
+        wait_for_row(&terminal, "h1", &["● running"]);
+        assert!(terminal.is_taken() && terminal.is_raw());
+    }
+    terminal.type_in("q");
+    eventually(SOON, "the shell's screen", || !terminal.is_taken());
+}

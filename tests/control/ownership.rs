@@ -1,0 +1,494 @@
+//! Several operators play one show: each parameter has one owner, all see the same one whatever happens to the
+//! network and the programs, and an operator who loses a parameter is notified.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use hana_lab::show::{Show, figure, hana, node, nodes, start};
+use hana_lab::{
+    Ensemble, Host, Key, Lab, Person, Running, Screen, Signal, eventually, project_root,
+};
+use hana_random::Random;
+use serde_json::Value;
+
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(30);
+/// The timeout for the halves of a network to find each other, on a machine that is busy with other tests.
+const WHOLE_AGAIN: Duration = Duration::from_mins(1);
+/// The halves find each other within a second; a busy machine takes its time, and Zenoh alone takes up to eight. In
+/// milliseconds.
+const SOON_WHOLE: u64 = 5_000;
+/// The promised time.
+const PROMISED: Duration = Duration::from_secs(1);
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+/// Operators in one program, controlled by lines on its input.
+struct Desk {
+    running: Running,
+    orders: File,
+    ids: Vec<String>,
+}
+
+/// The owners in each visualization from one point of view, such as `zoom desk claimed`.
+type Holders = BTreeMap<String, BTreeSet<String>>;
+
+impl Desk {
+    fn sit(host: &Host, ids: &[&str]) -> Self {
+        let name = format!("orders-{}-{}", ids[0], unix_ms());
+        let pipe: PathBuf = host.directory().join("tmp").join(name);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        // Opened for both directions, so that neither side waits for the other.
+        let orders = File::options().read(true).write(true).open(&pipe).unwrap();
+        let mut command = host.command("sh");
+        command.args(["-c", &format!("exec operator {} < '{}'", ids.join(" "), pipe.display())]);
+        let running = host.spawn(command);
+        Self { running, orders, ids: ids.iter().map(ToString::to_string).collect() }
+    }
+
+    fn orders(&mut self, line: &str) {
+        writeln!(self.orders, "{line}").unwrap();
+    }
+
+    fn lines(&self, id: &str) -> Vec<Value> {
+        let text = self.running.stdout();
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let lines = text[..whole].lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["node"] == id).collect()
+    }
+
+    /// Returns the notifications of an operator.
+    fn told(&self, id: &str) -> Vec<String> {
+        let lines = self.lines(id);
+        lines.iter().filter_map(|line| Some(line["told"].as_str()?.to_owned())).collect()
+    }
+
+    /// Returns the last view of an operator, and the time of it.
+    fn sees(&self, id: &str) -> Option<(u64, Value)> {
+        let last = self.lines(id).into_iter().rfind(|line| line["sees"].is_object())?;
+        Some((last["at"].as_u64()?, last["sees"].clone()))
+    }
+}
+
+fn owners_of(sees: &Value) -> Holders {
+    let words = |held: &Value| {
+        let held = held.as_array().unwrap().iter();
+        held.map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let nodes = sees["owners"].as_object().unwrap();
+    nodes.iter().map(|(node, held)| (node.clone(), words(held))).collect()
+}
+
+/// Returns the owners as `hana nodes` lists them.
+fn owners_by_command(host: &Host) -> Holders {
+    let nodes = nodes(host);
+    let alive = nodes.iter().filter(|node| node["role"] == "visualization");
+    let of = |node: &Value| {
+        let held = node["owners"].as_array().cloned().unwrap_or_default();
+        let word = |held: &Value| {
+            let part = |name: &str| held[name].as_str().unwrap_or_default().to_owned();
+            let how = part("how");
+            let is_held = ["active", "claimed"].contains(&how.as_str());
+            is_held.then(|| format!("{} {} {how}", part("parameter"), part("by")))
+        };
+        held.iter().filter_map(word).collect()
+    };
+    alive.map(|node| (node["node"].as_str().unwrap().to_owned(), of(node))).collect()
+}
+
+/// Returns the owners if all operators see the same ones, and each sees its own claims among them; with the time
+/// since when.
+fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), String> {
+    let mut all: Option<(u64, Holders)> = None;
+    for desk in desks {
+        for id in &desk.ids {
+            let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} has no view"))?;
+            let owners = owners_of(&sees);
+            if owners.len() != visualizations {
+                return Err(format!("{id} sees {:?}", owners.keys().collect::<Vec<_>>()));
+            }
+            let taken = owners.iter().flat_map(|(node, held)| {
+                let own =
+                    held.iter().filter_map(|word| word.strip_suffix(&format!(" {id} claimed")));
+                own.map(move |name| format!("{node} {name}"))
+            });
+            let taken: BTreeSet<String> = taken.collect();
+            let claims = sees["claims"].as_array().unwrap().iter();
+            let claims: BTreeSet<String> =
+                claims.map(|wish| wish.as_str().unwrap().to_owned()).collect();
+            if taken != claims {
+                return Err(format!("{id} has {taken:?} and claims {claims:?}"));
+            }
+            match &mut all {
+                None => all = Some((at, owners)),
+                Some((last, known)) if *known == owners => *last = at.max(*last),
+                Some((_, known)) => return Err(format!("{id} sees {owners:?}, not {known:?}")),
+            }
+        }
+    }
+    all.ok_or_else(|| "there is no operator".into())
+}
+
+/// Waits until all agree, and returns the time since when.
+#[track_caller]
+fn wait_until_agreed(
+    desks: &[&Desk],
+    visualizations: usize,
+    wished: impl Fn(&Holders) -> bool,
+) -> (u64, Holders) {
+    eventually(WHOLE_AGAIN, "all to agree on the owners", || {
+        let agreed = agreed(desks, visualizations)?;
+        if wished(&agreed.1) { Ok(agreed) } else { Err(format!("{agreed:?}")) }
+    })
+}
+
+/// Returns the owner of a parameter.
+fn holder<'a>(owners: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
+    let held = owners.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
+    held.split(' ').nth(1)
+}
+
+const CATALOGUE: &str = r#"
+[visualizations.v1]
+program = "plain"
+
+[visualizations.v2]
+program = "plain"
+
+[visualizations.v3]
+program = "plain"
+
+[visualizations.pulse]
+program = "pulse"
+"#;
+
+fn wait_until_running(host: &Host, id: &str) {
+    eventually(SOON, "the visualization to run", || {
+        let nodes = nodes(host);
+        if hana_lab::show::is(&nodes, id, "running") { Ok(()) } else { Err(nodes) }
+    });
+}
+
+fn there(desks: &[Option<Desk>]) -> Vec<&Desk> {
+    desks.iter().flatten().collect()
+}
+
+#[test]
+fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_second() {
+    let Some(lab) = Lab::new("hands") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
+    let hosts: Vec<&Host> = ["h1", "h2", "h3"].map(|name| show.host(name)).into();
+    let vizs = ["v1", "v2", "v3"];
+    for (host, viz) in hosts.iter().zip(vizs) {
+        start(host, host, viz);
+    }
+    let seats = [("a", 0), ("b", 0), ("c", 1), ("d", 2)];
+    let mut desks: Vec<Option<Desk>> =
+        seats.iter().map(|(id, host)| Some(Desk::sit(hosts[*host], &[id]))).collect();
+    wait_until_agreed(&there(&desks), 3, |_| true);
+    let mut chance = Random::of_this_run();
+    let mut did = vec![];
+    for _ in 0..20 {
+        let (who, viz) = (chance.index(4), vizs[chance.index(3)]);
+        let parameter = ["zoom", "speed"][chance.index(2)];
+        let (id, at) = seats[who];
+        let happens = chance.index(15);
+        let order = match happens {
+            0..=5 => Some(format!("{id} take {viz} {parameter}")),
+            6 | 7 => Some(format!("{id} release {viz} {parameter}")),
+            8 => Some(format!("{id} takeover {}", seats[chance.index(4)].0)),
+            _ => None,
+        };
+        if let Some(order) = order {
+            if let Some(desk) = &mut desks[who] {
+                desk.orders(&order);
+            }
+            did.push(order);
+        } else if happens < 11 {
+            // A visualization crashes, and its daemon restarts it.
+            let at = vizs.iter().position(|of| *of == viz).unwrap();
+            let pid = node(&nodes(hosts[at]), viz).and_then(|node| node["pid"].as_i64());
+            if let Some(pid) = pid {
+                hosts[at].kill(Signal::KILL, pid.try_into().unwrap());
+            }
+            did.push(format!("{viz} crashes"));
+        } else if happens < 13 {
+            match &mut desks[who] {
+                Some(desk) => {
+                    desk.running.kill(Signal::KILL);
+                    desk.running.wait(SOON);
+                    desks[who] = None;
+                    did.push(format!("{id} crashes"));
+                },
+                none => {
+                    *none = Some(Desk::sit(hosts[at], &[id]));
+                    did.push(format!("{id} is back"));
+                },
+            }
+        } else if happens == 13 {
+            lab.partition(&hosts[..2], &hosts[2..]);
+            did.push("h3 is cut off".into());
+        } else {
+            lab.heal();
+            did.push("the network is whole".into());
+        }
+        thread::sleep(Duration::from_millis(chance.below(700)));
+    }
+    figure(&did.join("; "));
+    lab.heal();
+    let healed = unix_ms();
+    for (desk, (id, host)) in desks.iter_mut().zip(seats) {
+        desk.get_or_insert_with(|| Desk::sit(hosts[host], &[id]));
+    }
+    let (at, _) = wait_until_agreed(&there(&desks), 3, |_| true);
+    let whole = at.saturating_sub(healed);
+    figure(&format!("all agree {whole} ms after the network is whole"));
+    assert!(whole < SOON_WHOLE, "{whole} ms");
+    // From here on all nodes know each other.
+    let mut took: Vec<u64> = (0..5)
+        .map(|round| {
+            let (id, _) = seats[round % 4];
+            let viz = vizs[round % 3];
+            let before = unix_ms();
+            desks[round % 4].as_mut().unwrap().orders(&format!("{id} take {viz} speed"));
+            let wished = |owners: &Holders| holder(owners, viz, "speed") == Some(id);
+            let (at, _) = wait_until_agreed(&there(&desks), 3, wished);
+            at.saturating_sub(before)
+        })
+        .collect();
+    took.sort_unstable();
+    figure(&format!("all agree {took:?} ms after a claim, in order"));
+    assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
+    // A new command on each host shows the same.
+    let (_, owners) = wait_until_agreed(&there(&desks), 3, |_| true);
+    for host in hosts {
+        eventually(SOON, "the same owners on every host", || {
+            let shown = owners_by_command(host);
+            if shown == owners { Ok(()) } else { Err(format!("{shown:?}, not {owners:?}")) }
+        });
+    }
+}
+
+#[test]
+fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
+    let Some(lab) = Lab::new("apart") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "v1");
+    let mut desks = [Desk::sit(h1, &["near"]), Desk::sit(h2, &["far"])];
+    wait_until_agreed(&[&desks[0], &desks[1]], 1, |_| true);
+    lab.partition(&[h1], &[h2]);
+    let knows = |desk: &Desk, id: &str| {
+        desk.sees(id).is_some_and(|(_, sees)| sees["owners"].get("v1").is_some())
+    };
+    eventually(SOON, "the two sides to lose each other", || !knows(&desks[1], "far"));
+    desks[0].orders("near take v1 zoom");
+    eventually(SOON, "the near operator to own it", || {
+        let sees = desks[0].sees("near");
+        let has = sees
+            .as_ref()
+            .is_some_and(|(_, sees)| holder(&owners_of(sees), "v1", "zoom") == Some("near"));
+        if has { Ok(()) } else { Err(sees) }
+    });
+    desks[1].orders("far take v1 zoom");
+    eventually(SOON, "the far operator to claim it", || {
+        desks[1].sees("far").is_some_and(|(_, sees)| sees["claims"][0] == "v1 zoom")
+    });
+    lab.heal();
+    let healed = unix_ms();
+    let wished = |owners: &Holders| holder(owners, "v1", "zoom") == Some("far");
+    let (at, _) = wait_until_agreed(&[&desks[0], &desks[1]], 1, wished);
+    figure(&format!("one owner {} ms after the network is whole", at.saturating_sub(healed)));
+    for (desk, id, wished) in [
+        (&desks[0], "near", "far took zoom of v1"),
+        (&desks[1], "far", "near had taken zoom of v1"),
+    ] {
+        eventually(SOON, "the notification of both", || {
+            let told = desk.told(id);
+            if told.iter().any(|told| told.contains(wished)) { Ok(()) } else { Err(told) }
+        });
+    }
+    // Only the far operator may play it now.
+    let refused = hana(h1, ["set", "v1", "zoom=0.5"]);
+    assert!(refused.stderr.contains("'far' has taken zoom"), "{}", refused.stderr);
+    hana(h1, ["set", "v1", "zoom=0.5", "--take"]).ok();
+    eventually(SOON, "the notification of the far operator", || {
+        let told = desks[1].told("far");
+        if told.iter().any(|told| told.starts_with("hana-")) { Ok(()) } else { Err(told) }
+    });
+    let shown = eventually(SOON, "the value", || {
+        let nodes = nodes(h1);
+        let zoom = node(&nodes, "v1").and_then(|node| node["parameters"]["zoom"].as_f64());
+        if zoom == Some(0.5) { Ok(zoom) } else { Err(nodes) }
+    });
+    assert_eq!(shown, Some(0.5));
+}
+
+#[test]
+fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
+    let Some(lab) = Lab::new("crowd") else { return };
+    let names = ["h1", "h2", "h3"];
+    let show = Show::of(&lab, &names);
+    for name in names {
+        eventually(SOON, "the hosts to find each other", || {
+            let nodes = nodes(show.host(name));
+            if names.iter().all(|of| node(&nodes, of).is_some()) { Ok(()) } else { Err(nodes) }
+        });
+    }
+    let vizs: Vec<String> = (0..9).map(|number| format!("v{number}")).collect();
+    let _stage: Vec<Ensemble> = (0..3)
+        .map(|host| {
+            let ids: Vec<&str> = vizs.iter().skip(host).step_by(3).map(String::as_str).collect();
+            Ensemble::stage(show.host(names[host]), &ids, "--parameters 2")
+        })
+        .collect();
+    let ids: Vec<[String; 2]> =
+        (0..3).map(|number| [format!("a{number}"), format!("b{number}")]).collect();
+    let mut desks: Vec<Desk> = names
+        .iter()
+        .zip(&ids)
+        .map(|(name, [a, b])| Desk::sit(show.host(name), &[a.as_str(), b.as_str()]))
+        .collect();
+    wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 9, |_| true);
+    // All apps claim all parameters, each in its own order, and some play as far as they may.
+    let mut chance = Random::of_this_run();
+    let mut orders: Vec<(usize, String)> = vec![];
+    for (place, ids) in ids.iter().enumerate() {
+        for id in ids {
+            for viz in &vizs {
+                let verb = ["take", "take", "play"][chance.index(3)];
+                let value = if verb == "play" { " 0.5" } else { "" };
+                for parameter in ["p0", "p1"] {
+                    orders.push((place, format!("{id} {verb} {viz} {parameter}{value}")));
+                }
+            }
+        }
+    }
+    for place in (1..orders.len()).rev() {
+        orders.swap(place, chance.index(place + 1));
+    }
+    for (place, order) in &orders {
+        desks[*place].orders(order);
+    }
+    let last = unix_ms();
+    let desks: Vec<&Desk> = desks.iter().collect();
+    let is_all_held = |owners: &Holders| {
+        let held = |viz: &String| ["p0", "p1"].map(|name| holder(owners, viz, name).is_some());
+        vizs.iter().all(|viz| held(viz) == [true, true] && owners[viz].len() == 2)
+    };
+    let (at, owners) = wait_until_agreed(&desks, 9, is_all_held);
+    figure(&format!(
+        "six apps sent {} commands to nine visualizations on three hosts; all saw the same owners {} ms after the last",
+        orders.len(),
+        at.saturating_sub(last)
+    ));
+    for name in names {
+        let host = show.host(name);
+        eventually(SOON, "the same owners on every host", || {
+            let shown = owners_by_command(host);
+            if shown == owners { Ok(()) } else { Err(format!("{shown:?}, not {owners:?}")) }
+        });
+    }
+}
+
+#[test]
+fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
+    let Some(lab) = Lab::new("takeover") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "pulse");
+    wait_until_running(h1, "pulse");
+    let mut desk = Desk::sit(h2, &["desk"]);
+    wait_until_agreed(&[&desk], 1, |_| true);
+    for order in ["take pulse zoom hue", "play pulse zoom 0.75", "note cue five is next"] {
+        desk.orders(&format!("desk {order}"));
+    }
+    let zoom = || node(&nodes(h1), "pulse").and_then(|node| node["parameters"]["zoom"].as_f64());
+    eventually(SOON, "the visualization to be played", || {
+        if zoom() == Some(0.75) { Ok(()) } else { Err(zoom()) }
+    });
+    let screen = Screen::new(1280, 720);
+    let mut command = h1.command("hana-app");
+    command.env("DISPLAY", screen.display());
+    let _app = h1.spawn(command);
+    eventually(WHOLE_AGAIN, "the window", || {
+        let windows = screen.windows();
+        if windows.iter().any(|window| window.title == "hana") { Ok(()) } else { Err(windows) }
+    });
+    let person = Person::at(&screen);
+    person.choose("hana");
+    wait_until_running(h1, "app-h1");
+    let picture = |name: &str| {
+        if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
+            screen.screenshot().save_png(project_root().join(pictures).join(name));
+        }
+    };
+    desk.running.kill(Signal::KILL);
+    desk.running.wait(SOON);
+    eventually(SOON, "the app to be gone", || node(&nodes(h1), "desk").is_none());
+    let owners = || owners_by_command(h1).remove("pulse").unwrap_or_default();
+    let mut presses = 0;
+    eventually(SOON, "the second app to own it", || {
+        // A window needs a moment until it has the keyboard focus.
+        if presses % 100 == 0 {
+            person.press(Key::O);
+            person.release(Key::O);
+        }
+        presses += 1;
+        let owners = owners();
+        let has =
+            ["hue app-h1 claimed", "zoom app-h1 claimed"].iter().all(|of| owners.contains(*of));
+        if has { Ok(()) } else { Err(owners) }
+    });
+    assert_eq!(zoom(), Some(0.75), "the look stays");
+    picture("owners.png");
+    // The first app is back, and does not claim anything again.
+    let desk = Desk::sit(h2, &["desk"]);
+    let wished = |owners: &Holders| holder(owners, "pulse", "zoom") == Some("app-h1");
+    wait_until_agreed(&[&desk], 1, wished);
+    thread::sleep(Duration::from_secs(2));
+    assert!(owners().contains("zoom app-h1 claimed"), "{:?}", owners());
+}
+
+#[test]
+fn one_who_returns_after_another_took_over_is_told_and_does_not_fight() {
+    let Some(lab) = Lab::new("returns") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "v1");
+    let mut first = Desk::sit(h2, &["first"]);
+    let mut second = Desk::sit(h1, &["second"]);
+    wait_until_agreed(&[&first, &second], 1, |_| true);
+    first.orders("first take v1 zoom speed");
+    let all_of = |id: &'static str| {
+        move |owners: &Holders| {
+            ["zoom", "speed"].map(|name| holder(owners, "v1", name)) == [Some(id); 2]
+        }
+    };
+    wait_until_agreed(&[&first, &second], 1, all_of("first"));
+    h2.unplug();
+    eventually(SOON, "the loss of the first", || {
+        second.sees("second").is_some_and(|(_, sees)| sees["left"]["first"] == 2)
+    });
+    let before = unix_ms();
+    second.orders("second takeover first");
+    let (at, _) = wait_until_agreed(&[&second], 1, all_of("second"));
+    figure(&format!("taken over {} ms after the command", at.saturating_sub(before)));
+    h2.plug();
+    wait_until_agreed(&[&first, &second], 1, all_of("second"));
+    eventually(SOON, "the notification of the first", || {
+        let told = first.told("first");
+        let of = |name: &str| format!("second took {name} of v1 from you");
+        let is_told = |name: &str| told.iter().any(|told| told.starts_with(&of(name)));
+        if is_told("zoom") && is_told("speed") { Ok(()) } else { Err(told) }
+    });
+    assert!(second.told("second").iter().all(|told| !told.contains("from you")));
+}

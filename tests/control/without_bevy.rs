@@ -1,0 +1,133 @@
+//! A visualization in plain Rust, and one that is a shell script off the mesh: both are supervised.
+
+use std::time::Duration;
+
+use hana_lab::show::{Show, hana, is, node, nodes, start};
+use hana_lab::{Host, Lab, Signal, eventually};
+use serde_json::Value;
+
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(30);
+
+const CATALOGUE: &str = r#"
+[visualizations.plain]
+program = "plain"
+
+[visualizations.script]
+program = "sh"
+args    = ["-c", "echo drawing; while :; do sleep 0.1; done"]
+mesh    = false
+"#;
+
+/// Waits until it runs after this many restarts.
+fn runs(host: &Host, id: &str, restarts: u64) -> Value {
+    eventually(SOON, &format!("'{id}' to run"), || {
+        let listed = nodes(host);
+        let runs = is(&listed, id, "running") && node(&listed, id).unwrap()["restarts"] == restarts;
+        if runs { Ok(node(&listed, id).unwrap().clone()) } else { Err(listed) }
+    })
+}
+
+fn pid(of: &Value) -> i32 {
+    of["pid"].as_i64().unwrap().try_into().unwrap()
+}
+
+/// Lists the kinds of a program's threads that read connections or accept them.
+fn network_threads(host: &Host, of: &Value) -> Vec<String> {
+    let listing = format!("cat /proc/{}/task/*/comm", pid(of));
+    let said = host.run(["sh", "-c", &listing]).ok().stdout;
+    let kinds = ["acc", "net", "rx"];
+    let kind = |name: &str| name.split('-').next().map(ToOwned::to_owned);
+    let mut names: Vec<String> =
+        said.lines().filter_map(kind).filter(|kind| kinds.contains(&kind.as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[test]
+fn what_is_played_is_read_in_the_thread_that_waits_for_it() {
+    let Some(lab) = Lab::new("threads") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    start(h1, h1, "plain");
+    let plain = runs(h1, "plain", 0);
+    assert_eq!(network_threads(h1, &plain), ["net", "rx"], "no additional thread per controller");
+    let daemon = node(&nodes(h1), "h1").unwrap().clone();
+    assert_eq!(
+        network_threads(h1, &daemon),
+        ["acc", "net", "rx"],
+        "a daemon may block on a full link, so it accepts connections in another thread"
+    );
+}
+
+#[test]
+fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
+    let Some(lab) = Lab::new("plain") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    start(h2, h1, "plain");
+    let first = runs(h2, "plain", 0);
+    assert_eq!(first["reason"], "");
+    let frame = |listed: &[Value]| node(listed, "plain").unwrap()["frame"].as_u64();
+    let before = frame(&nodes(h2));
+    eventually(SOON, "the visualization to draw", || frame(&nodes(h2)) > before);
+    hana(h2, ["set", "plain", "zoom=0.25"]).ok();
+    let zoom = |listed: &[Value]| node(listed, "plain").unwrap()["parameters"]["zoom"].as_f64();
+    eventually(SOON, "the visualization to be played", || zoom(&nodes(h2)) == Some(0.25));
+    eventually(SOON, "the value in its log", || {
+        let log = hana(h2, ["logs", "plain"]).ok().stdout;
+        if log.contains("zoom +0.250") { Ok(()) } else { Err(log) }
+    });
+
+    h1.kill(Signal::KILL, pid(&first));
+    let second = runs(h2, "plain", 1);
+    assert_ne!(pid(&second), pid(&first));
+    eventually(SOON, "the last look to be restored", || zoom(&nodes(h2)) == Some(0.25));
+
+    h1.kill(Signal::STOP, pid(&second));
+    eventually(SOON, "the freeze to be reported", || is(&nodes(h2), "plain", "unresponsive"));
+    h1.kill(Signal::CONT, pid(&second));
+    runs(h2, "plain", 1);
+
+    // A person closes it, and it stays closed.
+    h1.kill(Signal::INT, pid(&second));
+    let closed = eventually(SOON, "the visualization to be closed", || {
+        let listed = nodes(h2);
+        if is(&listed, "plain", "closed") { Ok(listed) } else { Err(listed) }
+    });
+    assert_eq!(node(&closed, "plain").unwrap()["reason"], "closed by a person");
+    hana(h2, ["start", "plain", "--host", "h1"]).ok();
+    runs(h2, "plain", 0);
+    let stopped = hana(h2, ["stop", "plain", "--json"]).ok().json();
+    assert_eq!(stopped["by"], "shutdown", "{stopped}");
+    assert!(!h1.processes().iter().any(|process| process.command.contains("plain")));
+}
+
+#[test]
+fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
+    let Some(lab) = Lab::new("script") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    let (_, first) = start(h2, h1, "script");
+    let it = runs(h2, "script", 0);
+    assert_eq!(it["reason"], "never joins the mesh; monitored by its process alone");
+    assert!(it["frame"].is_null() && it["fps"].is_null(), "{it}");
+    let table = hana(h2, ["nodes"]).ok().stdout;
+    assert!(table.contains("monitored by its process alone"), "{table}");
+    assert!(hana(h2, ["logs", "script"]).ok().stdout.contains("drawing"));
+
+    h1.kill(Signal::KILL, first);
+    let again = runs(h2, "script", 1);
+    assert_ne!(pid(&again), first);
+    assert_eq!(again["reason"], "never joins the mesh; monitored by its process alone");
+    // Its freezes cannot be detected, and it is not reported as responsive either.
+    h1.kill(Signal::STOP, pid(&again));
+    let answer = hana(h2, ["restart", "script", "--json"]).ok().json();
+    assert_ne!(answer["pid"], again["pid"]);
+    runs(h2, "script", 0);
+    let stopped = hana(h2, ["stop", "script", "--json"]).ok().json();
+    assert_eq!(stopped["by"], "terminate", "{stopped}");
+    assert!(is(&nodes(h2), "script", "stopped"));
+    assert!(!h1.processes().iter().any(|process| process.command.contains("drawing")));
+}

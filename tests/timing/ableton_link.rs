@@ -1,0 +1,417 @@
+//! `hana-link`, alone and under a daemon, in Ableton Link sessions with independent programs on other hosts.
+
+use std::time::Duration;
+
+use hana_lab::link::{Foreign, LinkMember, Look};
+use hana_lab::show::figure;
+use hana_lab::{Host, Lab, Process, Running, Signal, Terminal, eventually, link, show};
+
+const SOON: Duration = Duration::from_secs(30);
+/// The largest accepted distance between two members. Link's own test plan tolerates 3 ms; a busy machine reads its
+/// clocks late.
+const TOGETHER_US: f64 = 1000.0;
+/// The largest accepted shift of a beat of a member that is not disturbed.
+const NO_JUMP_US: f64 = 2000.0;
+
+/// Creates a lab with these hosts, or returns `None` where labs are impossible or `hana-link` is not built.
+fn lab<const N: usize>(name: &str, hosts: [&str; N]) -> Option<(Lab, [Host; N])> {
+    if !link::is_built() {
+        return None;
+    }
+    let lab = Lab::new(name)?;
+    let hosts = hosts.map(|name| lab.host(name));
+    Some((lab, hosts))
+}
+
+fn is_tempo(look: &Look, bpm: f64) -> bool {
+    (look.bpm - bpm).abs() < 0.01
+}
+
+/// Starts our `hana-link` and gives it a timeline to continue, as the daemon does.
+fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
+    let mut ours = LinkMember::ours(host, |_| {});
+    let now = link::now_us().round();
+    ours.say(&format!(
+        r#"{{"adopt": {{"bpm": {bpm}, "beat": {beat}, "at_us": {now}, "quantum": {quantum}, "playing": false}}}}"#
+    ));
+    ours
+}
+
+/// Returns the distance of two members in microseconds: the median over the next reports of `one`, each compared with
+/// the nearest report of `other`.
+fn apart_us(one: &LinkMember, other: &LinkMember) -> f64 {
+    apart_as_told_us(one, |look| look, other)
+}
+
+/// Does the same for a member with a clock of its own; `back` converts its time to the kernel's.
+fn apart_as_told_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkMember) -> f64 {
+    let begun = (one.count(), other.count());
+    eventually(SOON, "more reports of both", || {
+        one.count() >= begun.0 + 7 && other.count() >= begun.1 + 7
+    });
+    let others = other.said_since(begun.1);
+    let mut apart: Vec<f64> = one
+        .said_since(begun.0)
+        .into_iter()
+        .map(|look| {
+            let look = back(look);
+            let away = |other: &&Look| (other.at_us - look.at_us).abs();
+            let nearest = others.iter().min_by(|a, b| away(a).total_cmp(&away(b)));
+            look.apart_us(nearest.expect("there is a report"))
+        })
+        .collect();
+    apart.sort_by(f64::total_cmp);
+    apart[apart.len() / 2]
+}
+
+/// Returns the largest shift of a beat of a member, relative to the beat that its earlier reports predicted.
+///
+/// A real jump persists over several reports; a single outlier is a clock that was read late.
+fn most_jumped_us(looks: &[Look]) -> f64 {
+    let jumps = looks.windows(4).map(|of| {
+        let pairs = [(0, 2), (0, 3), (1, 2), (1, 3)];
+        pairs
+            .map(|(before, after)| of[after].jumped_us(&of[before]))
+            .into_iter()
+            .fold(f64::MAX, f64::min)
+    });
+    jumps.fold(0.0, f64::max)
+}
+
+#[test]
+fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is() {
+    let Some((_lab, [h1, h2])) = lab("link-ways", ["h1", "h2"]) else { return };
+    for kind in [Foreign::LinkPython, Foreign::Aalink] {
+        let mut theirs = LinkMember::foreign(&h2, kind, 133.0, 4.0);
+        theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+        let mut ours = ours_from(&h1, 120.0, 0.0, 4.0);
+        ours.wait_for("a session of two", |look| look.peers == 1);
+        assert!(ours.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", ours.looks());
+        assert!(theirs.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", theirs.last());
+        let apart = apart_us(&ours, &theirs);
+        figure(&format!("{kind:?}: beats {apart:.0} us apart"));
+        assert!(apart < TOGETHER_US, "{apart} us apart");
+
+        // The times in each direction.
+        let mut took_ms: [Vec<f64>; 2] = [vec![], vec![]];
+        for bpm in [90.0, 141.3, 20.0, 999.0, 120.0] {
+            for (way, bpm) in [bpm, bpm + 0.5_f64.copysign(500.0 - bpm)].into_iter().enumerate() {
+                let (from, to) = if way == 0 { (&mut theirs, &ours) } else { (&mut ours, &theirs) };
+                let (before, asked) = (to.count(), link::now_us());
+                from.say(&format!("tempo {bpm}"));
+                let seen = to.wait_for_since(before, "another tempo", |look| is_tempo(look, bpm));
+                took_ms[way].push((seen.at_us - asked) / 1000.0);
+            }
+        }
+        for (way, words) in ["theirs reached ours", "ours reached theirs"].into_iter().enumerate() {
+            let took = &mut took_ms[way];
+            took.sort_by(f64::total_cmp);
+            let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+            figure(&format!(
+                "{kind:?}: a tempo of {words} in {median:.0} ms, at most {most:.0} ms"
+            ));
+            assert!(median < 500.0, "{took:?}");
+        }
+
+        for (is_theirs, word) in
+            [(true, "play"), (false, "pause"), (false, "play"), (true, "pause")]
+        {
+            let (from, to) = if is_theirs { (&mut theirs, &ours) } else { (&mut ours, &theirs) };
+            from.say(word);
+            to.wait_for_since(to.count(), word, |look| look.playing == (word == "play"));
+        }
+        let apart = apart_us(&ours, &theirs);
+        assert!(apart < TOGETHER_US, "{apart} us apart in the end");
+        theirs.leave();
+        ours.leave();
+    }
+}
+
+#[test]
+fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
+    const JOINS: usize = 100;
+    let Some((_lab, [h1, h2, h3])) = lab("link-joins", ["h1", "h2", "h3"]) else { return };
+    let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
+    first.wait_for("the first one", |look| is_tempo(look, 133.0));
+    // The member that stays alone starts a new session each time, which is no older than that of the next guest.
+    for _ in 0..3 {
+        let guest = ours_from(&h1, 120.0, -3.25, 4.0);
+        guest.wait_for("a guest to have joined", |look| look.peers == 1);
+        guest.leave();
+        first.wait_for_since(first.count(), "to be alone again", |look| look.peers == 0);
+    }
+    let stays = [first, LinkMember::foreign(&h3, Foreign::Aalink, 133.0, 4.0)];
+    for member in &stays {
+        member.wait_for_since(member.count(), "two that stay", |look| look.peers == 1);
+    }
+    let begun = stays[1].count();
+    let mut done = 3;
+    while done < JOINS {
+        let at_once = (JOINS - done).min(10);
+        // Some guests leave, others are killed.
+        let guests: Vec<LinkMember> =
+            (0..at_once).map(|_| ours_from(&h1, 120.0, -3.25, 4.0)).collect();
+        for guest in &guests {
+            // Guests may meet each other first.
+            guest.wait_for("a guest to have joined", |look| {
+                look.peers >= 2 && is_tempo(look, 133.0)
+            });
+        }
+        for (number, guest) in guests.into_iter().enumerate() {
+            if number % 4 == 3 {
+                guest.kill(Signal::KILL);
+            } else {
+                guest.leave();
+            }
+        }
+        done += at_once;
+    }
+    for (member, begun) in stays.iter().zip([0, begun]) {
+        assert!(member.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", member.last());
+        let jumped = most_jumped_us(&member.said_since(begun));
+        figure(&format!(
+            "{JOINS} joins and leaves moved a beat of another by at most {jumped:.0} us"
+        ));
+        assert!(jumped < NO_JUMP_US, "{jumped} us");
+    }
+    let apart = apart_us(&stays[0], &stays[1]);
+    assert!(apart < TOGETHER_US, "{apart} us apart");
+}
+
+#[test]
+fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
+    let Some((_lab, [h1, h2, h3])) = lab("link-crash", ["h1", "h2", "h3"]) else { return };
+    let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
+    first.wait_for("the first", |look| is_tempo(look, 133.0));
+    let mut second = LinkMember::foreign(&h3, Foreign::Aalink, 120.0, 4.0);
+    let ours = ours_from(&h1, 120.0, 0.0, 4.0);
+    ours.wait_for("a session of three", |look| look.peers == 2);
+    second.say("play");
+    ours.wait_for("it to play", |look| look.playing);
+    let begun = ours.count();
+
+    // The member that started the session.
+    first.kill(Signal::KILL);
+    ours.wait_for_since(begun, "the crashed one to be counted no more", |look| look.peers == 1);
+    // Ours is suspended, as the system may do to any process.
+    ours.kill(Signal::STOP);
+    let before = second.count();
+    second.wait_for_since(before + 60, "a second or more", |_| true);
+    ours.kill(Signal::CONT);
+    let before = ours.count();
+    ours.wait_for_since(before + 4, "ours to go on", |_| true);
+    // The last of the others.
+    second.kill(Signal::KILL);
+    let before = ours.count();
+    ours.wait_for_since(before, "ours to be alone", |look| look.peers == 0);
+    ours.wait_for_since(before + 4, "ours to go on alone", |_| true);
+
+    let looks = ours.said_since(begun);
+    let jumped = most_jumped_us(&looks);
+    figure(&format!("crashes of others moved a beat of ours by at most {jumped:.0} us"));
+    assert!(jumped < NO_JUMP_US, "{jumped} us");
+    assert!(looks.iter().all(|look| is_tempo(look, 133.0) && look.playing));
+
+    // Ours is killed in turn, and comes back while another member is in the session.
+    let third = LinkMember::foreign(&h2, Foreign::Aalink, 90.0, 4.0);
+    third.wait_for("the third to have joined", |look| look.peers == 1 && is_tempo(look, 133.0));
+    let begun = third.count();
+    ours.kill(Signal::KILL);
+    let again = ours_from(&h1, 133.0, 0.5, 4.0);
+    again.wait_for("ours to be back", |look| look.peers == 1);
+    let apart = apart_us(&again, &third);
+    assert!(apart < TOGETHER_US, "{apart} us apart");
+    let jumped = most_jumped_us(&third.said_since(begun));
+    assert!(jumped < NO_JUMP_US, "{jumped} us");
+}
+
+#[test]
+fn slow_and_fast_odd_bars_and_negative_beats_are_as_good_as_others() {
+    let Some((_lab, [h1, h2])) = lab("link-odd", ["h1", "h2"]) else { return };
+    for (bpm, quantum, beat) in [(20.0, 3.0, -1000.5), (999.0, 7.0, -3.0)] {
+        // Ours is first: it continues the timeline it was given.
+        let begun = link::now_us();
+        let ours = ours_from(&h1, bpm, beat, quantum);
+        let alone = ours.wait_for("ours to be settled", |_| true);
+        assert!(is_tempo(&alone, bpm) && alone.peers == 0, "{alone:?}");
+        let passed = (alone.at_us - begun) * bpm / 60e6;
+        let off_us = (alone.beat - beat - passed).abs() * 60e6 / bpm;
+        // The difference is the time that passed until the command arrived.
+        assert!(alone.beat < beat + passed + 0.001 && off_us < 2e6, "{alone:?}");
+        // Others adopt its timeline.
+        let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 120.0, quantum);
+        theirs.wait_for("the other one to join", |look| look.peers == 1 && is_tempo(look, bpm));
+        ours.wait_for("the other one to be seen", |look| look.peers == 1);
+        let apart = apart_us(&ours, &theirs);
+        figure(&format!("{bpm} beats a minute, bars of {quantum}: {apart:.0} us apart"));
+        assert!(apart < TOGETHER_US, "{apart} us apart at {bpm}");
+        let jumped = most_jumped_us(&ours.looks());
+        assert!(jumped < NO_JUMP_US, "{jumped} us at {bpm}");
+    }
+}
+
+#[test]
+fn clocks_that_are_an_hour_off_or_drift_are_told_by() {
+    const HOUR_US: f64 = 3600e6;
+    let Some((_lab, [h1, h2, h3])) = lab("link-clocks", ["h1", "h2", "h3"]) else { return };
+    let theirs = LinkMember::foreign(&h3, Foreign::LinkPython, 133.0, 4.0);
+    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    // One member is configured with another clock.
+    let believes = LinkMember::ours(&h1, |command| {
+        command.env("HANA_CLOCK", "offset_us=3600000000,drift_ppm=100");
+    });
+    // The other one really has another clock: that of a machine that was started an hour earlier.
+    let mut command = h2.command("unshare");
+    command.args(["--time", "--fork", "--monotonic", "3600", "--boottime", "3600"]);
+    command.args(["hana-link", "--json"]);
+    let has = LinkMember::of(h2.spawn_listening(command));
+    for member in [&believes, &has] {
+        member.wait_for("a session of three", |look| look.peers == 2);
+    }
+    let an_hour_and_a_drift = |look: Look| Look { at_us: (look.at_us - HOUR_US) / 1.0001, ..look };
+    let apart = apart_as_told_us(&believes, an_hour_and_a_drift, &theirs);
+    figure(&format!("a clock with an hour and a drift: {apart:.0} us apart"));
+    assert!(apart < TOGETHER_US, "{apart} us apart");
+    let an_hour = |look: Look| Look { at_us: look.at_us - HOUR_US, ..look };
+    let apart = apart_as_told_us(&has, an_hour, &theirs);
+    figure(&format!("the clock of a machine that began an hour earlier: {apart:.0} us apart"));
+    assert!(apart < TOGETHER_US, "{apart} us apart");
+}
+
+#[test]
+fn at_a_terminal_it_is_a_tool_for_people() {
+    let Some((_lab, [h1])) = lab("link-terminal", ["h1"]) else { return };
+    let mut terminal = Terminal::with(&h1, (100, 20), "hana-link", [""; 0]);
+    let says = |terminal: &Terminal, words: &str| {
+        terminal.wait_for(SOON, words, |text| text.contains(words));
+    };
+    says(&terminal, "120.00 bpm, 4 beats per bar, paused, no other peers");
+    terminal.type_in("tempo 133\n");
+    says(&terminal, "133.00 bpm, 4 beats per bar, paused, no other peers");
+    terminal.type_in("faster\n");
+    says(&terminal, "unknown command; use `tempo BPM`, `play`, `pause`");
+    terminal.type_in("quit\n");
+    let status = terminal.wait(SOON);
+    assert!(status.success(), "{status}");
+}
+
+/// Starts a daemon that takes part in Link, and follows its timeline with `hana`.
+fn daemon_with_link(host: &Host) -> (Running, LinkMember) {
+    let daemon = show::start_daemon_with(host, |command| {
+        command.env("HANA_LINK", "on");
+    });
+    let timeline = LinkMember::timeline_of(host);
+    timeline.wait_for("a timeline", |_| true);
+    (daemon, timeline)
+}
+
+/// Returns the pid of `hana-link` on a host, or `None` while it does not run.
+fn pid_of_hana_link(host: &Host) -> Option<i32> {
+    let is_ours = |process: &Process| process.command.contains("hana-link") && process.state != 'Z';
+    host.processes().into_iter().find(is_ours).map(|process| process.pid)
+}
+
+#[test]
+fn a_daemon_goes_by_link_and_its_commands_reach_everybody_there() {
+    let Some((_lab, [h1, h2])) = lab("link-daemon", ["h1", "h2"]) else { return };
+    let mut theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
+    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    let (_daemon, timeline) = daemon_with_link(&h1);
+    timeline.wait_for("the session's tempo", |look| is_tempo(look, 133.0) && look.peers == 1);
+    assert!(theirs.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", theirs.last());
+    let told = show::hana(&h1, ["tempo", "--json"]).ok().json();
+    assert_eq!((&told["source"], &told["peers"]), (&"link".into(), &1.into()), "{told}");
+    // The daemon may slew towards the beat at first.
+    let apart = eventually(SOON, "beats together", || {
+        let apart = apart_us(&timeline, &theirs);
+        if apart < TOGETHER_US { Ok(apart) } else { Err(apart) }
+    });
+    figure(&format!("the timeline of a host and another Link program are {apart:.0} us apart"));
+
+    show::hana(&h1, ["tempo", "90"]).ok();
+    theirs.wait_for("90 from hana", |look| is_tempo(look, 90.0));
+    theirs.say("tempo 141.3");
+    timeline.wait_for("141.3 from the other one", |look| is_tempo(look, 141.3));
+    for (is_theirs, word) in [(true, "play"), (false, "pause"), (false, "play"), (true, "pause")] {
+        let is_so = |look: &Look| look.playing == (word == "play");
+        if is_theirs {
+            theirs.say(word);
+            timeline.wait_for_since(timeline.count(), word, is_so);
+        } else {
+            show::hana(&h1, [word]).ok();
+            theirs.wait_for_since(theirs.count(), word, is_so);
+        }
+    }
+}
+
+#[test]
+fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
+    let Some((_lab, [h1, h2])) = lab("link-killed", ["h1", "h2"]) else { return };
+    let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
+    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    let (daemon, timeline) = daemon_with_link(&h1);
+    timeline.wait_for("a session of two", |look| is_tempo(look, 133.0) && look.peers == 1);
+    eventually(SOON, "beats together", || apart_us(&timeline, &theirs) < TOGETHER_US);
+    let (begun, begun_theirs) = (timeline.count(), theirs.count());
+    let jump = timeline.told("jump");
+    let mut before = pid_of_hana_link(&h1).expect("the daemon has started hana-link");
+    for _ in 0..2 {
+        h1.kill(Signal::KILL, before);
+        before = eventually(SOON, "another hana-link", || {
+            pid_of_hana_link(&h1).filter(|pid| *pid != before)
+        });
+        let since = timeline.count();
+        timeline.wait_for_since(since, "the session to be left", |look| look.peers == 0);
+        timeline.wait_for_since(since, "a session of two again", |look| look.peers == 1);
+    }
+    let apart = eventually(SOON, "beats together again", || {
+        let apart = apart_us(&timeline, &theirs);
+        if apart < TOGETHER_US { Ok(apart) } else { Err(apart) }
+    });
+    figure(&format!("after hana-link was killed and came back: {apart:.0} us apart"));
+    for (member, begun) in [(&timeline, begun), (&theirs, begun_theirs)] {
+        let looks = member.said_since(begun);
+        assert!(looks.iter().all(|look| is_tempo(look, 133.0)), "{:?}", member.last());
+        let jumped = most_jumped_us(&looks);
+        figure(&format!("hana-link killed twice moved a beat by at most {jumped:.0} us"));
+        assert!(jumped < NO_JUMP_US, "{jumped} us");
+    }
+
+    // Alone it works in the same way: it continues the daemon's timeline.
+    theirs.leave();
+    timeline.wait_for_since(timeline.count(), "nobody else", |look| look.peers == 0);
+    let begun = timeline.count();
+    h1.kill(Signal::KILL, before);
+    let last =
+        eventually(SOON, "a new hana-link", || pid_of_hana_link(&h1).filter(|pid| *pid != before));
+    // A program that joined before `hana-link` is back in a session would own the older session.
+    for is_link in [false, true] {
+        eventually(SOON, "the source to lose Link and to find it again", || {
+            (timeline.told("source") == "link") == is_link
+        });
+    }
+    let late = LinkMember::foreign(&h2, Foreign::Aalink, 60.0, 4.0);
+    late.wait_for("another program to come", |look| look.peers == 1 && is_tempo(look, 133.0));
+    timeline.wait_for_since(begun, "it to be seen", |look| look.peers == 1);
+    eventually(SOON, "beats together", || apart_us(&timeline, &late) < TOGETHER_US);
+    let jumped = most_jumped_us(&timeline.said_since(begun));
+    assert!(jumped < NO_JUMP_US, "{jumped} us");
+
+    assert_eq!(timeline.told("jump"), jump, "no jump is reported");
+
+    // A killed daemon leaves no `hana-link` behind.
+    assert_eq!(pid_of_hana_link(&h1), Some(last));
+    daemon.kill(Signal::KILL);
+    eventually(SOON, "no hana-link without its daemon", || pid_of_hana_link(&h1).is_none());
+}
+
+#[test]
+fn a_daemon_is_kept_out_of_link_when_it_is_told_to() {
+    let Some((_lab, [h1])) = lab("link-off", ["h1"]) else { return };
+    let daemon = show::start_daemon(&h1);
+    show::hana(&h1, ["tempo", "99"]).ok();
+    let told = show::hana(&h1, ["tempo", "--json"]).ok().json();
+    assert_eq!(told["source"], "internal", "{told}");
+    assert_eq!(pid_of_hana_link(&h1), None);
+    assert!(!daemon.stderr().contains("hana-link"), "{}", daemon.stderr());
+}

@@ -1,0 +1,15 @@
+//! The shared timeline: beats on several hosts, wall clocks, Ableton Link.
+#![cfg(target_os = "linux")]
+// A test that cannot go on fails.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod ableton_link;
+mod beat_flash;
+mod timeline;
+mod wall_clocks;
