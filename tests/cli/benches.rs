@@ -10,7 +10,7 @@ use serde_json::Value;
 const BENCH: Duration = Duration::from_mins(2);
 
 #[test]
-fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
+fn recovery_bench_compares_with_raw_token_and_cleans_up() {
     let Some(lab) = Lab::new("bench") else { return };
     let host = lab.host("h1");
     let mut command = host.command("hana-bench");
@@ -61,7 +61,7 @@ fn number(of: &Value) -> f64 {
 }
 
 #[test]
-fn the_time_messages_are_under_way_is_measured_beside_raw_links_and_gateways() {
+fn latency_bench_compares_with_raw_links_and_gateways() {
     let words = ["latency", "--rounds", "2", "--messages", "40"];
     let Some(report) = report("bench-latency", &words) else { return };
     let figures = report["figures"].as_array().unwrap();
@@ -81,7 +81,7 @@ fn the_time_messages_are_under_way_is_measured_beside_raw_links_and_gateways() {
 }
 
 #[test]
-fn what_goes_in_a_second_is_measured_beside_raw_messages() {
+fn throughput_bench_compares_with_raw_messages() {
     let words = ["throughput", "--rounds", "1", "--ms", "100"];
     let Some(report) = report("bench-throughput", &words) else { return };
     let figures = report["figures"].as_array().unwrap();
@@ -99,7 +99,7 @@ fn what_goes_in_a_second_is_measured_beside_raw_messages() {
 }
 
 #[test]
-fn the_modulation_of_many_is_measured_with_what_is_lost_and_what_is_stale() {
+fn modulation_bench_reports_lost_and_stale_values() {
     let words = ["modulation", "--visualizations", "2", "--seconds", "1"];
     let Some(report) = report("bench-modulation", &words) else { return };
     for side in ["ours", "raw"] {
@@ -110,7 +110,7 @@ fn the_modulation_of_many_is_measured_with_what_is_lost_and_what_is_stale() {
 }
 
 #[test]
-fn who_sees_whom_how_soon_is_measured_beside_raw_clients() {
+fn discovery_bench_compares_with_raw_clients() {
     let words = ["discovery", "--hosts", "2", "--nodes", "4", "--rounds", "1"];
     let Some(report) = report("bench-discovery", &words) else { return };
     let figures = report["figures"].as_array().unwrap();
@@ -124,7 +124,7 @@ fn who_sees_whom_how_soon_is_measured_beside_raw_clients() {
 }
 
 #[test]
-fn a_bench_that_is_interrupted_or_not_alone_leaves_all_as_it_was() {
+fn interrupted_or_refused_bench_leaves_nothing_behind() {
     let Some(lab) = Lab::new("bench-ends") else { return };
     let host = lab.host("h1");
     let mut command = host.command("hana-bench");

@@ -29,7 +29,7 @@ fn osc(host: &Host, port: u16, address: &str) {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_a_command_quietly() {
+fn closed_pipe_ends_a_command_silently() {
     let Some(lab) = Lab::new("head") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -53,7 +53,7 @@ fn a_reader_that_leaves_ends_a_command_quietly() {
 }
 
 #[test]
-fn a_full_disk_fails_a_command_in_one_line() {
+fn full_disk_fails_a_command_with_one_line() {
     let Some(lab) = Lab::new("full") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -68,17 +68,17 @@ fn a_full_disk_fails_a_command_in_one_line() {
 }
 
 #[test]
-fn a_bridge_without_output_plays_on() {
+fn bridge_without_output_keeps_playing() {
     let Some(lab) = Lab::new("mute") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
-    let ways = [
+    let cases = [
         ("zoom", "", "> /dev/full 2> /dev/full"),
         ("hue", "exec > >(exec true) 2>&1; ", ""),
         ("speed", STALLED, ">&3 2>&3"),
     ];
-    for (port, (parameter, before, redirected)) in (9000..).zip(ways) {
+    for (port, (parameter, before, redirected)) in (9000..).zip(cases) {
         let line = format!(
             "{before}exec hana bridge osc --listen 127.0.0.1:{port} --id b{port} {redirected}"
         );
@@ -94,7 +94,7 @@ fn a_bridge_without_output_plays_on() {
 }
 
 #[test]
-fn a_daemon_whose_output_stalls_goes_on() {
+fn daemon_with_stalled_output_goes_on() {
     let Some(lab) = Lab::new("stall") else { return };
     let h1 = lab.host("h1");
     let _daemon = bash_goes_on(&h1, &format!("{STALLED}exec hanad >&3 2>&3"));
@@ -107,7 +107,7 @@ fn a_daemon_whose_output_stalls_goes_on() {
 }
 
 #[test]
-fn a_visualization_without_output_draws_on() {
+fn visualization_without_output_keeps_drawing() {
     let Some(lab) = Lab::new("blind") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -131,7 +131,7 @@ fn a_visualization_without_output_draws_on() {
 }
 
 #[test]
-fn one_table_stands_in_a_terminal_of_any_size() {
+fn watched_node_table_fits_a_terminal_of_any_size() {
     let Some(lab) = Lab::new("table") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");

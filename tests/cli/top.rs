@@ -68,10 +68,10 @@ fn details(screen: &str) -> Option<String> {
 
 /// Waits until the mesh lists the node as expected, independently of the screen.
 #[track_caller]
-fn wait_for_node(host: &Host, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+fn wait_for_node(host: &Host, id: &str, what: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, what, || {
         let nodes = nodes(host);
-        node(&nodes, id).filter(|node| wished(node)).cloned().ok_or(nodes)
+        node(&nodes, id).filter(|node| is_expected(node)).cloned().ok_or(nodes)
     })
 }
 
@@ -80,7 +80,7 @@ fn pid(node: &Value) -> i32 {
 }
 
 #[test]
-fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
+fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
     let Some(lab) = Lab::new("top") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -145,7 +145,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
 }
 
 #[test]
-fn what_interrupts_a_show_is_asked_once_more() {
+fn stop_of_a_running_visualization_needs_confirmation() {
     let Some(lab) = Lab::new("top-asks") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
@@ -180,7 +180,7 @@ fn what_interrupts_a_show_is_asked_once_more() {
 }
 
 #[test]
-fn what_is_ignored_is_no_alert_any_more() {
+fn acknowledged_alarm_is_hidden_until_the_state_changes() {
     let Some(lab) = Lab::new("top-ignores") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
@@ -202,7 +202,7 @@ fn what_is_ignored_is_no_alert_any_more() {
 }
 
 #[test]
-fn the_log_is_a_key_away_and_every_size_is_drawn() {
+fn log_opens_with_a_key_and_any_size_is_drawn() {
     let Some(lab) = Lab::new("top-log") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -235,7 +235,7 @@ fn the_log_is_a_key_away_and_every_size_is_drawn() {
 }
 
 #[test]
-fn a_daemon_that_dies_is_shown_on_its_host() {
+fn dead_daemon_is_shown_on_its_host() {
     let Some(lab) = Lab::new("top-daemon") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     start(show.host("h1"), show.host("h1"), "beat");
@@ -256,7 +256,7 @@ fn a_daemon_that_dies_is_shown_on_its_host() {
 }
 
 #[test]
-fn the_terminal_is_given_back_as_it_was() {
+fn terminal_is_restored_on_exit() {
     let Some(lab) = Lab::new("top-ends") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -280,7 +280,7 @@ fn the_terminal_is_given_back_as_it_was() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_ends_it_within_seconds() {
+fn closed_terminal_ends_top_within_seconds() {
     let Some(lab) = Lab::new("top-closed") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -301,7 +301,7 @@ fn a_terminal_that_is_closed_ends_it_within_seconds() {
 }
 
 #[test]
-fn a_screen_that_was_stopped_is_drawn_again() {
+fn suspended_screen_is_redrawn_when_continued() {
     let Some(lab) = Lab::new("top-stopped") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");

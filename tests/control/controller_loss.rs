@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hana_lab::show::{Lines, Show, figure, hana, hana_goes_on, node, nodes, start};
+use hana_lab::show::{Lines, Show, figure, hana, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Signal, eventually};
 
 /// The timeout for steps that promise no time, on a machine that is busy with other tests.
@@ -36,7 +36,7 @@ fn play(from: &Host, show: &Host) {
 }
 
 #[test]
-fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
+fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
     let Some(lab) = Lab::new("vanish") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -44,7 +44,7 @@ fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
         start(h1, h1, id);
         eventually(SOON, "the visualization to run", || zoom(h1, id).is_some());
     }
-    let bridge = hana_goes_on(h2, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+    let bridge = spawn_hana(h2, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
     play(h2, h1);
     let mut looks = Lines::of_messages(h1, &["h1"]);
     bridge.kill(Signal::KILL);
@@ -72,14 +72,14 @@ fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
 }
 
 #[test]
-fn an_app_whose_daemon_crashes_has_not_vanished() {
+fn app_whose_daemon_crashed_keeps_its_parameters() {
     let Some(lab) = Lab::new("not-vanished") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     for id in ["stumble", "pulse"] {
         start(show.host("h1"), show.host("h1"), id);
         eventually(SOON, "the visualization to run", || zoom(show.host("h1"), id).is_some());
     }
-    let bridge = hana_goes_on(show.host("h2"), ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+    let bridge = spawn_hana(show.host("h2"), ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
     play(show.host("h2"), show.host("h1"));
     let daemon = show.daemon("h2");
     daemon.kill(Signal::KILL);

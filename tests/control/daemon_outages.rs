@@ -97,7 +97,7 @@ impl Theatre {
 
     fn bridge(&self) -> Running {
         let listen = format!("127.0.0.1:{PORT}");
-        let bridge = show::hana_goes_on(&self.h1, ["bridge", "osc", "--listen", &listen]);
+        let bridge = show::spawn_hana(&self.h1, ["bridge", "osc", "--listen", &listen]);
         eventually(SOON, "the bridge to listen", || {
             if bridge.stdout().contains(PORT) { Ok(()) } else { Err(bridge.stderr()) }
         });
@@ -105,8 +105,8 @@ impl Theatre {
         self.wait_until_shown("p0", 0.5);
         eventually(SOON, "the bridge to play directly", || {
             let nodes = show::nodes(&self.h1);
-            let way = show::node(&nodes, "osc-h1").map(|node| node["plays"]["v"]["path"].clone());
-            if way == Some("direct".into()) { Ok(()) } else { Err(nodes) }
+            let path = show::node(&nodes, "osc-h1").map(|node| node["plays"]["v"]["path"].clone());
+            if path == Some("direct".into()) { Ok(()) } else { Err(nodes) }
         });
         bridge
     }
@@ -158,12 +158,12 @@ impl Theatre {
     }
 }
 
-fn complaints(bridge: &Running) -> Vec<String> {
+fn errors(bridge: &Running) -> Vec<String> {
     bridge.stderr().lines().filter(|line| line.starts_with("hana: ")).map(String::from).collect()
 }
 
 #[test]
-fn osc_plays_on_while_daemons_are_gone() {
+fn osc_keeps_playing_while_daemons_are_down() {
     let Some(lab) = Lab::new("osc-outages") else { return };
     let mut theatre = Theatre::new(&lab);
     let bridge = theatre.bridge();
@@ -181,11 +181,11 @@ fn osc_plays_on_while_daemons_are_gone() {
         assert!(gap < GAP_MS && shown > SHOWN, "{outage:?}: {gap} ms, {shown} shown");
         theatre.end(outage);
     }
-    assert_eq!(complaints(&bridge), [""; 0], "no errors");
+    assert_eq!(errors(&bridge), [""; 0], "no errors");
 }
 
 #[test]
-fn osc_reports_a_network_that_is_gone_and_ends_right() {
+fn osc_bridge_reports_a_lost_network_and_ends_at_last_values() {
     let Some(lab) = Lab::new("osc-network") else { return };
     let mut theatre = Theatre::new(&lab);
     let bridge = theatre.bridge();
@@ -193,7 +193,7 @@ fn osc_reports_a_network_that_is_gone_and_ends_right() {
     send(&theatre.h1, "stream 3");
     send(&theatre.h1, "once -0.75");
     eventually(SOON, "the line that 'v' does not reply", || {
-        let lines = complaints(&bridge);
+        let lines = errors(&bridge);
         if lines.iter().any(|line| line.contains("'v' does not reply")) {
             Ok(())
         } else {
@@ -205,22 +205,22 @@ fn osc_reports_a_network_that_is_gone_and_ends_right() {
     send(&theatre.h1, "once 0.25");
     theatre.wait_until_shown("p0", 0.25);
     eventually(SOON, "the line that 'v' replies again", || {
-        let lines = complaints(&bridge);
+        let lines = errors(&bridge);
         if lines.iter().any(|line| line.contains("'v' replies again")) {
             Ok(())
         } else {
             Err(lines)
         }
     });
-    assert!(complaints(&bridge).len() <= 4, "{:?}", complaints(&bridge));
+    assert!(errors(&bridge).len() <= 4, "{:?}", errors(&bridge));
 }
 
 #[test]
-fn an_app_plays_on_while_daemons_are_gone() {
+fn app_keeps_playing_while_daemons_are_down() {
     let Some(lab) = Lab::new("app-outages") else { return };
     let mut theatre = Theatre::new(&lab);
-    let hands = Ensemble::hands(&theatre.h1, &["a"], &["v"], "--per-second 100");
-    hands.wait_until_direct("a", "v");
+    let controllers = Ensemble::controllers(&theatre.h1, &["a"], &["v"], "--per-second 100");
+    controllers.wait_until_direct("a", "v");
     for outage in OUTAGES {
         theatre.stage.wait_for("v", "the visualization to be played", |line| {
             line.pointer("/heard/p0/age_ms").and_then(Value::as_f64).is_some_and(|age| age < 100.0)
@@ -229,19 +229,19 @@ fn an_app_plays_on_while_daemons_are_gone() {
         theatre.begin(outage);
         let (gap, shown) = theatre.shown_meanwhile();
         if outage == Outage::Network {
-            hands.wait_for("a", "the loss of replies", |line| {
+            controllers.wait_for("a", "the loss of replies", |line| {
                 line["plays"]["v"]["round_trip_us"].is_null()
             });
         } else {
             assert!(gap < GAP_MS && shown > SHOWN, "{outage:?}: {gap} ms, {shown} shown");
         }
         theatre.end(outage);
-        hands.wait_until_direct("a", "v");
+        controllers.wait_until_direct("a", "v");
     }
 }
 
 #[test]
-fn set_reaches_what_has_lost_its_daemon_and_says_what_is_away() {
+fn set_works_without_daemons_and_reports_an_unreachable_node() {
     let Some(lab) = Lab::new("set-outages") else { return };
     let mut theatre = Theatre::new(&lab);
     for (outage, value) in OUTAGES.into_iter().zip(["0.1", "0.2", "0.3", "0.4"]) {
@@ -280,13 +280,13 @@ fn dropped(host: &Host) -> u64 {
 
 /// Returns the number of datagrams that the bridge has reported lost.
 fn reported(bridge: &Running) -> u64 {
-    let lines = complaints(bridge);
+    let lines = errors(bridge);
     let counts = lines.iter().filter(|line| line.contains("OSC datagrams were lost"));
     counts.map(|line| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap()).sum()
 }
 
 #[test]
-fn a_burst_of_osc_ends_at_its_last_values() {
+fn burst_of_osc_ends_at_its_last_values() {
     let Some(lab) = Lab::new("osc-burst") else { return };
     let theatre = Theatre::new(&lab);
     let bridge = theatre.bridge();
@@ -306,7 +306,7 @@ fn a_burst_of_osc_ends_at_its_last_values() {
 }
 
 #[test]
-fn osc_that_the_kernel_drops_is_counted_to_the_datagram() {
+fn osc_datagrams_dropped_by_the_kernel_are_counted() {
     let Some(lab) = Lab::new("osc-drops") else { return };
     let theatre = Theatre::new(&lab);
     let bridge = theatre.bridge();

@@ -49,13 +49,13 @@ const REFUSED: [(&str, &[&str]); 23] = [
 ];
 
 #[test]
-fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
+fn osc_from_a_third_host_changes_the_window_as_documented() {
     let Some(lab) = Lab::new("osc") else { return };
     let played = Played::new(&lab);
 
     // Integers count as numbers. At speed 0 the picture stands still.
     played.send("/hana/ripples/speed i:0");
-    let first = played.shows(&json!({ "speed": 0.0 }));
+    let first = played.await_picture(&json!({ "speed": 0.0 }));
     let spacing = first.ring_spacing().unwrap();
     assert_close("the rings at zoom 0, in pixels", spacing, 30.0);
 
@@ -67,7 +67,7 @@ fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
     let mut before = first.clone();
     for (hue, turn) in [(0.6, 108.0), (-0.2, -144.0), (0.5, 126.0)] {
         played.send(&format!("/hana/ripples/hue {hue}"));
-        let picture = played.shows(&json!({ "speed": 0.0, "hue": hue }));
+        let picture = played.await_picture(&json!({ "speed": 0.0, "hue": hue }));
         let turned = picture.mean_hue().unwrap() - before.mean_hue().unwrap();
         assert_close("the turn of the hue, in degrees", same_way_round(turned, turn), turn);
         assert_close("the rings, in pixels", picture.ring_spacing().unwrap(), 30.0);
@@ -77,35 +77,35 @@ fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
     for (zoom, wanted) in [("0.5", 42.43), ("i:1", 60.0), ("-0.5", 21.21)] {
         played.send(&format!("/hana/ripples/zoom {zoom}"));
         let value: f64 = zoom.trim_start_matches("i:").parse().unwrap();
-        let picture = played.shows(&json!({ "speed": 0.0, "hue": 0.5, "zoom": value }));
+        let picture = played.await_picture(&json!({ "speed": 0.0, "hue": 0.5, "zoom": value }));
         let spacing = picture.ring_spacing().unwrap();
         assert_close(&format!("the rings at zoom {zoom}, in pixels"), spacing, wanted);
     }
 
     // Two messages in a bundle restore the first picture, pixel by pixel.
     played.send_bundle();
-    assert_eq!(played.shows(&json!({ "speed": 0.0, "hue": 0.0, "zoom": 0.0 })), first);
+    assert_eq!(played.await_picture(&json!({ "speed": 0.0, "hue": 0.0, "zoom": 0.0 })), first);
     assert_eq!(played.bridge.stderr(), "", "no errors");
 }
 
 #[test]
-fn osc_that_cannot_be_played_is_one_clear_error_and_changes_nothing_in_the_window() {
+fn unplayable_osc_is_one_error_and_leaves_the_window_unchanged() {
     let Some(lab) = Lab::new("bad-osc") else { return };
     let played = Played::new(&lab);
     played.send("/hana/ripples/speed 0\n/hana/ripples/zoom 0.25\n/hana/ripples/hue -0.25");
     let wanted = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25 });
-    let before = played.shows(&wanted);
+    let before = played.await_picture(&wanted);
     let parameters = played.parameters();
 
     for (index, (line, words)) in REFUSED.iter().enumerate() {
         played.send(line);
-        let complaint = eventually(SOON, &format!("an error for `{line}`"), || {
-            let complaints = played.complaints();
-            complaints.get(index).cloned().ok_or(complaints)
+        let error = eventually(SOON, &format!("an error for `{line}`"), || {
+            let errors = played.errors();
+            errors.get(index).cloned().ok_or(errors)
         });
         assert!(
-            words.iter().all(|word| complaint.contains(word)),
-            "the error for `{line}` has not all of {words:?}: {complaint}"
+            words.iter().all(|word| error.contains(word)),
+            "the error for `{line}` has not all of {words:?}: {error}"
         );
         assert_eq!(played.parameters(), parameters, "after `{line}`");
     }
@@ -113,12 +113,12 @@ fn osc_that_cannot_be_played_is_one_clear_error_and_changes_nothing_in_the_windo
     // The bridge handles one message after the other: the effect of this one comes after those of all others.
     played.send("/hana/ripples/intensity 0.75");
     let other = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25, "intensity": 0.75 });
-    assert_ne!(played.shows(&other), before);
+    assert_ne!(played.await_picture(&other), before);
     played.send("/hana/ripples/intensity 0.5");
     let back = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25, "intensity": 0.5 });
-    assert_eq!(played.shows(&back), before);
-    let complaints = played.complaints();
-    assert_eq!(complaints.len(), REFUSED.len(), "one line for each: {complaints:#?}");
+    assert_eq!(played.await_picture(&back), before);
+    let errors = played.errors();
+    assert_eq!(errors.len(), REFUSED.len(), "one line for each: {errors:#?}");
 }
 
 /// Sends two messages of python-osc in one bundle.
@@ -147,7 +147,7 @@ impl Played {
         let stage = Stage::new(lab);
         let opened = stage.open("ripples");
         assert_eq!(opened.id, "ripples");
-        let bridge = show::hana_goes_on(&stage.h3, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+        let bridge = show::spawn_hana(&stage.h3, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
         eventually(SOON, "the bridge to listen", || {
             if bridge.stdout().contains("127.0.0.1:9000") { Ok(()) } else { Err(bridge.stderr()) }
         });
@@ -173,9 +173,9 @@ impl Played {
     }
 
     /// Returns the errors that the bridge has printed about received messages.
-    fn complaints(&self) -> Vec<String> {
-        let said = self.bridge.stderr();
-        let whole = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    fn errors(&self) -> Vec<String> {
+        let printed = self.bridge.stderr();
+        let whole = printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         // The line about playing over the mesh is about the path, not about a message.
         whole.filter(|line| !line.contains("is played over the mesh")).map(String::from).collect()
     }
@@ -186,8 +186,8 @@ impl Played {
         eventually(SOON, "the parameters", || {
             let nodes = nodes(&self.stage.h1);
             let parameters = node(&nodes, "ripples").map(|node| node["parameters"].clone());
-            let is_told = |values: &Value| values.as_object().is_some_and(|all| !all.is_empty());
-            parameters.filter(is_told).ok_or(nodes)
+            let is_known = |values: &Value| values.as_object().is_some_and(|all| !all.is_empty());
+            parameters.filter(is_known).ok_or(nodes)
         })
     }
 
@@ -200,7 +200,7 @@ impl Played {
 
     /// Waits until the parameters have these values and the picture stands still, and returns it.
     #[track_caller]
-    fn shows(&self, wanted: &Value) -> Image {
+    fn await_picture(&self, wanted: &Value) -> Image {
         eventually(SOON, &format!("{wanted}"), || {
             let now = self.parameters();
             let is_there = |(name, value): (&String, &Value)| {

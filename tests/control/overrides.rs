@@ -10,11 +10,16 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(20);
 
 /// Waits until the listed node is as expected, and returns it.
-fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value) -> bool) -> Value {
+fn wait_for(
+    host: &Host,
+    id: &str,
+    what: &str,
+    mut is_expected: impl FnMut(&Value) -> bool,
+) -> Value {
     eventually(SOON, what, || {
         let nodes = nodes(host);
         match node(&nodes, id) {
-            Some(node) if as_wished(node) => Ok(node.clone()),
+            Some(node) if is_expected(node) => Ok(node.clone()),
             _ => Err(nodes),
         }
     })
@@ -32,7 +37,7 @@ fn busy(host: &Host) -> Running {
 }
 
 #[test]
-fn hold_and_blackout_act_at_once_with_all_cores_busy() {
+fn freeze_and_blackout_act_at_once_with_all_cores_busy() {
     let Some(lab) = Lab::new("panic-keys") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -67,7 +72,7 @@ fn hold_and_blackout_act_at_once_with_all_cores_busy() {
 }
 
 #[test]
-fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() {
+fn override_survives_restarts_of_visualization_and_daemon() {
     let Some(lab) = Lab::new("in-force") else { return };
     let mut show = Show::of(&lab, &["h1", "h2"]);
     let h2 = show.host("h2");
@@ -76,10 +81,10 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
     hana(h2, ["set", "pulse", "zoom=0.25"]).ok();
     hana(h2, ["freeze", "--host", "h1"]).ok();
     hana(h2, ["set", "pulse", "zoom=0.75"]).ok();
-    let held = wait_for(h2, "pulse", "the visualization to be frozen", |node| {
+    let frozen = wait_for(h2, "pulse", "the visualization to be frozen", |node| {
         node["override"] == "freeze"
     });
-    assert_eq!(zoom(&held), 0.25, "values played meanwhile are not shown");
+    assert_eq!(zoom(&frozen), 0.25, "values played meanwhile are not shown");
 
     let mut last = pid;
     for _ in 0..2 {
@@ -114,7 +119,7 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
 }
 
 #[test]
-fn who_cannot_be_told_is_named_and_the_others_are_told() {
+fn override_names_unreachable_nodes_and_reaches_the_others() {
     let Some(lab) = Lab::new("told") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -133,21 +138,21 @@ fn who_cannot_be_told_is_named_and_the_others_are_told() {
         wait_for(h1, id, "the visualization to run", |node| node["state"] == "running");
     }
     h1.kill(Signal::STOP, frozen);
-    let told = hana(h1, ["blackout", "--all", "--json"]);
-    assert_eq!(told.code(), Some(1));
-    let told = told.json();
-    let done: Vec<(&str, bool)> = told
+    let reply = hana(h1, ["blackout", "--all", "--json"]);
+    assert_eq!(reply.code(), Some(1));
+    let reply = reply.json();
+    let done: Vec<(&str, bool)> = reply
         .as_array()
         .unwrap()
         .iter()
         .map(|one| (one["node"].as_str().unwrap(), one["done"].as_bool().unwrap()))
         .collect();
-    assert_eq!(done, [("pulse", false), ("pulse-2", true)], "{told}");
+    assert_eq!(done, [("pulse", false), ("pulse-2", true)], "{reply}");
     h1.kill(Signal::CONT, frozen);
 }
 
 #[test]
-fn a_window_goes_black_and_comes_back() {
+fn blackout_turns_a_window_black_even_after_a_crash() {
     let Some(lab) = Lab::new("black-window") else { return };
     let stage = Stage::new(&lab);
     let opened = stage.open("ripples");
@@ -156,12 +161,12 @@ fn a_window_goes_black_and_comes_back() {
 
     let began = Instant::now();
     hana(&stage.h1, ["blackout", "ripples"]).ok();
-    let told = began.elapsed();
+    let replied = began.elapsed();
     eventually(SOON, "black", || brightness() == 0.0);
     figure(&format!(
         "a window is black {:.0} ms after the start of `hana blackout`, which had its reply after {:.0} ms",
         began.elapsed().as_secs_f64() * 1e3,
-        told.as_secs_f64() * 1e3
+        replied.as_secs_f64() * 1e3
     ));
     // Black from the first frame, also after a crash: no flash of light.
     stage.h2.kill(Signal::KILL, opened.pid);

@@ -31,31 +31,31 @@ fn unix_ms() -> u64 {
 }
 
 /// Operators in one program, controlled by lines on its input.
-struct Desk {
+struct Operators {
     running: Running,
-    orders: File,
+    commands: File,
     ids: Vec<String>,
 }
 
 /// The owners in each visualization from one point of view, such as `zoom desk claimed`.
-type Holders = BTreeMap<String, BTreeSet<String>>;
+type Owners = BTreeMap<String, BTreeSet<String>>;
 
-impl Desk {
-    fn sit(host: &Host, ids: &[&str]) -> Self {
+impl Operators {
+    fn start(host: &Host, ids: &[&str]) -> Self {
         let name = format!("orders-{}-{}", ids[0], unix_ms());
         let pipe: PathBuf = host.directory().join("tmp").join(name);
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
         // Opened for both directions, so that neither side waits for the other.
-        let orders = File::options().read(true).write(true).open(&pipe).unwrap();
+        let commands = File::options().read(true).write(true).open(&pipe).unwrap();
         let mut command = host.command("sh");
         command.args(["-c", &format!("exec operator {} < '{}'", ids.join(" "), pipe.display())]);
         let running = host.spawn(command);
-        Self { running, orders, ids: ids.iter().map(ToString::to_string).collect() }
+        Self { running, commands, ids: ids.iter().map(ToString::to_string).collect() }
     }
 
-    fn orders(&mut self, line: &str) {
-        writeln!(self.orders, "{line}").unwrap();
+    fn commands(&mut self, line: &str) {
+        writeln!(self.commands, "{line}").unwrap();
     }
 
     fn lines(&self, id: &str) -> Vec<Value> {
@@ -66,29 +66,29 @@ impl Desk {
     }
 
     /// Returns the notifications of an operator.
-    fn told(&self, id: &str) -> Vec<String> {
+    fn notifications(&self, id: &str) -> Vec<String> {
         let lines = self.lines(id);
         lines.iter().filter_map(|line| Some(line["told"].as_str()?.to_owned())).collect()
     }
 
     /// Returns the last view of an operator, and the time of it.
-    fn sees(&self, id: &str) -> Option<(u64, Value)> {
+    fn view(&self, id: &str) -> Option<(u64, Value)> {
         let last = self.lines(id).into_iter().rfind(|line| line["sees"].is_object())?;
         Some((last["at"].as_u64()?, last["sees"].clone()))
     }
 }
 
-fn owners_of(sees: &Value) -> Holders {
+fn owners_of(view: &Value) -> Owners {
     let words = |held: &Value| {
         let held = held.as_array().unwrap().iter();
         held.map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    let nodes = sees["owners"].as_object().unwrap();
+    let nodes = view["owners"].as_object().unwrap();
     nodes.iter().map(|(node, held)| (node.clone(), words(held))).collect()
 }
 
 /// Returns the owners as `hana nodes` lists them.
-fn owners_by_command(host: &Host) -> Holders {
+fn owners_by_command(host: &Host) -> Owners {
     let nodes = nodes(host);
     let alive = nodes.iter().filter(|node| node["role"] == "visualization");
     let of = |node: &Value| {
@@ -106,12 +106,12 @@ fn owners_by_command(host: &Host) -> Holders {
 
 /// Returns the owners if all operators see the same ones, and each sees its own claims among them; with the time
 /// since when.
-fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), String> {
-    let mut all: Option<(u64, Holders)> = None;
+fn agreed(desks: &[&Operators], visualizations: usize) -> Result<(u64, Owners), String> {
+    let mut all: Option<(u64, Owners)> = None;
     for desk in desks {
         for id in &desk.ids {
-            let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} has no view"))?;
-            let owners = owners_of(&sees);
+            let (at, view) = desk.view(id).ok_or_else(|| format!("{id} has no view"))?;
+            let owners = owners_of(&view);
             if owners.len() != visualizations {
                 return Err(format!("{id} sees {:?}", owners.keys().collect::<Vec<_>>()));
             }
@@ -121,7 +121,7 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
                 own.map(move |name| format!("{node} {name}"))
             });
             let taken: BTreeSet<String> = taken.collect();
-            let claims = sees["claims"].as_array().unwrap().iter();
+            let claims = view["claims"].as_array().unwrap().iter();
             let claims: BTreeSet<String> =
                 claims.map(|wish| wish.as_str().unwrap().to_owned()).collect();
             if taken != claims {
@@ -140,18 +140,18 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
 /// Waits until all agree, and returns the time since when.
 #[track_caller]
 fn wait_until_agreed(
-    desks: &[&Desk],
+    desks: &[&Operators],
     visualizations: usize,
-    wished: impl Fn(&Holders) -> bool,
-) -> (u64, Holders) {
+    is_expected: impl Fn(&Owners) -> bool,
+) -> (u64, Owners) {
     eventually(WHOLE_AGAIN, "all to agree on the owners", || {
         let agreed = agreed(desks, visualizations)?;
-        if wished(&agreed.1) { Ok(agreed) } else { Err(format!("{agreed:?}")) }
+        if is_expected(&agreed.1) { Ok(agreed) } else { Err(format!("{agreed:?}")) }
     })
 }
 
 /// Returns the owner of a parameter.
-fn holder<'a>(owners: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
+fn owner<'a>(owners: &'a Owners, node: &str, parameter: &str) -> Option<&'a str> {
     let held = owners.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
     held.split(' ').nth(1)
 }
@@ -177,12 +177,12 @@ fn wait_until_running(host: &Host, id: &str) {
     });
 }
 
-fn there(desks: &[Option<Desk>]) -> Vec<&Desk> {
+fn there(desks: &[Option<Operators>]) -> Vec<&Operators> {
     desks.iter().flatten().collect()
 }
 
 #[test]
-fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_second() {
+fn all_agree_on_owners_after_random_claims_and_failures() {
     let Some(lab) = Lab::new("hands") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let hosts: Vec<&Host> = ["h1", "h2", "h3"].map(|name| show.host(name)).into();
@@ -191,8 +191,8 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
         start(host, host, viz);
     }
     let seats = [("a", 0), ("b", 0), ("c", 1), ("d", 2)];
-    let mut desks: Vec<Option<Desk>> =
-        seats.iter().map(|(id, host)| Some(Desk::sit(hosts[*host], &[id]))).collect();
+    let mut desks: Vec<Option<Operators>> =
+        seats.iter().map(|(id, host)| Some(Operators::start(hosts[*host], &[id]))).collect();
     wait_until_agreed(&there(&desks), 3, |_| true);
     let mut chance = Random::of_this_run();
     let mut did = vec![];
@@ -209,7 +209,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
         };
         if let Some(order) = order {
             if let Some(desk) = &mut desks[who] {
-                desk.orders(&order);
+                desk.commands(&order);
             }
             did.push(order);
         } else if happens < 11 {
@@ -229,7 +229,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
                     did.push(format!("{id} crashes"));
                 },
                 none => {
-                    *none = Some(Desk::sit(hosts[at], &[id]));
+                    *none = Some(Operators::start(hosts[at], &[id]));
                     did.push(format!("{id} is back"));
                 },
             }
@@ -246,7 +246,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
     lab.heal();
     let healed = unix_ms();
     for (desk, (id, host)) in desks.iter_mut().zip(seats) {
-        desk.get_or_insert_with(|| Desk::sit(hosts[host], &[id]));
+        desk.get_or_insert_with(|| Operators::start(hosts[host], &[id]));
     }
     let (at, _) = wait_until_agreed(&there(&desks), 3, |_| true);
     let whole = at.saturating_sub(healed);
@@ -258,8 +258,8 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
             let (id, _) = seats[round % 4];
             let viz = vizs[round % 3];
             let before = unix_ms();
-            desks[round % 4].as_mut().unwrap().orders(&format!("{id} take {viz} speed"));
-            let wished = |owners: &Holders| holder(owners, viz, "speed") == Some(id);
+            desks[round % 4].as_mut().unwrap().commands(&format!("{id} take {viz} speed"));
+            let wished = |owners: &Owners| owner(owners, viz, "speed") == Some(id);
             let (at, _) = wait_until_agreed(&there(&desks), 3, wished);
             at.saturating_sub(before)
         })
@@ -278,33 +278,33 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
 }
 
 #[test]
-fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
+fn concurrent_claims_end_with_one_owner_and_two_notifications() {
     let Some(lab) = Lab::new("apart") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h1, h1, "v1");
-    let mut desks = [Desk::sit(h1, &["near"]), Desk::sit(h2, &["far"])];
+    let mut desks = [Operators::start(h1, &["near"]), Operators::start(h2, &["far"])];
     wait_until_agreed(&[&desks[0], &desks[1]], 1, |_| true);
     lab.partition(&[h1], &[h2]);
-    let knows = |desk: &Desk, id: &str| {
-        desk.sees(id).is_some_and(|(_, sees)| sees["owners"].get("v1").is_some())
+    let knows = |desk: &Operators, id: &str| {
+        desk.view(id).is_some_and(|(_, view)| view["owners"].get("v1").is_some())
     };
     eventually(SOON, "the two sides to lose each other", || !knows(&desks[1], "far"));
-    desks[0].orders("near take v1 zoom");
+    desks[0].commands("near take v1 zoom");
     eventually(SOON, "the near operator to own it", || {
-        let sees = desks[0].sees("near");
-        let has = sees
+        let view = desks[0].view("near");
+        let has = view
             .as_ref()
-            .is_some_and(|(_, sees)| holder(&owners_of(sees), "v1", "zoom") == Some("near"));
-        if has { Ok(()) } else { Err(sees) }
+            .is_some_and(|(_, view)| owner(&owners_of(view), "v1", "zoom") == Some("near"));
+        if has { Ok(()) } else { Err(view) }
     });
-    desks[1].orders("far take v1 zoom");
+    desks[1].commands("far take v1 zoom");
     eventually(SOON, "the far operator to claim it", || {
-        desks[1].sees("far").is_some_and(|(_, sees)| sees["claims"][0] == "v1 zoom")
+        desks[1].view("far").is_some_and(|(_, view)| view["claims"][0] == "v1 zoom")
     });
     lab.heal();
     let healed = unix_ms();
-    let wished = |owners: &Holders| holder(owners, "v1", "zoom") == Some("far");
+    let wished = |owners: &Owners| owner(owners, "v1", "zoom") == Some("far");
     let (at, _) = wait_until_agreed(&[&desks[0], &desks[1]], 1, wished);
     figure(&format!("one owner {} ms after the network is whole", at.saturating_sub(healed)));
     for (desk, id, wished) in [
@@ -312,8 +312,12 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
         (&desks[1], "far", "near had taken zoom of v1"),
     ] {
         eventually(SOON, "the notification of both", || {
-            let told = desk.told(id);
-            if told.iter().any(|told| told.contains(wished)) { Ok(()) } else { Err(told) }
+            let notifications = desk.notifications(id);
+            if notifications.iter().any(|notifications| notifications.contains(wished)) {
+                Ok(())
+            } else {
+                Err(notifications)
+            }
         });
     }
     // Only the far operator may play it now.
@@ -321,8 +325,12 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     assert!(refused.stderr.contains("'far' has taken zoom"), "{}", refused.stderr);
     hana(h1, ["set", "v1", "zoom=0.5", "--take"]).ok();
     eventually(SOON, "the notification of the far operator", || {
-        let told = desks[1].told("far");
-        if told.iter().any(|told| told.starts_with("hana-")) { Ok(()) } else { Err(told) }
+        let notifications = desks[1].notifications("far");
+        if notifications.iter().any(|notifications| notifications.starts_with("hana-")) {
+            Ok(())
+        } else {
+            Err(notifications)
+        }
     });
     let shown = eventually(SOON, "the value", || {
         let nodes = nodes(h1);
@@ -333,7 +341,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
 }
 
 #[test]
-fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
+fn six_apps_and_nine_visualizations_agree_on_every_owner() {
     let Some(lab) = Lab::new("crowd") else { return };
     let names = ["h1", "h2", "h3"];
     let show = Show::of(&lab, &names);
@@ -352,42 +360,42 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
         .collect();
     let ids: Vec<[String; 2]> =
         (0..3).map(|number| [format!("a{number}"), format!("b{number}")]).collect();
-    let mut desks: Vec<Desk> = names
+    let mut desks: Vec<Operators> = names
         .iter()
         .zip(&ids)
-        .map(|(name, [a, b])| Desk::sit(show.host(name), &[a.as_str(), b.as_str()]))
+        .map(|(name, [a, b])| Operators::start(show.host(name), &[a.as_str(), b.as_str()]))
         .collect();
     wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 9, |_| true);
     // All apps claim all parameters, each in its own order, and some play as far as they may.
     let mut chance = Random::of_this_run();
-    let mut orders: Vec<(usize, String)> = vec![];
+    let mut commands: Vec<(usize, String)> = vec![];
     for (place, ids) in ids.iter().enumerate() {
         for id in ids {
             for viz in &vizs {
                 let verb = ["take", "take", "play"][chance.index(3)];
                 let value = if verb == "play" { " 0.5" } else { "" };
                 for parameter in ["p0", "p1"] {
-                    orders.push((place, format!("{id} {verb} {viz} {parameter}{value}")));
+                    commands.push((place, format!("{id} {verb} {viz} {parameter}{value}")));
                 }
             }
         }
     }
-    for place in (1..orders.len()).rev() {
-        orders.swap(place, chance.index(place + 1));
+    for place in (1..commands.len()).rev() {
+        commands.swap(place, chance.index(place + 1));
     }
-    for (place, order) in &orders {
-        desks[*place].orders(order);
+    for (place, order) in &commands {
+        desks[*place].commands(order);
     }
     let last = unix_ms();
-    let desks: Vec<&Desk> = desks.iter().collect();
-    let is_all_held = |owners: &Holders| {
-        let held = |viz: &String| ["p0", "p1"].map(|name| holder(owners, viz, name).is_some());
+    let desks: Vec<&Operators> = desks.iter().collect();
+    let is_all_owned = |owners: &Owners| {
+        let held = |viz: &String| ["p0", "p1"].map(|name| owner(owners, viz, name).is_some());
         vizs.iter().all(|viz| held(viz) == [true, true] && owners[viz].len() == 2)
     };
-    let (at, owners) = wait_until_agreed(&desks, 9, is_all_held);
+    let (at, owners) = wait_until_agreed(&desks, 9, is_all_owned);
     figure(&format!(
         "six apps sent {} commands to nine visualizations on three hosts; all saw the same owners {} ms after the last",
-        orders.len(),
+        commands.len(),
         at.saturating_sub(last)
     ));
     for name in names {
@@ -400,16 +408,16 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
 }
 
 #[test]
-fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
+fn look_of_a_killed_app_stays_and_a_key_takes_it_over() {
     let Some(lab) = Lab::new("takeover") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h1, h1, "pulse");
     wait_until_running(h1, "pulse");
-    let mut desk = Desk::sit(h2, &["desk"]);
+    let mut desk = Operators::start(h2, &["desk"]);
     wait_until_agreed(&[&desk], 1, |_| true);
     for order in ["take pulse zoom hue", "play pulse zoom 0.75", "note cue five is next"] {
-        desk.orders(&format!("desk {order}"));
+        desk.commands(&format!("desk {order}"));
     }
     let zoom = || node(&nodes(h1), "pulse").and_then(|node| node["parameters"]["zoom"].as_f64());
     eventually(SOON, "the visualization to be played", || {
@@ -451,44 +459,51 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
     assert_eq!(zoom(), Some(0.75), "the look stays");
     picture("owners.png");
     // The first app is back, and does not claim anything again.
-    let desk = Desk::sit(h2, &["desk"]);
-    let wished = |owners: &Holders| holder(owners, "pulse", "zoom") == Some("app-h1");
+    let desk = Operators::start(h2, &["desk"]);
+    let wished = |owners: &Owners| owner(owners, "pulse", "zoom") == Some("app-h1");
     wait_until_agreed(&[&desk], 1, wished);
     thread::sleep(Duration::from_secs(2));
     assert!(owners().contains("zoom app-h1 claimed"), "{:?}", owners());
 }
 
 #[test]
-fn one_who_returns_after_another_took_over_is_told_and_does_not_fight() {
+fn returning_operator_is_notified_of_the_takeover_and_yields() {
     let Some(lab) = Lab::new("returns") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h1, h1, "v1");
-    let mut first = Desk::sit(h2, &["first"]);
-    let mut second = Desk::sit(h1, &["second"]);
+    let mut first = Operators::start(h2, &["first"]);
+    let mut second = Operators::start(h1, &["second"]);
     wait_until_agreed(&[&first, &second], 1, |_| true);
-    first.orders("first take v1 zoom speed");
+    first.commands("first take v1 zoom speed");
     let all_of = |id: &'static str| {
-        move |owners: &Holders| {
-            ["zoom", "speed"].map(|name| holder(owners, "v1", name)) == [Some(id); 2]
+        move |owners: &Owners| {
+            ["zoom", "speed"].map(|name| owner(owners, "v1", name)) == [Some(id); 2]
         }
     };
     wait_until_agreed(&[&first, &second], 1, all_of("first"));
     h2.unplug();
     eventually(SOON, "the loss of the first", || {
-        second.sees("second").is_some_and(|(_, sees)| sees["left"]["first"] == 2)
+        second.view("second").is_some_and(|(_, view)| view["left"]["first"] == 2)
     });
     let before = unix_ms();
-    second.orders("second takeover first");
+    second.commands("second takeover first");
     let (at, _) = wait_until_agreed(&[&second], 1, all_of("second"));
     figure(&format!("taken over {} ms after the command", at.saturating_sub(before)));
     h2.plug();
     wait_until_agreed(&[&first, &second], 1, all_of("second"));
     eventually(SOON, "the notification of the first", || {
-        let told = first.told("first");
+        let notifications = first.notifications("first");
         let of = |name: &str| format!("second took {name} of v1 from you");
-        let is_told = |name: &str| told.iter().any(|told| told.starts_with(&of(name)));
-        if is_told("zoom") && is_told("speed") { Ok(()) } else { Err(told) }
+        let is_notified = |name: &str| {
+            notifications.iter().any(|notifications| notifications.starts_with(&of(name)))
+        };
+        if is_notified("zoom") && is_notified("speed") { Ok(()) } else { Err(notifications) }
     });
-    assert!(second.told("second").iter().all(|told| !told.contains("from you")));
+    assert!(
+        second
+            .notifications("second")
+            .iter()
+            .all(|notifications| !notifications.contains("from you"))
+    );
 }

@@ -34,23 +34,25 @@ fn free(host: &Host) {
 }
 
 /// Returns a number of a line by its JSON pointer.
-fn number(line: &Value, way: &str) -> f64 {
-    line.pointer(way).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {way} in {line}"))
+fn number(line: &Value, pointer: &str) -> f64 {
+    line.pointer(pointer)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("no {pointer} in {line}"))
 }
 
 /// Returns the largest value of a number over the lines of a visualization.
-fn worst(lines: &[Value], way: &str) -> f64 {
-    lines.iter().map(|line| number(line, way)).fold(0.0, f64::max)
+fn worst(lines: &[Value], pointer: &str) -> f64 {
+    lines.iter().map(|line| number(line, pointer)).fold(0.0, f64::max)
 }
 
 #[test]
-fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_or_out_of_order() {
+fn direct_path_blocked_at_random_keeps_playing_in_order() {
     let Some(lab) = Lab::new("blocked") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     let stage = Ensemble::stage(h2, &["v"], "--parameters 2");
-    let hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 200");
-    hands.wait_until_direct("a", "v");
+    let controllers = Ensemble::controllers(h1, &["a"], &["v"], "--per-second 200");
+    controllers.wait_until_direct("a", "v");
     stage.wait_for("v", "the visualization to be played", |line| {
         number(line, "/heard/p0/count") > 100.0
     });
@@ -60,12 +62,12 @@ fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_
     for _ in 0..20 {
         block(h2);
         thread::sleep(Duration::from_millis(100 + random.below(1400)));
-        let status = hands.lines("a").pop().unwrap();
+        let status = controllers.lines("a").pop().unwrap();
         fell_back += u32::from(status["plays"]["v"]["path"] == "mesh");
         free(h2);
         thread::sleep(Duration::from_millis(100 + random.below(1400)));
     }
-    let status = hands.wait_until_direct("a", "v");
+    let status = controllers.wait_until_direct("a", "v");
     let lines = stage.lines("v").split_off(before);
     let last = lines.last().unwrap();
     let gap = worst(&lines, "/heard/p0/gap_ms");
@@ -92,7 +94,7 @@ fn p999(lines: &[Value]) -> u64 {
 }
 
 #[test]
-fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
+fn both_daemons_killed_leave_a_thousand_values_a_second_intact() {
     const ROUND: Duration = Duration::from_secs(4);
     /// A machine that is busy otherwise proves nothing about daemons, so a round may be repeated.
     const ROUNDS: u32 = 4;
@@ -100,8 +102,9 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     let mut daemons = [show::start_daemon(h1), show::start_daemon(h2)];
     let mut stage = Ensemble::stage(h2, &["v"], "--parameters 1 --look-us 200 --ages");
-    let mut hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 1000 --one-by-one");
-    hands.wait_until_direct("a", "v");
+    let mut controllers =
+        Ensemble::controllers(h1, &["a"], &["v"], "--per-second 1000 --one-by-one");
+    controllers.wait_until_direct("a", "v");
     let mut round = 0;
     loop {
         round += 1;
@@ -115,11 +118,12 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
         }
         let without = stage.during("v", ROUND);
         let last = without.last().unwrap();
-        for way in ["/traffic/missed", "/traffic/late", "/traffic/coalesced", "/heard/p0/backwards"]
+        for pointer in
+            ["/traffic/missed", "/traffic/late", "/traffic/coalesced", "/heard/p0/backwards"]
         {
-            assert_eq!(last.pointer(way), begun.pointer(way), "a gap: {way}");
+            assert_eq!(last.pointer(pointer), begun.pointer(pointer), "a gap: {pointer}");
         }
-        let status = hands.lines("a").pop().unwrap();
+        let status = controllers.lines("a").pop().unwrap();
         assert_eq!(status["plays"]["v"]["path"], "direct", "{status}");
         let (p999_before, p999_without) = (p999(&before), p999(&without));
         figure(&format!(
@@ -143,12 +147,12 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
         if are_there { Ok(()) } else { Err(nodes) }
     });
     let mut watch =
-        show::Lines::of(show::hana_goes_on(h1, ["watch", "--json", "hana/v/modulation/*"]));
+        show::Lines::of(show::spawn_hana(h1, ["watch", "--json", "hana/v/modulation/*"]));
     watch.wait_for(SOON, "the played values on the mesh", |line| {
         line["type"] == "modulation" && line["from"] == "v"
     });
-    hands.running().kill(Signal::TERM);
-    hands.running().wait(SOON);
+    controllers.running().kill(Signal::TERM);
+    controllers.running().wait(SOON);
     eventually(SOON, "the last look on the mesh", || {
         let shown = stage.lines("v").pop().unwrap()["values"]["p0"].clone();
         let nodes = show::nodes(h1);
@@ -167,33 +171,33 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
 }
 
 #[test]
-fn a_visualization_that_is_started_again_is_played_on_and_what_was_set_meanwhile_is_not_lost() {
+fn restarted_visualization_gets_values_set_in_the_meantime() {
     let Some(lab) = Lab::new("again") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     let mut stage = Ensemble::stage(h2, &["v"], "--parameters 2");
-    let mut hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 100");
+    let mut controllers = Ensemble::controllers(h1, &["a"], &["v"], "--per-second 100");
     for cycle in 0..3 {
-        hands.wait_until_direct("a", "v");
+        controllers.wait_until_direct("a", "v");
         stage.wait_for("v", "the visualization to be played", |line| {
             number(line, "/heard/p0/count") > 50.0 && number(line, "/heard/p0/age_ms") < 200.0
         });
         stage.running().kill(Signal::KILL);
         stage.running().wait(SOON);
-        hands.wait_for("a", "the loss of the visualization", |line| {
+        controllers.wait_for("a", "the loss of the visualization", |line| {
             line["plays"]["v"]["round_trip_us"].is_null()
         });
         if cycle == 2 {
             // A controller that was suspended meanwhile must still deliver the value it set last.
-            hands.running().kill(Signal::STOP);
+            controllers.running().kill(Signal::STOP);
         }
         stage = Ensemble::stage(h2, &["v"], "--parameters 2");
         if cycle == 2 {
             stage.wait_for("v", "the visualization to be there", |line| line["node"] == "v");
-            hands.running().kill(Signal::CONT);
+            controllers.running().kill(Signal::CONT);
         }
     }
-    hands.wait_until_direct("a", "v");
+    controllers.wait_until_direct("a", "v");
     let line = stage.wait_for("v", "the visualization to be played", |line| {
         number(line, "/heard/p0/count") > 50.0 && number(line, "/heard/p0/age_ms") < 200.0
     });

@@ -35,18 +35,18 @@ fn pid(of: &Value) -> i32 {
 /// Lists the kinds of a program's threads that read connections or accept them.
 fn network_threads(host: &Host, of: &Value) -> Vec<String> {
     let listing = format!("cat /proc/{}/task/*/comm", pid(of));
-    let said = host.run(["sh", "-c", &listing]).ok().stdout;
+    let output = host.run(["sh", "-c", &listing]).ok().stdout;
     let kinds = ["acc", "net", "rx"];
     let kind = |name: &str| name.split('-').next().map(ToOwned::to_owned);
     let mut names: Vec<String> =
-        said.lines().filter_map(kind).filter(|kind| kinds.contains(&kind.as_str())).collect();
+        output.lines().filter_map(kind).filter(|kind| kinds.contains(&kind.as_str())).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
 #[test]
-fn what_is_played_is_read_in_the_thread_that_waits_for_it() {
+fn played_values_are_read_in_the_thread_that_awaits_them() {
     let Some(lab) = Lab::new("threads") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
@@ -62,7 +62,7 @@ fn what_is_played_is_read_in_the_thread_that_waits_for_it() {
 }
 
 #[test]
-fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
+fn visualization_without_bevy_is_played_restored_and_stopped() {
     let Some(lab) = Lab::new("plain") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -105,7 +105,7 @@ fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
 }
 
 #[test]
-fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
+fn script_without_mesh_is_judged_by_its_process_alone() {
     let Some(lab) = Lab::new("script") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -123,8 +123,8 @@ fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
     assert_eq!(again["reason"], "never joins the mesh; monitored by its process alone");
     // Its freezes cannot be detected, and it is not reported as responsive either.
     h1.kill(Signal::STOP, pid(&again));
-    let answer = hana(h2, ["restart", "script", "--json"]).ok().json();
-    assert_ne!(answer["pid"], again["pid"]);
+    let reply = hana(h2, ["restart", "script", "--json"]).ok().json();
+    assert_ne!(reply["pid"], again["pid"]);
     runs(h2, "script", 0);
     let stopped = hana(h2, ["stop", "script", "--json"]).ok().json();
     assert_eq!(stopped["by"], "terminate", "{stopped}");

@@ -21,7 +21,7 @@ fn processes_like(host: &Host, name: &str) -> Vec<i32> {
 }
 
 #[test]
-fn a_node_whose_daemon_stays_away_joins_without_it_and_goes_back_when_there_is_one() {
+fn node_without_its_daemon_joins_as_a_peer_and_goes_back() {
     let Some(lab) = Lab::new("ways") else { return };
     let mut show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
@@ -57,7 +57,7 @@ fn a_node_whose_daemon_stays_away_joins_without_it_and_goes_back_when_there_is_o
 }
 
 #[test]
-fn a_daemon_that_was_there_before_its_network_joins_within_three_seconds_of_its_coming() {
+fn daemon_without_network_joins_within_three_seconds_of_it() {
     let Some(lab) = Lab::new("late") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");

@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use hana_lab::show::{
-    Lines, Show, figure, hana, hana_goes_on, is, node, nodes, start, start_daemon,
-};
+use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, spawn_hana, start, start_daemon};
 use hana_lab::{Host, Lab, Running, eventually};
 use serde_json::Value;
 
@@ -57,19 +55,19 @@ fn losses(messages: &Lines) -> Vec<Value> {
 
 /// Waits until the daemon has published a change of its addresses.
 #[track_caller]
-fn await_noticed(info: &Running, address: &str) {
+fn await_address_published(info: &Running, address: &str) {
     eventually(SOON, &format!("{address} to be noticed"), || info.stdout().contains(address));
 }
 
 #[test]
-fn a_new_interface_or_address_interrupts_nothing() {
+fn new_interface_or_address_interrupts_nothing() {
     let Some(lab) = Lab::new("new-interface") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h1, "pulse");
     await_each_other([h1, h2]);
     let events = Lines::of_messages(h2, &["h1", "h2"]);
-    let of_h1 = hana_goes_on(h2, ["watch", "hana/h1/info", "--json"]);
+    let of_h1 = spawn_hana(h2, ["watch", "hana/h1/info", "--json"]);
     let before = eventually(SOON, "a connection between the daemons", || {
         Some(connections(h1)).filter(|all| !all.is_empty())
     });
@@ -94,19 +92,19 @@ fn a_new_interface_or_address_interrupts_nothing() {
         ),
     ] {
         shell(h1, script);
-        await_noticed(&of_h1, address);
+        await_address_published(&of_h1, address);
         assert_eq!(connections(h1), before, "{what} reopened the session");
     }
     // An address that disappears does not interrupt anything either.
     shell(h1, "ip link del tun0; ip address del 2001:db8:1::a1/64 dev eth0");
     shell(h1, "ip address add 10.9.0.1/24 dev docker0");
-    await_noticed(&of_h1, "10.9.0.1:7447");
+    await_address_published(&of_h1, "10.9.0.1:7447");
     assert_eq!(connections(h1), before);
     assert_eq!(losses(&events), [Value::Null; 0]);
 }
 
 #[test]
-fn hosts_meet_on_an_interface_that_comes_later() {
+fn hosts_meet_on_an_interface_added_later() {
     let Some(lab) = Lab::new("later-interface") else { return };
     let hosts = ["h1", "h2", "h3"].map(|name| lab.host(name));
     let [both, first, second] = &hosts;
@@ -157,7 +155,7 @@ fn hosts_with_link_local_addresses_meet_and_play_directly() {
 }
 
 #[test]
-fn a_host_is_found_again_under_another_address() {
+fn host_with_a_new_address_is_found_again() {
     let Some(lab) = Lab::new("dhcp") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -186,7 +184,7 @@ fn a_host_is_found_again_under_another_address() {
 }
 
 #[test]
-fn a_lost_host_with_the_same_container_network_is_lost() {
+fn lost_host_with_the_same_container_network_is_lost() {
     let Some(lab) = Lab::new("same-address") else { return };
     let hosts = ["h1", "h2"].map(|name| lab.host(name));
     for host in &hosts {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const HOSTS: [&str; 5] = ["h1", "h2", "h3", "h4", "h5"];
 const VISUALIZATIONS: usize = 30;
-const HANDS: usize = 10;
+const CONTROLLERS: usize = 10;
 /// Ten programs open three hundred links on two cores, which also run five daemons and thirty visualizations.
 const ALL_DIRECT: Duration = Duration::from_mins(3);
 const SOON: Duration = Duration::from_mins(1);
@@ -19,8 +19,8 @@ fn visualizations() -> Vec<String> {
     (0..VISUALIZATIONS).map(|number| format!("v{number}")).collect()
 }
 
-fn hands() -> Vec<String> {
-    (0..HANDS).map(|number| format!("a{number}")).collect()
+fn controllers() -> Vec<String> {
+    (0..CONTROLLERS).map(|number| format!("a{number}")).collect()
 }
 
 /// For each visualization, the controller of each parameter, as a host shows it.
@@ -52,7 +52,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
             if HOSTS.iter().all(|of| node(&nodes, of).is_some()) { Ok(()) } else { Err(nodes) }
         });
     }
-    let (vizs, ids) = (visualizations(), hands());
+    let (vizs, ids) = (visualizations(), controllers());
     let each = |all: &[String], host: usize| -> Vec<String> {
         all.iter().skip(host).step_by(HOSTS.len()).cloned().collect()
     };
@@ -61,7 +61,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
         .iter()
         .enumerate()
         .map(|(place, name)| {
-            let more = format!("--parameters {HANDS} --look-us 20000");
+            let more = format!("--parameters {CONTROLLERS} --look-us 20000");
             Ensemble::stage(show.host(name), &words(&each(&vizs, place)), &more)
         })
         .collect();
@@ -73,7 +73,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
             let own: Vec<String> = ids.iter().skip(place * 2).take(2).cloned().collect();
             let bridge = if place == 4 { " --bridge" } else { "" };
             let more = format!("--from {} --per-second 5{bridge}", place * 2);
-            Ensemble::hands(show.host(name), &words(&own), &words(&vizs), &more)
+            Ensemble::controllers(show.host(name), &words(&own), &words(&vizs), &more)
         })
         .collect();
     eventually(ALL_DIRECT, "three hundred sessions to be direct", || {
@@ -87,14 +87,14 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
     });
     figure(&format!(
         "{} sessions were direct {:.1} s after their programs had been started",
-        VISUALIZATIONS * HANDS,
+        VISUALIZATIONS * CONTROLLERS,
         begun.elapsed().as_secs_f64()
     ));
     let heard = |viz: &str| -> Vec<u64> {
         let stage = &stages[vizs.iter().position(|of| of == viz).unwrap() % HOSTS.len()];
         let last = stage.last(viz).unwrap_or_default();
         let count = |number: usize| last["heard"][format!("p{number}")]["count"].as_u64();
-        (0..HANDS).map(|number| count(number).unwrap_or(0)).collect()
+        (0..CONTROLLERS).map(|number| count(number).unwrap_or(0)).collect()
     };
     let before: BTreeMap<&str, Vec<u64>> =
         vizs.iter().map(|viz| (viz.as_str(), heard(viz))).collect();
@@ -134,7 +134,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
         let stage = &stages[vizs.iter().position(|of| of == viz).unwrap() % HOSTS.len()];
         let last = stage.last(viz).unwrap_or_default();
         let of = |number: usize| last["heard"][format!("p{number}")]["backwards"].as_u64();
-        backwards += (0..HANDS).filter_map(of).sum::<u64>();
+        backwards += (0..CONTROLLERS).filter_map(of).sum::<u64>();
     }
     assert_eq!(backwards, 0, "values shown after newer ones");
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hana_lab::show::{Lines, Show, hana, hana_goes_on, nodes, start};
+use hana_lab::show::{Lines, Show, hana, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Output, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -27,10 +27,10 @@ fn log(from: &Host, node: &str) -> String {
 
 /// Waits for an output line of a node that `is_expected` accepts, and returns the first.
 #[track_caller]
-fn written(from: &Host, node: &str, awaited: &str, wished: impl Fn(&str) -> bool) -> String {
+fn written(from: &Host, node: &str, awaited: &str, is_expected: impl Fn(&str) -> bool) -> String {
     eventually(SOON, awaited, || {
         let log = log(from, node);
-        log.lines().find(|line| wished(line)).map(String::from).ok_or(log)
+        log.lines().find(|line| is_expected(line)).map(String::from).ok_or(log)
     })
 }
 
@@ -45,7 +45,7 @@ fn send(from: &Host, words: &[&str]) -> Output {
 }
 
 #[test]
-fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
+fn custom_messages_reach_topic_kind_and_node_and_are_watched() {
     let Some(lab) = Lab::new("sparks") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -67,7 +67,7 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
     written(h3, "thrower", "the reply", |line| line == "flare 1 was caught by catcher");
 
     // `hana watch` decodes them, though `hana` was built without these types.
-    let mut messages = Lines::of(hana_goes_on(h3, ["watch", "--json"]));
+    let mut messages = Lines::of(spawn_hana(h3, ["watch", "--json"]));
     let (_, spark) = messages.wait_for(SOON, "a spark", |line| line["type"] == "Spark");
     assert_eq!(spark["key"], "hana/thrower/topic/spark");
     assert_eq!((&spark["version"], &spark["from"]), (&2.into(), &"thrower".into()));
@@ -91,13 +91,13 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
 }
 
 #[test]
-fn a_thrower_that_comes_back_is_heard_again() {
+fn messages_of_a_restarted_publisher_are_received_again() {
     let Some(lab) = Lab::new("again") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h1, "thrower");
     start(h1, h2, "catcher");
-    let follower = hana_goes_on(h1, ["logs", "catcher", "--follow"]);
+    let follower = spawn_hana(h1, ["logs", "catcher", "--follow"]);
     eventually(SOON, "a spark", || follower.stdout().contains("from thrower"));
     hana(h2, ["stop", "thrower"]).ok();
     let before = follower.stdout().len();
@@ -108,7 +108,7 @@ fn a_thrower_that_comes_back_is_heard_again() {
 }
 
 #[test]
-fn another_shape_of_a_type_is_told_by_the_field_and_turns_off_that_topic_only() {
+fn incompatible_schema_names_the_field_and_mutes_one_topic() {
     let Some(lab) = Lab::new("shape") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -160,7 +160,7 @@ fn another_shape_of_a_type_is_told_by_the_field_and_turns_off_that_topic_only() 
 }
 
 #[test]
-fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
+fn send_checks_messages_of_types_it_does_not_know() {
     let Some(lab) = Lab::new("send") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -184,7 +184,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     assert_eq!(offered[0]["schema"]["properties"]["number"]["format"], "uint64");
 
     // To one node, which replies; watched on a host that has none of the types.
-    let mut watch = Lines::of(hana_goes_on(h2, ["watch", "--json"]));
+    let mut watch = Lines::of(spawn_hana(h2, ["watch", "--json"]));
     watch.wait_for(SOON, "anything", |_| true);
     let spark = r#"{"number": 7, "angle": 0.5, "energy": 1}"#;
     let sent = send(h3, &["catcher", "spark", spark, "--json"]).json();
@@ -218,7 +218,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     assert_eq!(passing["type"], "Flare");
 
     // A message that does not fit is not sent, and the error names the field.
-    for (words, complaint) in [
+    for (words, error) in [
         (
             ["catcher", "spark", r#"{"number": 1, "angle": 0, "energy": "high"}"#].as_slice(),
             r#"this is no Spark as 'catcher' reads it (version 2): field 'energy': expected a number, found the text "high"; `hana send catcher spark` shows an example"#,
@@ -243,7 +243,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     ] {
         let output = hana(h3, [&["send"], words].concat());
         assert_eq!(output.code(), Some(1), "{words:?}: {output:?}");
-        assert!(output.stderr.contains(complaint), "{words:?}: {}", output.stderr);
+        assert!(output.stderr.contains(error), "{words:?}: {}", output.stderr);
         assert_eq!(output.stderr.trim_end().lines().count(), 1, "{}", output.stderr);
     }
     let output = hana(h3, ["send", "catcher", "spark", "{number: 7}"]);
@@ -260,7 +260,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
 }
 
 #[test]
-fn an_app_without_the_types_shows_and_sends_them() {
+fn app_without_the_types_shows_and_sends_messages() {
     let Some(lab) = Lab::new("overhear") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -274,40 +274,40 @@ fn an_app_without_the_types_shows_and_sends_them() {
     let app_1 = app("app-1", &["catcher", "flare", r#"{"number": 70, "colour": "red"}"#]);
     let app_2 = app("app-2", &["catcher", "flare", r#"{"number": "x", "colour": "red"}"#]);
     eventually(SOON, "the flare to be accepted", || {
-        let said = app_1.stdout();
-        if said.contains("'catcher' has taken the flare") { Ok(()) } else { Err(said) }
+        let printed = app_1.stdout();
+        if printed.contains("'catcher' has taken the flare") { Ok(()) } else { Err(printed) }
     });
     written(h3, "catcher", "the flare", |line| line == "flare 70: Red, to Some(Node)");
     eventually(SOON, "the sparks to be shown", || {
-        let said = app_1.stdout();
-        if said.contains("thrower Spark v2: {\"angle\":") { Ok(()) } else { Err(said) }
+        let printed = app_1.stdout();
+        if printed.contains("thrower Spark v2: {\"angle\":") { Ok(()) } else { Err(printed) }
     });
     eventually(SOON, "the wrong flare to be refused", || {
-        let said = app_2.stdout();
+        let printed = app_2.stdout();
         let words = "field 'number': expected a whole number, 0 or more, found the text \"x\"";
-        if said.contains(words) { Ok(()) } else { Err(said) }
+        if printed.contains(words) { Ok(()) } else { Err(printed) }
     });
 }
 
 #[test]
-fn a_foreign_client_sends_one_and_is_told_what_is_wrong_with_it() {
+fn foreign_client_sends_a_message_and_gets_the_error() {
     let Some(lab) = Lab::new("foreign") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h1, "catcher");
-    let ask = |message: &str| {
+    let query = |message: &str| {
         let mut command = h2.command(foreign::zenoh());
         command.args(["--mode", "client", "get", "-s", "hana/catcher/inbox/spark"]);
         command.args(["-v", message, "--decoder", "hana"]);
         h2.run_within(SOON, command).ok().stdout
     };
     eventually(SOON, "a spark to be accepted", || {
-        let answer = ask(r#"{"number": 5, "angle": 0, "energy": 1}"#);
+        let answer = query(r#"{"number": 5, "angle": 0, "energy": 1}"#);
         if answer.contains(r#"{"accepted": {}}"#) { Ok(()) } else { Err(answer) }
     });
     let line = written(h2, "catcher", "the spark", |line| line.starts_with("spark 5 from "));
     assert!(line.starts_with("spark 5 from an unnamed sender: "), "{line}");
-    let answer = ask(r#"{"number": 6, "angle": 0, "energy": "high"}"#);
+    let answer = query(r#"{"number": 6, "angle": 0, "energy": "high"}"#);
     assert!(answer.contains(r#"{"refused": "#) && answer.contains("field 'energy'"), "{answer}");
 
     // A put to the node or to its kind is accepted as well; an unreadable one is reported in an event.

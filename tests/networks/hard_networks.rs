@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(20);
 const HEALED: Duration = Duration::from_secs(40);
 
 #[track_caller]
-fn assert_says(output: &Output, words: &[&str]) {
+fn assert_fails_with(output: &Output, words: &[&str]) {
     assert_eq!(output.code(), Some(1), "{output}");
     for word in words {
         assert!(output.stderr.contains(word), "{word:?} in {output}");
@@ -21,10 +21,10 @@ fn assert_says(output: &Output, words: &[&str]) {
 }
 
 #[track_caller]
-fn await_said(program: &Running, words: &str) {
+fn await_stderr(program: &Running, words: &str) {
     eventually(SOON, words, || {
-        let said = program.stderr();
-        if said.contains(words) { Ok(()) } else { Err(said) }
+        let printed = program.stderr();
+        if printed.contains(words) { Ok(()) } else { Err(printed) }
     });
 }
 
@@ -67,7 +67,7 @@ fn named(name: &'static str) -> impl Fn(&mut Command) {
 }
 
 #[test]
-fn a_taken_id_is_refused_with_the_host_and_process_that_has_it() {
+fn taken_id_is_refused_with_its_host_and_process() {
     let Some(lab) = Lab::new("taken") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -77,7 +77,7 @@ fn a_taken_id_is_refused_with_the_host_and_process_that_has_it() {
     let words = format!(
         "the id 'pulse' is taken by process {pid} on host 'h1'; give this one another: HANA_NODE"
     );
-    await_said(&second, &words);
+    await_stderr(&second, &words);
     assert_draws(&second);
     assert_eq!(node(&nodes(h2), "pulse").unwrap()["pid"], pid);
     let third = spawn(h2, "pulse", &[("HANA_NODE", "another")]);
@@ -86,14 +86,14 @@ fn a_taken_id_is_refused_with_the_host_and_process_that_has_it() {
 }
 
 #[test]
-fn of_two_hosts_with_one_name_the_second_is_told_what_to_set() {
+fn second_host_with_the_same_name_gets_advice_on_renaming() {
     let Some(lab) = Lab::new("clones") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     // Like two machines with the same disk image.
     let mut first = start_daemon_with(h1, named("stage"));
     let pid = first.pid();
     let second = spawn(h2, "hanad", &[("HANA_HOST", "stage")]).finish(SOON);
-    assert_says(
+    assert_fails_with(
         &second,
         &[
             &format!("the id 'stage' is taken by process {pid} on host 'stage'"),
@@ -108,7 +108,7 @@ fn of_two_hosts_with_one_name_the_second_is_told_what_to_set() {
 }
 
 #[test]
-fn of_two_hosts_with_one_name_that_start_together_one_stays() {
+fn one_of_two_hosts_with_the_same_name_stays_when_both_start() {
     let Some(lab) = Lab::new("twins") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     let mut twins = [
@@ -132,7 +132,7 @@ fn of_two_hosts_with_one_name_that_start_together_one_stays() {
 }
 
 #[test]
-fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
+fn younger_duplicate_yields_when_a_split_network_heals() {
     let Some(lab) = Lab::new("healed") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     lab.partition(&[h1], &[h2]);
@@ -158,7 +158,7 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
 
     lab.heal();
     eventually(HEALED, "the younger daemon to end", || younger.try_wait().is_some());
-    let said = younger.stderr();
+    let log = younger.stderr();
     let pid = older.pid();
     for words in [
         &format!(
@@ -166,12 +166,12 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
         ),
         "HANA_HOST=",
     ] {
-        assert!(said.contains(words), "{words:?} in {said}");
+        assert!(log.contains(words), "{words:?} in {log}");
     }
     assert_eq!(younger.wait(SOON).code(), Some(1));
     assert!(older.try_wait().is_none());
     let pid = of_left.pid();
-    await_said(&of_right, &format!("'pulse' is there twice: process {pid} on host 'stage'"));
+    await_stderr(&of_right, &format!("'pulse' is there twice: process {pid} on host 'stage'"));
     assert!(of_right.try_wait().is_none());
     assert_draws(&of_right);
     // The processes that either daemon launched keep running.
@@ -184,7 +184,7 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
 }
 
 #[test]
-fn a_second_daemon_on_a_host_is_told_of_the_first() {
+fn second_daemon_on_a_host_reports_the_first_and_ends() {
     let Some(lab) = Lab::new("second") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     let h1 = &show.host("h1").clone();
@@ -193,14 +193,14 @@ fn a_second_daemon_on_a_host_is_told_of_the_first() {
     let pid = show.daemon("h1").pid();
     for environment in [&[][..], &[("HANA_HOST", "another")]] {
         let second = spawn(h1, "hanad", environment).finish(SOON);
-        assert_says(
+        assert_fails_with(
             &second,
             &[&format!("a daemon runs on this machine already: 'h1', process {pid}")],
         );
     }
     // A daemon of another show or with another secret cannot be identified.
     let second = spawn(h1, "hanad", &[("HANA_SHOW", "club")]).finish(SOON);
-    assert_says(
+    assert_fails_with(
         &second,
         &["port 7447 of this machine is in use by a hanad or another Zenoh program", "ss -ltnp"],
     );
@@ -209,7 +209,7 @@ fn a_second_daemon_on_a_host_is_told_of_the_first() {
 }
 
 #[test]
-fn a_zenoh_router_on_the_port_is_named_and_used() {
+fn zenoh_router_on_the_port_is_reported_and_used() {
     let Some(lab) = Lab::new("router") else { return };
     let h1 = &lab.host("h1");
     let mut command = h1.command(foreign::python());
@@ -226,7 +226,7 @@ time.sleep(600)",
     let router = h1.spawn(command);
     eventually(SOON, "the router", || router.stdout().contains("open"));
     let refused = h1.run(["hanad"]);
-    assert_says(
+    assert_fails_with(
         &refused,
         &["port 7447 of this machine is in use by a Zenoh router (zenohd); stop that", "ss -ltnp"],
     );
@@ -240,7 +240,7 @@ time.sleep(600)",
 }
 
 #[test]
-fn something_else_on_the_port_is_named_and_passed_over() {
+fn other_program_on_the_port_is_reported_and_bypassed() {
     let Some(lab) = Lab::new("foreign") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     let _other = start_daemon(h2);
@@ -259,7 +259,7 @@ server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); 
         command.args(["-u", "-c", script]);
         let holder = h1.spawn(command);
         eventually(SOON, "the program to listen", || holder.stdout().contains("Serving"));
-        assert_says(
+        assert_fails_with(
             &h1.run(["hanad"]),
             &["port 7447 of this machine is in use by", what, "ss -ltnp"],
         );
@@ -268,8 +268,8 @@ server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); 
         await_running(h2, name);
         let list = hana(h1, ["nodes"]);
         assert!(list.stdout.contains(name) && list.stdout.contains("h2"), "{list}");
-        for said in [&list.stderr, &pulse.stderr()] {
-            assert_eq!(said.matches(&format!("is held by {what}")).count(), 1, "{said}");
+        for printed in [&list.stderr, &pulse.stderr()] {
+            assert_eq!(printed.matches(&format!("is held by {what}")).count(), 1, "{printed}");
         }
     }
 }
@@ -309,7 +309,7 @@ const NO_MULTICAST: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn without_multicast_hosts_meet_where_they_are_told() {
+fn without_multicast_hosts_meet_at_configured_addresses() {
     for (what, script) in NO_MULTICAST {
         let Some(lab) = Lab::new("no-multicast") else { return };
         let hosts = ["h1", "h2", "h3", "h4"].map(|name| lab.host(name));
@@ -335,15 +335,15 @@ fn without_multicast_hosts_meet_where_they_are_told() {
         hana(h2, ["stop", "by-hand"]).ok();
         // An address without a daemon is reported.
         eventually(HEALED, "the report", || {
-            let said = daemons[2].stderr();
+            let printed = daemons[2].stderr();
             let words = "10.77.0.99:7447 is named in `connect`, but cannot be connected to";
-            if said.contains(words) { Ok(()) } else { Err(said) }
+            if printed.contains(words) { Ok(()) } else { Err(printed) }
         });
     }
 }
 
 #[test]
-fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
+fn firewalled_host_is_reported_and_documented_ports_suffice() {
     let Some(lab) = Lab::new("firewall") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     set(h2, "play_ports = '7450-7459'\n");
@@ -387,7 +387,7 @@ fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
 }
 
 #[test]
-fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
+fn host_on_two_networks_uses_both_or_the_configured_one() {
     let Some(lab) = Lab::new("two-networks") else { return };
     let hosts = ["h1", "h2", "h3"].map(|name| lab.host(name));
     let [both, first, second] = &hosts;
@@ -432,7 +432,7 @@ fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
 }
 
 #[test]
-fn hosts_find_each_other_where_half_of_the_multicast_packets_are_lost() {
+fn hosts_meet_despite_half_of_the_multicast_packets_lost() {
     let Some(lab) = Lab::new("wifi") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     for host in [h1, h2] {
@@ -455,7 +455,7 @@ fn hosts_find_each_other_where_half_of_the_multicast_packets_are_lost() {
 }
 
 #[test]
-fn what_the_decision_list_has_people_type_shows_what_it_says() {
+fn documented_diagnosis_commands_print_the_documented_output() {
     let Some(lab) = Lab::new("list-of-steps") else { return };
     let hosts = ["h1", "h2"].map(|name| lab.host(name));
     let [h1, _] = &hosts;
@@ -466,11 +466,11 @@ fn what_the_decision_list_has_people_type_shows_what_it_says() {
     eventually(SOON, "both daemons to answer", || {
         let mut command = h1.command(foreign::zenoh());
         command.args(["scout", "--timeout", "2"]);
-        let said = h1.run_within(SOON, command).stdout;
-        if said.contains("10.77.0.1:7447") && said.contains("10.77.0.2:7447") {
+        let output = h1.run_within(SOON, command).stdout;
+        if output.contains("10.77.0.1:7447") && output.contains("10.77.0.2:7447") {
             Ok(())
         } else {
-            Err(said)
+            Err(output)
         }
     });
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hana_lab::show::{Lines, Show, figure, hana, hana_goes_on, is, node, nodes, start};
+use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Running, eventually, foreign};
 use serde_json::Value;
 
@@ -38,13 +38,13 @@ impl Besieged {
         let (h1, h2) = (show.host("h1"), show.host("h2"));
         start(h1, h1, "pulse");
         start(h1, h2, "pulse");
-        let bridge = hana_goes_on(h2, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+        let bridge = spawn_hana(h2, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
         let mut app = Lines::of_nodes(h2);
         app.wait_for_nodes(SOON, "all to run", |nodes| {
             ["pulse", "pulse-2", "osc-h2"].iter().all(|id| is(nodes, id, "running"))
         });
-        let events = hana_goes_on(h2, ["watch", "hana/*/event", "--json"]);
-        let health = hana_goes_on(h2, ["watch", "hana/pulse-2/health", "--json"]);
+        let events = spawn_hana(h2, ["watch", "hana/*/event", "--json"]);
+        let health = spawn_hana(h2, ["watch", "hana/pulse-2/health", "--json"]);
         eventually(SOON, "health messages", || health.stdout().lines().count() > 3);
         let before = running(&[h1, h2]);
         Some(Self { guest, app, events, health, _bridge: bridge, before, show, _lab: lab })
@@ -93,7 +93,7 @@ impl Besieged {
     /// Asserts that the same processes run as before, that none exceeds its memory limit, and that all nodes are
     /// running.
     #[track_caller]
-    fn is_unharmed(&self, after: &str) {
+    fn assert_unharmed(&self, after: &str) {
         assert_eq!(running(&self.hosts()), self.before, "after {after}");
         for ((host, pid), command) in &self.before {
             let peak = peak_mib(self.show.host(host), *pid);
@@ -110,7 +110,7 @@ impl Besieged {
 
     /// Waits until a counter of a node is at least this high, and returns it.
     #[track_caller]
-    fn counted(&self, id: &str, counter: &str, at_least: u64) -> u64 {
+    fn await_counter(&self, id: &str, counter: &str, at_least: u64) -> u64 {
         eventually(SOON, &format!("{id} to have counted {at_least} {counter}"), || {
             let listed = nodes(self.show.host("h2"));
             let count = node(&listed, id)
@@ -121,7 +121,7 @@ impl Besieged {
 
     /// Waits for a node's event about a refused message with these words, and returns its text.
     #[track_caller]
-    fn told(&self, by: &str, words: &[&str]) -> String {
+    fn await_refusal(&self, by: &str, words: &[&str]) -> String {
         let key = format!("hana/{by}/event");
         eventually(SOON, &format!("an event of {by} with {words:?}"), || {
             let text = self.events.stdout();
@@ -129,14 +129,14 @@ impl Besieged {
                 .split_inclusive('\n')
                 .filter_map(|line| serde_json::from_str(line).ok())
                 .collect();
-            let said: Vec<String> = events
+            let refusals: Vec<String> = events
                 .iter()
                 .filter(|event| event["key"] == key.as_str())
                 .filter(|event| event["value"]["kind"] == "message_refused")
                 .filter_map(|event| event["value"]["text"].as_str().map(String::from))
                 .collect();
-            let found = said.iter().find(|text| words.iter().all(|word| text.contains(word)));
-            found.cloned().ok_or(said)
+            let found = refusals.iter().find(|text| words.iter().all(|word| text.contains(word)));
+            found.cloned().ok_or(refusals)
         })
     }
 }
@@ -161,7 +161,7 @@ fn peak_mib(host: &Host, pid: i32) -> u64 {
 }
 
 #[test]
-fn what_cannot_be_read_changes_nothing_and_is_told() {
+fn undecodable_messages_are_reported_and_change_nothing() {
     let Some(mut show) = Besieged::new("nonsense") else { return };
     let shown = |show: &Besieged| {
         let listed = nodes(show.show.host("h2"));
@@ -187,12 +187,12 @@ fn what_cannot_be_read_changes_nothing_and_is_told() {
         show.attack(1, &words);
     }
     assert_eq!(shown(&show), values);
-    show.counted("pulse", "malformed", 400);
-    show.counted("h1", "malformed", 100);
-    show.counted("osc-h2", "malformed", 300);
-    show.told("pulse", &["hana/pulse/modulation/zoom", "an unnamed sender"]);
-    show.told("osc-h2", &["hana/ghost/", "from ghost"]);
-    show.is_unharmed("nonsense");
+    show.await_counter("pulse", "malformed", 400);
+    show.await_counter("h1", "malformed", 100);
+    show.await_counter("osc-h2", "malformed", 300);
+    show.await_refusal("pulse", &["hana/pulse/modulation/zoom", "an unnamed sender"]);
+    show.await_refusal("osc-h2", &["hana/ghost/", "from ghost"]);
+    show.assert_unharmed("nonsense");
 
     // An unknown field is ignored, and so is an envelope of another version.
     show.attack(1, &["put", "hana/pulse/modulation/zoom", r#"{"value": 0.25, "colour": "red"}"#]);
@@ -207,7 +207,7 @@ fn what_cannot_be_read_changes_nothing_and_is_told() {
 }
 
 #[test]
-fn a_hundred_mebibytes_hurt_nobody() {
+fn messages_of_a_hundred_mebibytes_do_no_harm() {
     let Some(show) = Besieged::new("huge") else { return };
     let size = (100 * 1024 * 1024).to_string();
     let (rate, ()) = show.rate_during(|| {
@@ -218,39 +218,39 @@ fn a_hundred_mebibytes_hurt_nobody() {
     figure(&format!(
         "{rate:.0} frames a second on the other host while six messages of 100 MiB arrived"
     ));
-    show.is_unharmed("messages of 100 MiB");
+    show.assert_unharmed("messages of 100 MiB");
     // Too large for its type, but not for the network: reported with its size.
     show.attack(1, &["huge", "hana/pulse/modulation/zoom", "2000000"]);
-    show.told("pulse", &["hana/pulse/modulation/zoom", "2000000 bytes", "256"]);
-    show.counted("pulse", "malformed", 1);
+    show.await_refusal("pulse", &["hana/pulse/modulation/zoom", "2000000 bytes", "256"]);
+    show.await_counter("pulse", "malformed", 1);
 }
 
 #[test]
-fn who_speaks_for_another_is_not_believed() {
+fn impersonated_messages_are_refused_and_reported() {
     let Some(show) = Besieged::new("forged") else { return };
     let dead = r#"{"frames": {"count": 1, "fps": 0.0, "max_us": 0}, "uptime_ms": 1}"#;
     let key = "hana/pulse/health";
     show.attack(1, &["forge", "2", key, "desk", "1", dead]);
-    let said = show.told("h1", &[key, "'desk'", "'pulse'"]);
-    figure(&said);
+    let report = show.await_refusal("h1", &[key, "'desk'", "'pulse'"]);
+    figure(&report);
     // Without an envelope.
     show.attack(1, &["put", key, dead]);
-    show.counted("h1", "impersonated", 100);
+    show.await_counter("h1", "impersonated", 100);
     for key in ["hana/pulse/info", "hana/pulse/look", "hana/h1/process/pulse"] {
         show.attack(1, &["forge", "0.5", key, "desk", "1", "{}"]);
-        show.told("osc-h2", &[key, "'desk'"]);
+        show.await_refusal("osc-h2", &[key, "'desk'"]);
     }
 
     // With its own name, as an instance from the far future, without end: the real node is received all the time.
     let future = u64::MAX.to_string();
-    let mut heard = None;
+    let mut checks = None;
     for instance in [future.as_str(), "1"] {
         let endpoint = format!("tcp/{}:7447", show.show.host("h1").address());
         let mut command = show.guest.command(foreign::python());
         command.arg(foreign::script("hostile.py")).arg(endpoint);
         command.args(["forge", "4", key, "pulse", instance, dead]);
         let attacker = show.guest.spawn(command);
-        show.told("h1", &[key, "two senders call themselves 'pulse'"]);
+        show.await_refusal("h1", &[key, "two senders call themselves 'pulse'"]);
         let begun = Instant::now();
         let mut seen = 0;
         while begun.elapsed() < Duration::from_millis(2500) {
@@ -259,15 +259,15 @@ fn who_speaks_for_another_is_not_believed() {
             assert_eq!(pulse["state"], "running", "{pulse}");
             seen += 1;
         }
-        heard = Some(seen);
+        checks = Some(seen);
         attacker.finish(SOON).ok();
     }
-    figure(&format!("checked {} times during each forgery: always running", heard.unwrap()));
-    show.is_unharmed("forged envelopes");
+    figure(&format!("checked {} times during each forgery: always running", checks.unwrap()));
+    show.assert_unharmed("forged envelopes");
 }
 
 #[test]
-fn a_flood_on_any_kind_of_key_is_borne() {
+fn flood_on_any_kind_of_key_is_survived() {
     let Some(show) = Besieged::new("flood") else { return };
     let (calm, ()) = show.rate_during(|| {
         let until = Instant::now() + Duration::from_secs(3);
@@ -306,7 +306,7 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         let (rate, sent) = show.rate_during(|| show.attack(processes, words));
         best = best.max(sent);
         figure(&format!("{what}: {sent} a second, {rate:.0} frames a second on the other host"));
-        show.is_unharmed(what);
+        show.assert_unharmed(what);
         // All hosts share the processors of this machine, and the guest takes as much as it can.
         assert!(rate > calm / 6.0, "{what}: {rate:.0} frames a second, {calm:.0} in peace");
     }
@@ -329,13 +329,14 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         ("osc-h2", "limited", 1_000),
     ];
     for (id, counter, at_least) in figures {
-        let count = show.counted(id, counter, at_least);
+        let count = show.await_counter(id, counter, at_least);
         figure(&format!("{id}: {counter} {count}"));
     }
-    let said = show.told("pulse", &["hana/pulse/control", "an unnamed sender", "more than 1000"]);
-    figure(&said);
-    show.told("pulse", &["hana/pulse/modulation/", "there is no parameter"]);
-    show.told("h1", &["hana/pulse/health", "an unnamed sender speaks for 'pulse'"]);
+    let report =
+        show.await_refusal("pulse", &["hana/pulse/control", "an unnamed sender", "more than 1000"]);
+    figure(&report);
+    show.await_refusal("pulse", &["hana/pulse/modulation/", "there is no parameter"]);
+    show.await_refusal("h1", &["hana/pulse/health", "an unnamed sender speaks for 'pulse'"]);
 
     // In the output for operators, too.
     let table = hana(show.show.host("h2"), ["nodes"]).ok().stdout;

@@ -22,8 +22,8 @@ fn tally(host: &Host, words: &[&str]) -> Running {
 
 fn await_line(running: &Running, what: &str, is_it: impl Fn(&str) -> bool) {
     eventually(SOON, what, || {
-        let said = running.stdout();
-        if said.lines().any(&is_it) { Ok(()) } else { Err(last_lines(&said)) }
+        let printed = running.stdout();
+        if printed.lines().any(&is_it) { Ok(()) } else { Err(last_lines(&printed)) }
     });
 }
 
@@ -44,9 +44,9 @@ fn lose(host: &Host, percent: u32) {
 /// The received message numbers by lane and run of the publisher, in the order of arrival.
 type Arrived = BTreeMap<(String, u64), Vec<u64>>;
 
-fn arrived(said: &str) -> Arrived {
+fn arrived(output: &str) -> Arrived {
     let mut arrived = Arrived::new();
-    for line in said.lines() {
+    for line in output.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         if let [lane, run, number, _] = words[..]
             && let (Ok(run), Ok(number)) = (run.parse(), number.parse())
@@ -138,18 +138,18 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         let before = of(lane, first.0).first().copied().unwrap_or(COUNT);
         let by_sender =
             |sent: &Value| counted(sent, lane, "coalesced") + counted(sent, lane, "dropped");
-        let told = counted(&receiver, lane, "missed")
+        let counted_lost = counted(&receiver, lane, "missed")
             + counted(&receiver, lane, "coalesced")
             + counted(&receiver, lane, "dropped")
             + counted(&receiver, lane, "late")
             + by_sender(&first.1)
             + by_sender(&second.1);
         figure(&format!(
-            "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {told} were counted as lost"
+            "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {counted_lost} were counted as lost"
         ));
         // The nodes also publish their health ten times a second on one of these lanes.
         let known = missing - before..=missing + 20;
-        assert!(known.contains(&told), "{known:?}: {receiver} {} {}", first.1, second.1);
+        assert!(known.contains(&counted_lost), "{known:?}: {receiver} {} {}", first.1, second.1);
     }
 }
 
@@ -168,17 +168,17 @@ fn difference(numbers: &[u64]) -> String {
 }
 
 #[test]
-fn every_lane_keeps_its_promise_where_one_packet_of_a_hundred_is_lost() {
+fn lanes_keep_their_promises_at_one_percent_packet_loss() {
     lanes_keep_their_promises("loss-1", 1);
 }
 
 #[test]
-fn every_lane_keeps_its_promise_where_five_packets_of_a_hundred_are_lost() {
+fn lanes_keep_their_promises_at_five_percent_packet_loss() {
     lanes_keep_their_promises("loss-5", 5);
 }
 
 #[test]
-fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
+fn messages_to_a_node_that_comes_and_goes_arrive_in_order() {
     const CYCLES: usize = 10;
     let Some(lab) = Lab::new("away") else { return };
     let mut show = Show::of(&lab, &["h1", "h2"]);
@@ -201,7 +201,7 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
                 SOON,
                 &format!("{sent} messages to be acknowledged in cycle {cycle}"),
                 || {
-                    let taken = taken(&sending.stdout());
+                    let taken = acknowledged(&sending.stdout());
                     if taken >= sent { Ok(()) } else { Err(taken) }
                 },
             );
@@ -240,7 +240,7 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
     let said = sending.stdout();
     let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("failed")).collect();
     assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed.first());
-    let taken = taken(&said);
+    let taken = acknowledged(&said);
     let all: Vec<u64> = (0..u64::try_from(came.len()).unwrap()).collect();
     assert!(came == all, "{}", difference(&came));
     assert_eq!(taken, came.len());
@@ -250,7 +250,7 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
     ));
 }
 
-fn taken(said: &str) -> usize {
+fn acknowledged(said: &str) -> usize {
     said.lines().filter(|line| line.starts_with("taken")).count()
 }
 
@@ -259,7 +259,7 @@ fn numbers(said: &str) -> Vec<u64> {
 }
 
 #[test]
-fn past_its_deadline_a_message_to_a_node_fails_with_an_error_that_names_it() {
+fn messages_past_their_deadline_fail_with_the_node_and_topic() {
     let Some(lab) = Lab::new("nobody") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -320,7 +320,7 @@ fn await_newest(reader: &Running, more: usize) {
 }
 
 #[test]
-fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
+fn stopped_and_slow_readers_do_not_harm_the_healthy_one() {
     /// At 200 per second, at least five seconds.
     const PHASE: usize = 1000;
     let Some(lab) = Lab::new("slow") else { return };

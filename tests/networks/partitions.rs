@@ -20,8 +20,8 @@ fn lost(nodes: &[Value], cause: &str, ids: &[&str]) -> bool {
 
 /// Returns the nodes that the events so far report lost.
 fn losses(events: &Lines) -> Vec<String> {
-    let said = events.running().stdout();
-    let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let printed = events.running().stdout();
+    let messages = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     messages
         .filter(|message| message["type"] == "event")
         .filter(|event| event["value"]["kind"].as_str().unwrap().ends_with("_lost"))
@@ -34,7 +34,7 @@ fn all_run(nodes: &[Value], count: usize) -> bool {
 }
 
 #[test]
-fn an_unplugged_host_is_lost_with_all_that_is_on_it_as_one_event_and_is_back_when_plugged_in() {
+fn unplugged_host_is_one_loss_event_and_returns_with_its_nodes() {
     let Some(lab) = Lab::new("unplug") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -81,7 +81,7 @@ fn an_unplugged_host_is_lost_with_all_that_is_on_it_as_one_event_and_is_back_whe
 }
 
 #[test]
-fn a_dead_daemon_is_told_from_a_dead_host_and_what_it_launched_goes_on() {
+fn dead_daemon_is_distinguished_from_a_dead_host() {
     let Some(lab) = Lab::new("daemon-lost") else { return };
     let mut show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
@@ -113,7 +113,7 @@ fn a_dead_daemon_is_told_from_a_dead_host_and_what_it_launched_goes_on() {
 }
 
 #[test]
-fn a_daemon_that_ends_in_good_order_is_not_lost() {
+fn daemon_with_an_orderly_end_is_not_reported_lost() {
     let Some(lab) = Lab::new("goodbye") else { return };
     let mut show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
@@ -125,8 +125,8 @@ fn a_daemon_that_ends_in_good_order_is_not_lost() {
     show.daemon("h2").wait(SOON);
     app.wait_for_nodes(SOON, "one host alone", |nodes| nodes.len() == 1);
     eventually(SOON, "the report of the orderly end", || {
-        let said = events.running().stdout();
-        if said.contains("ended normally") { Ok(()) } else { Err(said) }
+        let printed = events.running().stdout();
+        if printed.contains("ended normally") { Ok(()) } else { Err(printed) }
     });
     assert_eq!(nodes(&h1).len(), 1);
     assert!(losses(&events).is_empty(), "{:?}", losses(&events));
@@ -149,7 +149,7 @@ fn agreed(hosts: &[&Host]) -> Result<Vec<Value>, Vec<Vec<Value>>> {
 }
 
 #[test]
-fn both_halves_of_a_parted_network_stay_usable_and_agree_when_it_heals() {
+fn both_halves_of_a_split_network_work_and_agree_when_it_heals() {
     let Some(lab) = Lab::new("parted") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3", "h4"]);
     let hosts: Vec<&Host> = show.hosts().iter().collect();
@@ -244,7 +244,7 @@ fn silence_for(lab: &Lab, [h1, h2]: [&Host; 2], how: Silence, length: Duration) 
 }
 
 #[test]
-fn a_silence_as_long_as_the_lease_leaves_nobody_half_blind() {
+fn silence_as_long_as_the_lease_leaves_no_host_half_blind() {
     let Some(lab) = Lab::new("hiccup") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };

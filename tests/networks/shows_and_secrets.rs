@@ -7,9 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use hana_lab::show::{
-    Lines, hana, hana_goes_on, is, nodes, start, start_daemon, start_daemon_with,
-};
+use hana_lab::show::{Lines, hana, is, nodes, spawn_hana, start, start_daemon, start_daemon_with};
 use hana_lab::{Host, Lab, Output, Running, eventually, foreign};
 use serde_json::Value;
 
@@ -38,7 +36,7 @@ fn await_ids(host: &Host, wanted: &[&str]) {
 }
 
 #[track_caller]
-fn assert_says(output: &Output, words: &[&str]) {
+fn assert_fails_with(output: &Output, words: &[&str]) {
     assert_eq!(output.code(), Some(1), "{output}");
     assert_eq!(output.stderr.trim_end().lines().count(), 1, "{output}");
     for word in words {
@@ -51,7 +49,7 @@ fn count(text: &str, words: &str) -> usize {
 }
 
 #[test]
-fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
+fn two_shows_on_one_network_list_start_and_stop_only_their_own() {
     let Some(lab) = Lab::new("shows") else { return };
     let hosts: Vec<Host> = ["h1", "h2", "h3", "h4"].map(|name| lab.host(name)).into();
     let [h1, h2, h3, h4] = &hosts[..] else { unreachable!() };
@@ -128,7 +126,7 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
     assert!(is(&nodes(h2), "pulse", "stopped"));
     assert!(is(&nodes(h3), "pulse", "running"));
     let refused = hana(h1, ["stop", "pulse-2"]);
-    assert_says(&refused, &["pulse-2"]);
+    assert_fails_with(&refused, &["pulse-2"]);
     assert!(is(&nodes(h3), "pulse-2", "running"));
     drop(by_hand);
 }
@@ -136,7 +134,7 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
 // One long test, because starting five hosts takes most of the time.
 #[allow(clippy::too_many_lines)]
 #[test]
-fn a_secret_keeps_strangers_off_and_tells_them_so() {
+fn secret_keeps_strangers_out_and_the_reason_is_reported() {
     let Some(lab) = Lab::new("secret") else { return };
     let (secret, other_secret) = ("correct-horse-7f3a", "battery-staple-91c2");
     let hosts: Vec<Host> = ["h1", "h2", "h3", "h4"].map(|name| lab.host(name)).into();
@@ -177,8 +175,8 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     ];
     for (daemon, words) in met {
         eventually(SOON, words, || {
-            let said = daemon.stderr();
-            if count(&said, words) == 1 { Ok(()) } else { Err(said) }
+            let printed = daemon.stderr();
+            if count(&printed, words) == 1 { Ok(()) } else { Err(printed) }
         });
     }
 
@@ -200,8 +198,8 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
         assert!(line["value"]["parameters"]["zoom"] != 0.5, "{line}");
         line["key"] == "hana/pulse-2/look" && line["value"]["parameters"]["hue"] == 0.25
     });
-    let heard = stranger.stdout();
-    assert!(!heard.contains("hana/h1/") && !heard.contains("pulse-2"), "{heard}");
+    let received = stranger.stdout();
+    assert!(!received.contains("hana/h1/") && !received.contains("pulse-2"), "{received}");
 
     // A program that the daemon on its own host refuses gets the reason.
     let nothing = lab.directory().join("nothing");
@@ -219,9 +217,9 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
         command.arg("nodes");
         host.run_within(SOON, command)
     };
-    assert_says(&list(h1, None), &["daemon on this machine wants a secret", "HANA_SECRET"]);
-    assert_says(&list(h1, Some(other_secret)), &["has another one than is set here"]);
-    assert_says(&list(without, Some(secret)), &["daemon on this machine has none"]);
+    assert_fails_with(&list(h1, None), &["daemon on this machine wants a secret", "HANA_SECRET"]);
+    assert_fails_with(&list(h1, Some(other_secret)), &["has another one than is set here"]);
+    assert_fails_with(&list(without, Some(secret)), &["daemon on this machine has none"]);
     assert!(list(h1, Some(secret)).ok().stdout.contains("pulse-2"));
     let mut by_hand = with(h1, "pulse", None);
     by_hand.env("HANA_NODE", "stranger");
@@ -243,22 +241,22 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
         assert_eq!(count(&daemon.stderr(), words), 1, "{words}: {}", daemon.stderr());
     }
     for daemon in [&d1, &d3, &d4] {
-        let said = daemon.stderr();
-        assert!(said.lines().count() < 12 && !said.contains("UsrPwd"), "{said}");
+        let printed = daemon.stderr();
+        assert!(printed.lines().count() < 12 && !printed.contains("UsrPwd"), "{printed}");
     }
 
     // Even a trace log does not contain the secret.
-    let talkative = lab.host("h5");
-    let talks = start_daemon_with(&talkative, |command| {
+    let verbose_host = lab.host("h5");
+    let verbose = start_daemon_with(&verbose_host, |command| {
         command.env("HANA_SECRET", secret).env("HANA_LOG", "trace");
     });
     eventually(SOON, "the verbose host to list the show", || {
-        let mut command = talkative.command("hana");
+        let mut command = verbose_host.command("hana");
         command.env("HANA_SECRET", secret).env("HANA_LOG", "trace").arg("nodes");
-        talkative.run_within(SOON, command).ok().stdout.contains("pulse-2")
+        verbose_host.run_within(SOON, command).ok().stdout.contains("pulse-2")
     });
-    assert!(talks.stderr().contains("TRACE"));
-    drop(talks);
+    assert!(verbose.stderr().contains("TRACE"));
+    drop(verbose);
 
     // The secret is in no command line, message, log or file, except the files that set it.
     for host in &hosts {
@@ -294,7 +292,7 @@ fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn what_a_daemon_launches_has_its_settings_wherever_they_lie() {
+fn launched_programs_get_the_settings_of_their_daemon() {
     let Some(lab) = Lab::new("passed-on") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     let file = lab.directory().join("venue.toml");
@@ -348,26 +346,26 @@ fn what_a_daemon_launches_has_its_settings_wherever_they_lie() {
 }
 
 #[test]
-fn broken_settings_are_said_in_one_line_and_a_visualization_draws_all_the_same() {
+fn broken_settings_are_one_error_line_and_drawing_goes_on() {
     let Some(lab) = Lab::new("broken") else { return };
     let h1 = &lab.host("h1");
     set(h1, "multicast = true\nshow = 'The Club'\n");
     let place = "home/.config/hana/hanad.toml:2: show: \"The Club\" is no name of a show";
-    assert_says(&h1.run(["hanad"]), &[place]);
-    assert_says(&hana(h1, ["nodes"]), &[place]);
+    assert_fails_with(&h1.run(["hanad"]), &[place]);
+    assert_fails_with(&hana(h1, ["nodes"]), &[place]);
     let by_hand = h1.spawn(h1.command("pulse"));
     eventually(SOON, "the error in its log", || by_hand.stderr().contains(place));
     eventually(SOON, "the visualization to draw", || count(&by_hand.stdout(), "beat") >= 2);
     assert_eq!(count(&by_hand.stderr(), place), 1, "{}", by_hand.stderr());
     // It has joined neither this show nor the default one.
     set(h1, "");
-    let list = hana_goes_on(h1, ["nodes", "--watch", "--json"]);
+    let list = spawn_hana(h1, ["nodes", "--watch", "--json"]);
     let mut lines = Lines::of(list);
     lines.wait_for(SOON, "an empty list", |line| line.as_array().is_some_and(Vec::is_empty));
 
     let mut command = h1.command("hana");
     command.env("HANA_SECRET", " hunter2").arg("nodes");
     let refused = h1.run_within(SOON, command);
-    assert_says(&refused, &["HANA_SECRET", "without spaces at its ends"]);
+    assert_fails_with(&refused, &["HANA_SECRET", "without spaces at its ends"]);
     assert!(!refused.stderr.contains("hunter2"), "{refused}");
 }

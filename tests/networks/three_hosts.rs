@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use hana_lab::show::{
-    Lines, Show, figure, hana, hana_goes_on, is, node, nodes, start, start_daemon,
-};
+use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, spawn_hana, start, start_daemon};
 use hana_lab::{Host, Lab, Output, eventually};
 use serde_json::Value;
 
@@ -15,11 +13,11 @@ const SOON: Duration = Duration::from_secs(10);
 const WITHIN_A_SECOND: Duration = Duration::from_secs(3);
 
 #[test]
-fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
+fn every_host_lists_all_nodes_within_a_second() {
     let Some(lab) = Lab::new("list") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
-    let bridge = hana_goes_on(h3, ["bridge", "osc", "--listen", "0.0.0.0:9000"]);
+    let bridge = spawn_hana(h3, ["bridge", "osc", "--listen", "0.0.0.0:9000"]);
     let (_, pid_1) = start(h1, h1, "pulse");
     let mut apps: Vec<Lines> = show.hosts().iter().map(Lines::of_nodes).collect();
     for app in &mut apps {
@@ -29,7 +27,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
     }
 
     // From another host, with the next free id.
-    let asked = Instant::now();
+    let requested = Instant::now();
     let (second, pid_2) = start(h1, h2, "pulse");
     assert_eq!(second, "pulse-2");
     for (app, host) in apps.iter_mut().zip(show.hosts()) {
@@ -39,7 +37,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
         figure(&format!(
             "{} lists all six nodes {} ms after the last start command (promised: 1000)",
             host.name(),
-            seen.duration_since(asked).as_millis()
+            seen.duration_since(requested).as_millis()
         ));
     }
 
@@ -73,7 +71,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
 }
 
 #[test]
-fn a_daemon_that_comes_last_lists_all_and_is_listed_by_all_within_a_second() {
+fn late_daemon_lists_all_nodes_and_is_listed_within_a_second() {
     let Some(lab) = Lab::new("last") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -105,7 +103,7 @@ fn a_daemon_that_comes_last_lists_all_and_is_listed_by_all_within_a_second() {
 }
 
 #[test]
-fn the_list_as_json_has_the_fields_of_the_contract_and_its_figures_move() {
+fn json_list_has_the_documented_fields_and_live_figures() {
     let Some(lab) = Lab::new("json") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -149,7 +147,7 @@ fn the_list_as_json_has_the_fields_of_the_contract_and_its_figures_move() {
 }
 
 #[test]
-fn a_list_of_a_quiet_mesh_takes_less_than_half_a_second() {
+fn list_on_a_quiet_mesh_takes_less_than_half_a_second() {
     let Some(lab) = Lab::new("quick") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, _] = show.hosts() else { unreachable!() };
@@ -163,13 +161,13 @@ fn a_list_of_a_quiet_mesh_takes_less_than_half_a_second() {
         })
         .collect();
     took.sort();
-    figure(&format!("`hana nodes` takes {} ms, of five (promised: 500)", told_ms(&took)));
+    figure(&format!("`hana nodes` takes {} ms, of five (promised: 500)", format_ms(&took)));
     // The fastest one shows the time on an idle machine.
     assert!(took[0] < Duration::from_millis(500), "{took:?}");
 }
 
 #[test]
-fn a_start_gives_the_next_free_name_and_refuses_a_taken_one() {
+fn start_assigns_the_next_free_id_and_refuses_a_taken_one() {
     let Some(lab) = Lab::new("names") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -192,7 +190,7 @@ fn a_start_gives_the_next_free_name_and_refuses_a_taken_one() {
 }
 
 #[test]
-fn a_mistake_gets_one_clear_line_and_its_exit_status() {
+fn mistake_prints_one_line_and_sets_the_exit_status() {
     let Some(lab) = Lab::new("mistakes") else { return };
     let show = Show::of(&lab, &["h1"]);
     let [h1] = show.hosts() else { unreachable!() };
@@ -224,7 +222,7 @@ fn a_mistake_gets_one_clear_line_and_its_exit_status() {
 }
 
 #[test]
-fn parameters_are_set_from_another_host_all_or_none() {
+fn parameters_are_set_remotely_all_or_none() {
     let Some(lab) = Lab::new("set") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -240,23 +238,31 @@ fn parameters_are_set_from_another_host_all_or_none() {
     assert_eq!(parameters(node(&nodes(h1), "pulse").unwrap()), set);
     // The program itself uses them.
     eventually(SOON, "the values in its log", || {
-        let said = hana(h1, ["logs", "pulse"]).ok().stdout;
-        if said.contains("zoom +0.250  speed +0.300  hue -1.000") { Ok(()) } else { Err(said) }
+        let printed = hana(h1, ["logs", "pulse"]).ok().stdout;
+        if printed.contains("zoom +0.250  speed +0.300  hue -1.000") {
+            Ok(())
+        } else {
+            Err(printed)
+        }
     });
 }
 
 #[test]
-fn a_ping_measures_the_way_over_the_mesh_and_over_a_play_link() {
+fn ping_measures_mesh_and_direct_link() {
     let Some(lab) = Lab::new("ping") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     await_running(h1, "pulse");
-    let answer = hana(h1, ["ping", "pulse", "--count", "50", "--json"]).ok().json();
-    for way in ["mesh", "play"] {
-        let us = |field: &str| answer[way][field].as_u64().unwrap();
-        assert!(us("count") == 50 && us("p50_us") > 0 && us("p99_us") >= us("p50_us"), "{answer}");
-        figure(&format!("round trip over {way}: p50 {} us, p99 {} us", us("p50_us"), us("p99_us")));
+    let reply = hana(h1, ["ping", "pulse", "--count", "50", "--json"]).ok().json();
+    for path in ["mesh", "play"] {
+        let us = |field: &str| reply[path][field].as_u64().unwrap();
+        assert!(us("count") == 50 && us("p50_us") > 0 && us("p99_us") >= us("p50_us"), "{reply}");
+        figure(&format!(
+            "round trip over {path}: p50 {} us, p99 {} us",
+            us("p50_us"),
+            us("p99_us")
+        ));
     }
     let daemon = hana(h1, ["ping", "h2", "--json"]).ok().json();
     assert!(daemon["mesh"]["p50_us"].as_u64().unwrap() > 0 && daemon["play"].is_null(), "{daemon}");
@@ -272,7 +278,7 @@ fn logs_are_read_and_followed_from_another_host() {
     eventually(SOON, "the first log line", || {
         hana(h1, ["logs", "pulse"]).ok().stdout.contains("I am 'pulse'")
     });
-    let reader = hana_goes_on(h1, ["logs", "pulse", "--follow"]);
+    let reader = spawn_hana(h1, ["logs", "pulse", "--follow"]);
     eventually(SOON, "the earlier line", || reader.stdout().contains("I am 'pulse'"));
     hana(h1, ["set", "pulse", "zoom=0.125"]).ok();
     eventually(SOON, "the new line", || reader.stdout().contains("zoom +0.125"));
@@ -291,11 +297,11 @@ fn logs_are_read_and_followed_from_another_host() {
 }
 
 #[test]
-fn messages_are_watched_as_they_pass() {
+fn watch_prints_messages_as_they_are_published() {
     let Some(lab) = Lab::new("watch") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
-    let mut watch = Lines::of(hana_goes_on(h1, ["watch", "--json"]));
+    let mut watch = Lines::of(spawn_hana(h1, ["watch", "--json"]));
     watch.wait_for(SOON, "the other daemon", |line| line["key"] == "hana/h2/health");
     start(h1, h2, "pulse");
     watch.wait_for(SOON, "the start", |line| {
@@ -328,7 +334,7 @@ fn messages_are_watched_as_they_pass() {
         assert!((now - 60_000_000..=now + 1_000_000).contains(&line["at"].as_i64().unwrap()));
     }
     // Only the requested key.
-    let mut one = Lines::of(hana_goes_on(h1, ["watch", "hana/pulse/health", "--json"]));
+    let mut one = Lines::of(spawn_hana(h1, ["watch", "hana/pulse/health", "--json"]));
     one.wait_for(SOON, "health", |line| {
         assert_eq!(line["key"], "hana/pulse/health");
         true
@@ -336,7 +342,7 @@ fn messages_are_watched_as_they_pass() {
 }
 
 #[test]
-fn a_visualization_on_a_host_without_daemon_is_seen_and_set_like_any_other() {
+fn visualization_on_a_host_without_daemon_is_listed_and_set() {
     let Some(lab) = Lab::new("alone") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -362,7 +368,7 @@ fn a_visualization_on_a_host_without_daemon_is_seen_and_set_like_any_other() {
 }
 
 #[test]
-fn commands_work_on_a_host_without_daemon() {
+fn commands_work_on_a_host_without_a_daemon() {
     let Some(lab) = Lab::new("guest") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -384,7 +390,7 @@ fn commands_work_on_a_host_without_daemon() {
 }
 
 #[test]
-fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
+fn newcomer_with_a_taken_id_reports_the_owner() {
     let Some(lab) = Lab::new("taken") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -392,13 +398,15 @@ fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
     await_running(h1, "pulse");
     let newcomer = h2.spawn(h2.command("pulse"));
     eventually(SOON, "the error of the newcomer", || {
-        let said = newcomer.stderr();
-        let holder = format!("by process {pid} on host 'h1'");
-        if said.contains("'pulse' is taken") && said.contains(&holder) && said.contains("HANA_NODE")
+        let printed = newcomer.stderr();
+        let owner = format!("by process {pid} on host 'h1'");
+        if printed.contains("'pulse' is taken")
+            && printed.contains(&owner)
+            && printed.contains("HANA_NODE")
         {
             Ok(())
         } else {
-            Err(said)
+            Err(printed)
         }
     });
     // The older one keeps it.
@@ -411,12 +419,12 @@ fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
     let h3 = &lab.host("h3");
     let mut clone = h3.command("hanad");
     clone.env("HANA_HOST", "h1");
-    let told = h3.run_within(SOON, clone);
-    assert_eq!(told.code(), Some(1), "{told}");
+    let output = h3.run_within(SOON, clone);
+    assert_eq!(output.code(), Some(1), "{output}");
     // Reported before it joins, or afterwards when a busy machine delays the discovery.
-    let is_told =
-        ["'h1' is taken", "'h1' is there twice"].iter().any(|of| told.stderr.contains(of));
-    assert!(is_told && told.stderr.contains("HANA_HOST"), "{told}");
+    let is_reported =
+        ["'h1' is taken", "'h1' is there twice"].iter().any(|of| output.stderr.contains(of));
+    assert!(is_reported && output.stderr.contains("HANA_HOST"), "{output}");
 }
 
 #[track_caller]
@@ -459,7 +467,7 @@ fn known(values: &[(&str, f64)]) -> BTreeMap<String, f64> {
     values.iter().map(|(name, value)| ((*name).into(), *value)).collect()
 }
 
-fn told_ms(sorted: &[Duration]) -> String {
-    let told: Vec<String> = sorted.iter().map(|took| took.as_millis().to_string()).collect();
-    told.join(", ")
+fn format_ms(sorted: &[Duration]) -> String {
+    let formatted: Vec<String> = sorted.iter().map(|took| took.as_millis().to_string()).collect();
+    formatted.join(", ")
 }

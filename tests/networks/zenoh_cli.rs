@@ -4,14 +4,14 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hana_lab::show::{Lines, Show, figure, hana_goes_on, is, node, start};
+use hana_lab::show::{Lines, Show, figure, is, node, spawn_hana, start};
 use hana_lab::{Host, Lab, Output, Running, eventually, foreign};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);
 
 #[test]
-fn it_sees_every_topic_and_reads_it_as_json() {
+fn zenoh_cli_receives_every_topic_as_json() {
     let Some(lab) = Lab::new("subscribe") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -44,13 +44,13 @@ fn it_sees_every_topic_and_reads_it_as_json() {
     message(&decoded, "hana/h1/log/pulse-2", |line| line["text"] == "I am 'pulse-2'");
 
     // Stored states can be queried.
-    let look = ask(guest, "hana/pulse/look");
+    let look = query(guest, "hana/pulse/look");
     assert_eq!(look["parameters"]["speed"], 0.3, "{look}");
-    assert_eq!(ask(guest, "hana/h2/process/pulse")["state"], "running");
+    assert_eq!(query(guest, "hana/h2/process/pulse")["state"], "running");
 }
 
 #[test]
-fn a_value_and_commands_typed_as_json_take_effect() {
+fn values_and_commands_typed_as_json_take_effect() {
     let Some(lab) = Lab::new("put") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -86,7 +86,7 @@ fn a_value_and_commands_typed_as_json_take_effect() {
 }
 
 #[test]
-fn it_needs_no_option_where_there_is_one_daemon() {
+fn zenoh_cli_needs_no_option_with_one_daemon() {
     let Some(lab) = Lab::new("plain") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -108,7 +108,7 @@ fn it_needs_no_option_where_there_is_one_daemon() {
 /// A default peer finishes opening at any time; the daemons it has met by then relay its messages to every host, and
 /// a command that arrives over two paths is carried out once.
 #[test]
-fn it_needs_no_option_where_there_are_several_daemons_either() {
+fn zenoh_cli_needs_no_option_with_several_daemons() {
     let Some(lab) = Lab::new("plainer") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, _, h3] = show.hosts() else { unreachable!() };
@@ -164,7 +164,7 @@ fn no_put_of_a_client_is_lost_beside_a_foreign_peer() {
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
-    let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
+    let passing = spawn_hana(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
     // Without any configuration, on the same host and on another.
     let foreign = [h1, h2].map(|host| subscribe(host, &["-k", "hana/**", "--line", "{key}"]));
     for peer in &foreign {
@@ -172,24 +172,24 @@ fn no_put_of_a_client_is_lost_beside_a_foreign_peer() {
             peer.stdout().contains("hana/pulse/health")
         });
     }
-    let mut ways =
+    let mut modes =
         [&["--mode", "client"][..], &["--config", "config/zenoh/client.json5"]].into_iter().cycle();
     let values = values();
     for value in &values {
-        put(h1, ways.next().unwrap(), "hana/pulse/modulation/hue", value);
+        put(h1, modes.next().unwrap(), "hana/pulse/modulation/hue", value);
     }
     await_values(&passing, &values);
 }
 
 #[test]
-fn no_put_from_python_is_lost_with_the_file_that_ships() {
+fn no_put_from_python_is_lost_with_the_shipped_config() {
     let Some(lab) = Lab::new("put-from-env") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
-    let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
+    let passing = spawn_hana(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
     let foreign = subscribe(h1, &["-k", "hana/**", "--line", "{key}"]);
     eventually(SOON, "the foreign peer to receive", || {
         foreign.stdout().contains("hana/pulse/health")
@@ -207,7 +207,7 @@ for value in sys.argv[1:]:
 }
 
 #[test]
-fn what_cannot_be_used_changes_nothing_and_is_told() {
+fn unusable_message_changes_nothing_and_is_reported() {
     let Some(lab) = Lab::new("malformed") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -256,13 +256,13 @@ fn what_cannot_be_used_changes_nothing_and_is_told() {
 }
 
 #[test]
-fn it_sees_what_is_played_over_a_play_link() {
+fn zenoh_cli_receives_values_played_over_a_direct_link() {
     let Some(lab) = Lab::new("echo") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
-    let bridge = hana_goes_on(h3, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+    let bridge = spawn_hana(h3, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
     app.wait_for_nodes(SOON, "the visualization and the bridge to run", |nodes| {
         is(nodes, "pulse", "running") && is(nodes, "osc-h3", "running")
     });
@@ -270,7 +270,7 @@ fn it_sees_what_is_played_over_a_play_link() {
     let played = subscribe(h1, &["-k", "hana/*/modulation/*", "--decoder", "hana", "--line", line]);
     // The first values travel over the mesh, until the link is open; afterwards the visualization publishes an echo
     // with its own name as sender.
-    let mut passing = Lines::of(hana_goes_on(h1, ["watch", "hana/*/modulation/*", "--json"]));
+    let mut passing = Lines::of(spawn_hana(h1, ["watch", "hana/*/modulation/*", "--json"]));
     let mut echoed = |value: &str| {
         let mut osc = h3.command(foreign::python());
         osc.arg(foreign::script("osc_send.py")).args(["127.0.0.1", "9000"]);
@@ -320,7 +320,7 @@ fn subscribe(host: &Host, words: &[&str]) -> Running {
 /// Waits for the first message that a subscriber with `--line '{key} {value}'` has printed and that `is_expected`
 /// accepts.
 #[track_caller]
-fn message(subscriber: &Running, key: &str, wished: impl Fn(&Value) -> bool) -> Value {
+fn message(subscriber: &Running, key: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, &format!("a message on {key}"), || {
         let text = subscriber.stdout();
         let of_key: Vec<Value> = text
@@ -328,7 +328,7 @@ fn message(subscriber: &Running, key: &str, wished: impl Fn(&Value) -> bool) -> 
             .filter_map(|line| line.strip_suffix('\n')?.strip_prefix(key)?.strip_prefix(' '))
             .map(|value| serde_json::from_str(value).unwrap())
             .collect();
-        of_key.iter().find(|value| wished(value)).cloned().ok_or(of_key)
+        of_key.iter().find(|value| is_expected(value)).cloned().ok_or(of_key)
     })
 }
 
@@ -341,7 +341,7 @@ fn put(host: &Host, options: &[&str], key: &str, value: &str) -> Output {
 
 /// Queries the stored value of a key.
 #[track_caller]
-fn ask(host: &Host, key: &str) -> Value {
+fn query(host: &Host, key: &str) -> Value {
     let words = ["--mode", "client", "get", "-s", key, "--decoder", "hana", "--line", "{value}"];
     let output = host.run_within(SOON, zenoh(host, &words)).ok();
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hana_lab::show::{Show, hana, hana_goes_on, is, node, nodes, start};
+use hana_lab::show::{Show, hana, is, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
@@ -37,19 +37,19 @@ fn zoom_of(host: &Host) -> Option<f64> {
     node(&nodes(host), "pulse").and_then(|node| node["parameters"]["zoom"].as_f64())
 }
 
-fn until_it_says(daemon: &Running, words: &str) {
+fn await_stderr(daemon: &Running, words: &str) {
     eventually(SOON, words, || {
-        let said = daemon.stderr();
-        if said.contains(words) { Ok(()) } else { Err(said) }
+        let stderr = daemon.stderr();
+        if stderr.contains(words) { Ok(()) } else { Err(stderr) }
     });
 }
 
-fn times_said(daemon: &Running, words: &str) -> usize {
+fn count_in_stderr(daemon: &Running, words: &str) -> usize {
     daemon.stderr().matches(words).count()
 }
 
 #[test]
-fn another_hostname_leaves_the_host_as_it_is() {
+fn changed_hostname_keeps_the_host_id() {
     let Some(lab) = Lab::new("hostname") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], PULSE);
     let h1 = show.host("h1").clone();
@@ -74,8 +74,8 @@ fn another_hostname_leaves_the_host_as_it_is() {
     let mut again = h1.command("hanad");
     again.env("HANA_CONFIG", lab.directory().join("config"));
     let again = h1.spawn(again);
-    until_it_says(&again, "'h1' is on the mesh");
-    until_it_says(&again, "the hostname is 'beta'");
+    await_stderr(&again, "'h1' is on the mesh");
+    await_stderr(&again, "the hostname is 'beta'");
     eventually(SOON, "the visualization to be adopted", || {
         is(&nodes(&h1), "pulse", "running") && pid_of(&h1, "pulse") == Some(pulse.into())
     });
@@ -83,7 +83,7 @@ fn another_hostname_leaves_the_host_as_it_is() {
 }
 
 #[test]
-fn a_person_gives_the_host_another_name() {
+fn host_option_renames_the_host_permanently() {
     let Some(lab) = Lab::new("rename") else { return };
     let h1 = lab.host("h1");
     let daemon = |arguments: &[&str]| {
@@ -91,11 +91,11 @@ fn a_person_gives_the_host_another_name() {
         command.args(arguments);
         h1.spawn(command)
     };
-    for (arguments, told) in
+    for (arguments, expected) in
         [(&[][..], "'h1' is on"), (&["--host", "stage"], "'stage' is on"), (&[], "'stage' is on")]
     {
         let mut daemon = daemon(arguments);
-        until_it_says(&daemon, told);
+        await_stderr(&daemon, expected);
         daemon.kill(Signal::TERM);
         daemon.wait(SOON);
     }
@@ -149,7 +149,7 @@ fn check_prints_each_fault_with_its_place() {
 }
 
 #[test]
-fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
+fn edited_catalogue_is_reloaded_without_interruption() {
     let Some(lab) = Lab::new("catalogue") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], PULSE);
     let h1 = show.host("h1").clone();
@@ -159,18 +159,18 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     // At once, before the daemon checks the file by itself.
     edit(&lab, &format!("{PULSE}[visualizations.extra]\nprogram = \"pulse\"\n"));
     hana(&h1, ["start", "extra"]).ok();
-    until_it_says(show.daemon("h1"), "catalogue reloaded; added: extra");
+    await_stderr(show.daemon("h1"), "catalogue reloaded; added: extra");
 
     // A catalogue that cannot be used is reported once, with the line, and changes nothing.
     edit(&lab, &format!("{PULSE}polcy = \"show\"\n"));
-    until_it_says(show.daemon("h1"), "visualizations.toml:3: visualizations.pulse.polcy");
+    await_stderr(show.daemon("h1"), "visualizations.toml:3: visualizations.pulse.polcy");
     let refused = hana(&h1, ["reload"]);
     assert!(refused.code() == Some(1) && refused.stderr.contains(".toml:3"), "{refused}");
     let unknown = hana(&h1, ["start", "nothing"]);
     assert!(unknown.stderr.contains("has no 'nothing'"), "{unknown}");
     assert!(unknown.stderr.contains(".toml:3"), "{unknown}");
     assert_eq!(
-        times_said(
+        count_in_stderr(
             show.daemon("h1"),
             "cannot reload the catalogue, so the previous one stays in force"
         ),
@@ -180,7 +180,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
 
     // A visualization that is no longer in the catalogue keeps running, and is restarted after a crash.
     edit(&lab, "[visualizations.other]\nprogram = \"pulse\"\n");
-    until_it_says(show.daemon("h1"), "added: other; removed: extra, pulse");
+    await_stderr(show.daemon("h1"), "added: other; removed: extra, pulse");
     assert_eq!(pid_of(&h1, "pulse"), Some(pulse));
     h1.kill(Signal::KILL, i32::try_from(pulse).unwrap());
     eventually(SOON, "the visualization to run again", || {
@@ -192,9 +192,9 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     let pulse = pid_of(&h1, "pulse");
     edit(&lab, &format!("{PULSE}policy = \"manual\"\n"));
     show.daemon("h1").kill(Signal::HUP);
-    until_it_says(show.daemon("h1"), "added: pulse; removed: other");
+    await_stderr(show.daemon("h1"), "added: pulse; removed: other");
     show.daemon("h1").kill(Signal::USR1);
-    until_it_says(show.daemon("h1"), "SIGUSR1");
+    await_stderr(show.daemon("h1"), "SIGUSR1");
     assert_eq!(pid_of(&h1, "pulse"), pulse);
     // The policy of the new catalogue applies.
     h1.kill(Signal::KILL, i32::try_from(pulse.unwrap()).unwrap());
@@ -202,7 +202,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
 }
 
 #[test]
-fn an_updated_daemon_takes_over_without_an_end() {
+fn updated_daemon_takes_over_running_visualizations() {
     let Some(lab) = Lab::new("replace") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], PULSE);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
@@ -211,12 +211,12 @@ fn an_updated_daemon_takes_over_without_an_end() {
     eventually(SOON, "the visualization to run", || is(&nodes(&h2), "pulse", "running"));
     hana(&h2, ["set", "pulse", "zoom=0.25"]).ok();
     eventually(SOON, "the value to be shown", || zoom_of(&h2) == Some(0.25));
-    let events = hana_goes_on(&h2, ["watch", "hana/*/event", "--json"]);
+    let events = spawn_hana(&h2, ["watch", "hana/*/event", "--json"]);
 
     // Replaced within its own process.
     show.daemon("h1").kill(Signal::USR2);
     eventually(SOON, "the daemon to be on the mesh again", || {
-        times_said(show.daemon("h1"), "'h1' is on the mesh") == 2
+        count_in_stderr(show.daemon("h1"), "'h1' is on the mesh") == 2
     });
     assert_eq!(show.daemon("h1").try_wait(), None);
     eventually(SOON, "the visualization to be supervised", || is(&nodes(&h2), "pulse", "running"));
@@ -226,13 +226,13 @@ fn an_updated_daemon_takes_over_without_an_end() {
     let mut other = h1.command("hanad");
     other.env("HANA_CONFIG", lab.directory().join("config")).arg("--replace");
     let other = h1.spawn(other);
-    until_it_says(&other, "'h1' is on the mesh");
+    await_stderr(&other, "'h1' is on the mesh");
     assert!(show.daemon("h1").wait(SOON).success());
     eventually(SOON, "the visualization to be supervised", || is(&nodes(&h2), "pulse", "running"));
     assert_eq!((pid_of(&h2, "pulse"), zoom_of(&h2)), (pulse, Some(0.25)));
-    let told = events.stdout();
+    let printed = events.stdout();
     for kind in ["crashed", "restarted", "host_lost", "node_lost", "closed"] {
-        assert!(!told.contains(&format!("\"kind\":\"{kind}\"")), "{told}");
+        assert!(!printed.contains(&format!("\"kind\":\"{kind}\"")), "{printed}");
     }
 
     // The new daemon has all state of the old one: a restart keeps the look.
@@ -242,7 +242,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
 }
 
 #[test]
-fn a_file_that_cannot_run_is_refused_with_its_fault() {
+fn file_that_cannot_run_is_refused_with_the_reason() {
     let Some(lab) = Lab::new("faulty") else { return };
     let config = lab.directory().join("config");
     fs::create_dir_all(config.join("directory")).unwrap();
@@ -266,7 +266,7 @@ fn a_file_that_cannot_run_is_refused_with_its_fault() {
     let mut show = Show::with_catalogue(&lab, &["h1"], &catalogue);
     let h1 = show.host("h1").clone();
     for (name, fault) in faults {
-        until_it_says(show.daemon("h1"), fault);
+        await_stderr(show.daemon("h1"), fault);
         let refused = hana(&h1, ["start", name]);
         assert!(refused.code() == Some(1) && refused.stderr.contains(fault), "{refused}");
     }

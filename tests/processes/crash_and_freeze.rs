@@ -47,7 +47,7 @@ initial_s = 0.05
 "#;
 
 #[test]
-fn everybody_knows_of_a_killed_visualization_within_50_ms() {
+fn killed_visualization_is_known_everywhere_within_50_ms() {
     let Some(lab) = Lab::new("killed") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let h1 = show.host("h1");
@@ -101,7 +101,7 @@ fn everybody_knows_of_a_killed_visualization_within_50_ms() {
 }
 
 #[test]
-fn a_frozen_visualization_is_unresponsive_within_a_second_though_its_token_lives() {
+fn frozen_visualization_with_token_is_unresponsive_in_a_second() {
     let Some(lab) = Lab::new("frozen") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -141,7 +141,7 @@ fn a_frozen_visualization_is_unresponsive_within_a_second_though_its_token_lives
 }
 
 #[test]
-fn one_that_nobody_launched_is_seen_to_freeze_and_to_vanish() {
+fn freeze_and_end_of_a_visualization_started_by_hand_are_seen() {
     let Some(lab) = Lab::new("by-hand") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -170,7 +170,7 @@ fn one_that_nobody_launched_is_seen_to_freeze_and_to_vanish() {
 }
 
 #[test]
-fn a_late_comer_does_not_take_a_frozen_one_for_running() {
+fn late_joiner_does_not_list_a_frozen_visualization_as_running() {
     let Some(lab) = Lab::new("late") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -187,7 +187,7 @@ fn a_late_comer_does_not_take_a_frozen_one_for_running() {
 }
 
 #[test]
-fn with_the_policy_show_a_crash_is_restarted_at_once_under_the_same_id() {
+fn show_policy_restarts_a_crash_at_once_under_the_same_id() {
     let Some(lab) = Lab::new("restart") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -211,7 +211,7 @@ fn with_the_policy_show_a_crash_is_restarted_at_once_under_the_same_id() {
 }
 
 #[test]
-fn a_crash_tells_its_exit_code_and_its_last_words() {
+fn crash_report_has_exit_code_and_last_output() {
     let Some(lab) = Lab::new("exit-code") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -229,7 +229,7 @@ fn a_crash_tells_its_exit_code_and_its_last_words() {
 }
 
 #[test]
-fn a_crash_loop_says_what_the_program_itself_wrote() {
+fn crash_loop_reason_quotes_the_output_of_the_program() {
     let Some(lab) = Lab::new("words") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
@@ -249,7 +249,7 @@ fn a_crash_loop_says_what_the_program_itself_wrote() {
 }
 
 #[test]
-fn one_that_crashes_again_and_again_stays_down_and_says_why() {
+fn repeated_crashes_end_in_crash_loop_with_the_reason() {
     let Some(lab) = Lab::new("loop") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
@@ -276,7 +276,7 @@ fn unix_us() -> u64 {
 }
 
 fn ms(sorted: &[Duration]) -> String {
-    let told: Vec<String> =
+    let formatted: Vec<String> =
         sorted.iter().map(|took| format!("{:.1}", took.as_secs_f64() * 1000.0)).collect();
-    told.join(", ")
+    formatted.join(", ")
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hana_lab::show::{Lines, Show, figure, hana, hana_goes_on, is, node, nodes, start};
+use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Process, Running, Signal, eventually};
 use serde_json::Value;
 
@@ -46,8 +46,8 @@ fn kill_daemon(show: &mut Show, name: &str) {
 fn start_daemon_again(lab: &Lab, show: &mut Show, name: &str) -> Instant {
     let daemon = spawn_daemon(lab, show.host(name));
     eventually(SOON, "the daemon to be on the mesh again", || {
-        let said = daemon.stderr();
-        if said.contains("is on the mesh") { Ok(()) } else { Err(said) }
+        let printed = daemon.stderr();
+        if printed.contains("is on the mesh") { Ok(()) } else { Err(printed) }
     });
     *show.daemon(name) = daemon;
     Instant::now()
@@ -103,7 +103,7 @@ fn log_lines(host: &Host, id: &str) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
+fn restarted_daemon_adopts_processes_logs_and_parameters() {
     let Some(lab) = Lab::new("adopts") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
@@ -165,12 +165,12 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     eventually(SOON, "the new value", || parameter(&nodes(&h2), "zoom") == Some(0.75));
 
     // Lines from before and after, with their original numbers.
-    let told = log_lines(&h2, "counts");
-    let last = told.last().unwrap().0;
-    assert_eq!(u64::try_from(told.len()).unwrap(), (last + 1).min(200));
-    assert!(told.iter().all(|(number, text)| number.to_string() == *text), "{told:?}");
-    assert!(told.first().unwrap().0 < u64::try_from(then).unwrap());
-    let mut log = Lines::of(hana_goes_on(&h2, ["logs", "counts", "--follow", "--json"]));
+    let logged = log_lines(&h2, "counts");
+    let last = logged.last().unwrap().0;
+    assert_eq!(u64::try_from(logged.len()).unwrap(), (last + 1).min(200));
+    assert!(logged.iter().all(|(number, text)| number.to_string() == *text), "{logged:?}");
+    assert!(logged.first().unwrap().0 < u64::try_from(then).unwrap());
+    let mut log = Lines::of(spawn_hana(&h2, ["logs", "counts", "--follow", "--json"]));
     log.wait_for(SOON, "new lines", |line| {
         assert_eq!(line["number"].to_string(), line["text"].as_str().unwrap());
         line["number"].as_u64() > Some(last + 20)
@@ -197,7 +197,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
 }
 
 #[test]
-fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
+fn ends_during_daemon_absence_follow_the_policy() {
     let Some(lab) = Lab::new("missed") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1").clone();
@@ -246,7 +246,7 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
 }
 
 #[test]
-fn an_adopted_one_that_ends_is_closed_or_crashed_as_it_was() {
+fn adopted_visualization_that_ends_is_closed_or_crashed() {
     let Some(lab) = Lab::new("adopted-ends") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1").clone();
@@ -281,7 +281,7 @@ fn an_adopted_one_that_ends_is_closed_or_crashed_as_it_was() {
 }
 
 #[test]
-fn one_that_a_person_closes_says_so_before_it_goes() {
+fn visualization_closed_by_hand_publishes_it_before_the_end() {
     let Some(lab) = Lab::new("goodbye") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
@@ -305,7 +305,7 @@ fn one_that_a_person_closes_says_so_before_it_goes() {
 }
 
 #[test]
-fn a_daemon_that_was_away_for_long_adopts_what_has_found_another_way_meanwhile() {
+fn daemon_away_for_long_adopts_what_attached_as_a_peer() {
     let Some(lab) = Lab::new("away-long") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
@@ -333,7 +333,7 @@ fn a_daemon_that_was_away_for_long_adopts_what_has_found_another_way_meanwhile()
 }
 
 #[test]
-fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() {
+fn orderly_end_stops_adopted_processes_and_leaves_no_record() {
     let Some(lab) = Lab::new("adopted-end") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1").clone();
@@ -347,7 +347,7 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
         eventually(SOON, "the visualization to run", || is(&nodes(&h1), "pulse", "running"));
     }
     // The next daemon carries out a stop that the dead one had begun.
-    let _asking = hana_goes_on(&h1, ["stop", "stubborn"]);
+    let _asking = spawn_hana(&h1, ["stop", "stubborn"]);
     eventually(SOON, "the stop to be recorded", || {
         record(&h1, "stubborn")["snapshot"]["stage"]["ending"]["after"] == "stop"
     });
@@ -365,7 +365,7 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
 }
 
 #[test]
-fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
+fn recycled_pid_bad_record_and_unknown_name_do_no_harm() {
     let Some(lab) = Lab::new("records") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1").clone();
@@ -402,15 +402,15 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     start_daemon_again(&lab, &mut show, "h1");
     eventually(SOON, "the restored states", || {
         let nodes = nodes(&h1);
-        let told = is(&nodes, "recycled", "crashed")
+        let listed = is(&nodes, "recycled", "crashed")
             && is(&nodes, "rebooted", "crashed")
             && is(&nodes, "pulse", "running");
-        if told { Ok(()) } else { Err(nodes) }
+        if listed { Ok(()) } else { Err(nodes) }
     });
     assert!(runs(&h1, bystander.pid()) && runs(&h1, pulse) && runs(&h1, damaged));
-    let said = show.daemon("h1").stderr();
+    let printed = show.daemon("h1").stderr();
     for word in ["by-hand.json", "unreadable", "policy 'manual'", "no-longer"] {
-        assert!(said.contains(word), "{word}: {said}");
+        assert!(printed.contains(word), "{word}: {printed}");
     }
     assert_eq!(
         record_files(&h1),
@@ -430,13 +430,13 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     // A set-aside record is neither read nor reported twice, and a past crash is not a new one.
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
-    let said = show.daemon("h1").stderr();
-    assert!(!said.contains("unreadable") && !said.contains("'recycled' ended"), "{said}");
+    let printed = show.daemon("h1").stderr();
+    assert!(!printed.contains("unreadable") && !printed.contains("'recycled' ended"), "{printed}");
     assert!(is(&nodes(&h1), "recycled", "crashed"));
 }
 
 #[test]
-fn a_second_daemon_adopts_nothing_and_a_state_that_cannot_be_written_stops_no_launch() {
+fn second_daemon_adopts_nothing_and_lost_state_stops_no_launch() {
     let Some(lab) = Lab::new("second") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use hana_lab::show::{Show, figure, hana, hana_goes_on, is, node, nodes, start};
+use hana_lab::show::{Show, figure, hana, is, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ fn wait_until(host: &Host, id: &str, state: &str) -> Value {
 }
 
 /// Returns the fields that must be the same before and after: state, reason, since, restarts and pid.
-fn standing(of: &Value) -> [Value; 5] {
+fn kept_fields(of: &Value) -> [Value; 5] {
     ["state", "reason", "since_ms", "restarts", "pid"].map(|what| of[what].clone())
 }
 
@@ -95,7 +95,7 @@ fn counts(host: &Host, of: &[&str]) -> Vec<usize> {
 ///
 /// Listing takes a while, in which one can end and the next begin: only a pid that is also in the second list ran
 /// together with the other.
-fn none_is_doubled(host: &Host, of: &[&str]) {
+fn assert_none_doubled(host: &Host, of: &[&str]) {
     let first = instances(host, of);
     if first.values().all(|pids| pids.len() <= 1) {
         return;
@@ -192,7 +192,7 @@ fn into_every_state(h1: &Host, dir: &Path) {
 }
 
 #[test]
-fn whatever_state_it_was_in_it_goes_on_from_there() {
+fn next_daemon_continues_from_every_process_state() {
     let Some(lab) = Lab::new("every-state") else { return };
     let dir = lab.directory().join("files");
     fs::create_dir_all(&dir).unwrap();
@@ -200,8 +200,8 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     let h1 = show.host("h1").clone();
     into_every_state(&h1, &dir);
     fail(&dir, "waits", "");
-    let _stopping = hana_goes_on(&h1, ["stop", "is-stopping"]);
-    let _restarting = hana_goes_on(&h1, ["restart", "stops-to-start"]);
+    let _stopping = spawn_hana(&h1, ["stop", "is-stopping"]);
+    let _restarting = spawn_hana(&h1, ["restart", "stops-to-start"]);
     let waits = wait_until(&h1, "waits", "restarting");
     let before_restart = wait_until(&h1, "stops-to-start", "stopping");
     wait_until(&h1, "is-stopping", "stopping");
@@ -223,10 +223,10 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
             // It is `starting` for another reason now, because it was adopted. How slow a slow one is varies.
             let varies = starts || (name == "is-slow" && now["state"] == "slow");
             let without_reason = |of: &Value| {
-                let [state, _, since, restarts, pid] = standing(of);
+                let [state, _, since, restarts, pid] = kept_fields(of);
                 [state, since, restarts, pid]
             };
-            let same = standing(was) == standing(now)
+            let same = kept_fields(was) == kept_fields(now)
                 || varies && without_reason(was) == without_reason(now);
             if !same {
                 return Err(format!("was {was}\nis  {now}"));
@@ -276,7 +276,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
 }
 
 #[test]
-fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
+fn unrecorded_launch_is_undone_and_repeated() {
     let Some(lab) = Lab::new("half-launched") else { return };
     let dir = lab.directory().join("files");
     fs::create_dir_all(&dir).unwrap();
@@ -319,7 +319,7 @@ fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
 }
 
 #[test]
-fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
+fn daemon_killed_at_any_moment_neither_doubles_nor_loses() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
     let Some(lab) = Lab::new("any-moment") else { return };
     // Each ends a moment after its start, for ever.
@@ -346,7 +346,7 @@ fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
         start_daemon_again(&lab, &mut show, "h1");
         let listed = eventually(SOON, "all to be restarted", || {
             let listed = nodes(&h1);
-            none_is_doubled(&h1, &NAMES);
+            assert_none_doubled(&h1, &NAMES);
             let all = NAMES.iter().all(|name| node(&listed, name).is_some());
             let more = total(&listed) > restarts;
             if all && more { Ok(listed) } else { Err(listed) }

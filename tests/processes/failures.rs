@@ -49,7 +49,7 @@ use Outcome::{Down, ForEver, Loop, RunsAgain, Stays};
 struct Row {
     name: &'static str,
     how: Failure,
-    told: &'static str,
+    reason: &'static str,
     within_s: u64,
     show: Outcome,
     installation: Outcome,
@@ -58,21 +58,21 @@ struct Row {
 
 #[rustfmt::skip]
 const TABLE: [Row; 15] = [
-    Row { name: "exit-0",       how: Itself("exit 0"),     told: "by a person",   within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
-    Row { name: "exit-1",       how: Itself("exit 1"),     told: "exit code 1",   within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
-    Row { name: "panics",       how: Itself("panic"),      told: "exit code 101", within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
-    Row { name: "segv",         how: Itself("segv"),       told: "SIGSEGV",       within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
-    Row { name: "aborts",       how: Itself("abort"),      told: "SIGABRT",       within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
-    Row { name: "killed",       how: Sent(Signal::KILL),   told: "SIGKILL",       within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
-    Row { name: "ctrl-c",       how: Sent(Signal::INT),    told: "Ctrl-C",        within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
-    Row { name: "stopped",      how: Typed("stop"),        told: "stopped",       within_s: 10, show: Down("stopped"), installation: Down("stopped"), manual: Down("stopped") },
-    Row { name: "suspended",    how: Sent(Signal::STOP),   told: "no sign of life", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
-    Row { name: "frozen",       how: Itself("freeze"),     told: "has not moved", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
-    Row { name: "two-fps",      how: Itself("slow"),       told: "draws only",    within_s: 10, show: Stays("slow"),   installation: Stays("slow"),   manual: Stays("slow") },
-    Row { name: "never-there",  how: AtStart("never"),     told: "not on the mesh", within_s: 30, show: Stays("unresponsive"), installation: ForEver, manual: Stays("unresponsive") },
-    Row { name: "at-each-start", how: AtStart("crash"),    told: "exit code 1",   within_s: 30, show: Loop,            installation: ForEver,         manual: Down("crashed") },
-    Row { name: "script-0",     how: Script(0),            told: "exit code 0",   within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
-    Row { name: "script-3",     how: Script(3),            told: "exit code 3",   within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
+    Row { name: "exit-0",       how: Itself("exit 0"),     reason: "by a person",   within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
+    Row { name: "exit-1",       how: Itself("exit 1"),     reason: "exit code 1",   within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
+    Row { name: "panics",       how: Itself("panic"),      reason: "exit code 101", within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
+    Row { name: "segv",         how: Itself("segv"),       reason: "SIGSEGV",       within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
+    Row { name: "aborts",       how: Itself("abort"),      reason: "SIGABRT",       within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
+    Row { name: "killed",       how: Sent(Signal::KILL),   reason: "SIGKILL",       within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
+    Row { name: "ctrl-c",       how: Sent(Signal::INT),    reason: "Ctrl-C",        within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
+    Row { name: "stopped",      how: Typed("stop"),        reason: "stopped",       within_s: 10, show: Down("stopped"), installation: Down("stopped"), manual: Down("stopped") },
+    Row { name: "suspended",    how: Sent(Signal::STOP),   reason: "no sign of life", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
+    Row { name: "frozen",       how: Itself("freeze"),     reason: "has not moved", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
+    Row { name: "two-fps",      how: Itself("slow"),       reason: "draws only",    within_s: 10, show: Stays("slow"),   installation: Stays("slow"),   manual: Stays("slow") },
+    Row { name: "never-there",  how: AtStart("never"),     reason: "not on the mesh", within_s: 30, show: Stays("unresponsive"), installation: ForEver, manual: Stays("unresponsive") },
+    Row { name: "at-each-start", how: AtStart("crash"),    reason: "exit code 1",   within_s: 30, show: Loop,            installation: ForEver,         manual: Down("crashed") },
+    Row { name: "script-0",     how: Script(0),            reason: "exit code 0",   within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
+    Row { name: "script-3",     how: Script(3),            reason: "exit code 3",   within_s: 10, show: RunsAgain,       installation: RunsAgain,       manual: Down("crashed") },
 ];
 
 impl Row {
@@ -198,29 +198,29 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         };
         assert!(now["pid"].is_null() || alive(&now["pid"]), "{now}");
     }
-    let said = show.daemon("h1").stderr();
+    let log = show.daemon("h1").stderr();
     for (row, _, _) in &failed {
         let of_it = |line: &&str| line.contains(&format!("'{}' is ", row.name));
         assert!(
-            said.lines().filter(of_it).any(|line| line.contains(row.told)),
-            "{} was not reported with the words '{}':\n{said}",
+            log.lines().filter(of_it).any(|line| line.contains(row.reason)),
+            "{} was not reported with the words '{}':\n{log}",
             row.name,
-            row.told
+            row.reason
         );
     }
 }
 
 #[test]
-fn every_failure_under_the_policy_show() {
+fn show_policy_handles_every_failure() {
     column("show", |row| row.show);
 }
 
 #[test]
-fn every_failure_under_the_policy_installation() {
+fn installation_policy_handles_every_failure() {
     column("installation", |row| row.installation);
 }
 
 #[test]
-fn every_failure_under_the_policy_manual() {
+fn manual_policy_handles_every_failure() {
     column("manual", |row| row.manual);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{env, thread};
 
-use hana_lab::show::{Lines, Show, figure, hana_goes_on, is, nodes, start};
+use hana_lab::show::{Lines, Show, figure, is, nodes, spawn_hana, start};
 use hana_lab::{Lab, Running, eventually};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ program = "stumble"
 const PEACE: Duration = Duration::from_mins(1);
 
 #[test]
-fn twenty_frames_a_second_are_never_called_slow_or_hung() {
+fn twenty_frames_a_second_are_never_reported_slow_or_frozen() {
     let Some(lab) = Lab::new("peace") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -28,8 +28,8 @@ fn twenty_frames_a_second_are_never_called_slow_or_hung() {
     });
     let mut events = Lines::of_messages(h2, &["h1"]);
     let list = Lines::of_nodes(h2);
-    let told = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
-    let peace = told.map_or(PEACE, Duration::from_secs);
+    let configured = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
+    let peace = configured.map_or(PEACE, Duration::from_secs);
     thread::sleep(peace / 2);
     // For the second half, every core has twice as much work as it can do.
     let cores = thread::available_parallelism().unwrap().get();
@@ -60,7 +60,7 @@ fn twenty_frames_a_second_are_never_called_slow_or_hung() {
         rates.iter().copied().fold(0.0, f64::max),
     ));
     // No alarm was raised: the next event is the one that this kill causes.
-    let _ends = hana_goes_on(h2, ["kill", "steady"]);
+    let _ends = spawn_hana(h2, ["kill", "steady"]);
     let (_, event) = events.wait_for(Duration::from_secs(20), "an event", |line| {
         line["type"] == "event" && line["value"]["about"] == "steady"
     });

@@ -33,20 +33,20 @@ fn wait_for_reason(host: &Host, state: &str, words: &[&str]) {
 }
 
 #[test]
-fn without_a_display_ripples_runs_and_is_said_to_be_headless() {
+fn ripples_without_a_display_runs_and_is_listed_as_headless() {
     let Some(lab) = Lab::new("headless") else { return };
     let (host, _daemon) = daemon(&lab, |_| {});
     let started = hana(&host, ["start", "ripples"]).ok().stdout;
     wait_for_reason(&host, "running", &["headless", "DISPLAY is not set"]);
     // A busy machine may take longer than `hana start` waits.
-    let is_told = started.contains("headless") && started.contains("DISPLAY");
-    assert!(is_told || started.contains("starting"), "{started}");
+    let is_reported = started.contains("headless") && started.contains("DISPLAY");
+    assert!(is_reported || started.contains("starting"), "{started}");
     let list = hana(&host, ["nodes"]).ok().stdout;
     assert!(list.contains("headless"), "{list}");
 }
 
 #[test]
-fn a_wayland_session_without_xwayland_is_named() {
+fn wayland_session_without_xwayland_is_named_in_the_reason() {
     let Some(lab) = Lab::new("wayland") else { return };
     let (host, _daemon) = daemon(&lab, |command| {
         command.env("WAYLAND_DISPLAY", "wayland-7");
@@ -56,7 +56,7 @@ fn a_wayland_session_without_xwayland_is_named() {
 }
 
 #[test]
-fn a_display_that_cannot_be_reached_is_the_reason_of_the_crash() {
+fn unreachable_display_is_the_reason_of_the_crash() {
     let Some(lab) = Lab::new("no-x") else { return };
     let (host, _daemon) = daemon(&lab, |command| {
         command.env("DISPLAY", ":77");

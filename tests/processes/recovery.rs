@@ -11,11 +11,16 @@ use serde_json::Value;
 /// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
-fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value) -> bool) -> Value {
+fn wait_for(
+    host: &Host,
+    id: &str,
+    what: &str,
+    mut is_expected: impl FnMut(&Value) -> bool,
+) -> Value {
     eventually(SOON, what, || {
         let nodes = nodes(host);
         match node(&nodes, id) {
-            Some(node) if as_wished(node) => Ok(node.clone()),
+            Some(node) if is_expected(node) => Ok(node.clone()),
             _ => Err(nodes),
         }
     })
@@ -43,7 +48,7 @@ fn kill_daemon(show: &mut Show) {
 }
 
 #[test]
-fn a_crash_gives_back_the_last_look_and_a_start_by_hand_begins_anew() {
+fn crash_restores_the_last_look_and_a_new_start_begins_afresh() {
     let Some(lab) = Lab::new("last-look") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -83,7 +88,7 @@ fn a_crash_gives_back_the_last_look_and_a_start_by_hand_begins_anew() {
 }
 
 #[test]
-fn the_very_first_frame_has_the_last_look() {
+fn first_frame_after_a_crash_has_the_last_look() {
     let Some(lab) = Lab::new("first-frame") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -101,7 +106,7 @@ fn the_very_first_frame_has_the_last_look() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_with_all_it_launched_brings_them_back_as_they_were() {
+fn daemon_killed_with_its_processes_restores_their_looks() {
     let Some(lab) = Lab::new("both-killed") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     for round in 1..=3 {
@@ -128,7 +133,7 @@ fn a_daemon_that_is_killed_with_all_it_launched_brings_them_back_as_they_were() 
 }
 
 #[test]
-fn a_daemon_that_is_killed_while_it_writes_leaves_a_whole_look() {
+fn daemon_killed_while_writing_leaves_a_complete_look() {
     let Some(lab) = Lab::new("half-written") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     start(show.host("h1"), show.host("h1"), "pulse");
@@ -161,7 +166,7 @@ fn a_daemon_that_is_killed_while_it_writes_leaves_a_whole_look() {
 }
 
 #[test]
-fn a_damaged_look_is_told_and_costs_nothing_but_the_look() {
+fn damaged_look_is_reported_and_only_the_look_is_lost() {
     let Some(lab) = Lab::new("damaged-look") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     start(show.host("h1"), show.host("h1"), "pulse");
@@ -178,6 +183,6 @@ fn a_damaged_look_is_told_and_costs_nothing_but_the_look() {
     wait_for(show.host("h1"), "pulse", "the visualization to run with its defaults", |pulse| {
         is_at(pulse, 0.0, 0.0) && pid(pulse) != pid(&before)
     });
-    let said = show.daemon("h1").stderr();
-    assert!(said.contains("the saved look is damaged"), "{said}");
+    let printed = show.daemon("h1").stderr();
+    assert!(printed.contains("the saved look is damaged"), "{printed}");
 }

@@ -64,7 +64,7 @@ fn all_run(host: &Host, restarts: u64) -> Vec<Value> {
 }
 
 #[test]
-fn fifty_that_crash_at_once_come_back_one_after_the_other() {
+fn fifty_crashes_at_once_are_restarted_one_after_the_other() {
     let Some(lab) = Lab::new("storm") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1").clone();

@@ -12,8 +12,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 /// Returns the numbers of the beats that the current instance of `pulse` has printed.
 fn beats(host: &Host) -> Vec<u64> {
-    let said = hana(host, ["logs", "pulse"]).ok().stdout;
-    said.lines().filter_map(|line| line.trim().strip_prefix("beat ")?.parse().ok()).collect()
+    let printed = hana(host, ["logs", "pulse"]).ok().stdout;
+    printed.lines().filter_map(|line| line.trim().strip_prefix("beat ")?.parse().ok()).collect()
 }
 
 /// Waits until the current instance has printed this many beats.
@@ -63,7 +63,7 @@ fn wait_until_saved(host: &Host) -> u64 {
 }
 
 #[test]
-fn a_crash_and_a_restart_go_on_counting_and_a_start_by_hand_begins_anew() {
+fn saved_count_survives_a_crash_but_not_a_new_start() {
     let Some(lab) = Lab::new("saved") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
@@ -87,7 +87,7 @@ fn a_crash_and_a_restart_go_on_counting_and_a_start_by_hand_begins_anew() {
 }
 
 #[test]
-fn what_is_saved_survives_the_daemon_and_what_is_damaged_is_told() {
+fn saved_state_outlives_the_daemon_and_damage_is_reported() {
     let Some(lab) = Lab::new("saved-daemon") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     let first = start_beating(show.host("h1"));
@@ -112,6 +112,6 @@ fn what_is_saved_survives_the_daemon_and_what_is_damaged_is_told() {
     h1.kill(Signal::KILL, second);
     wait_for_another(h1, second);
     assert_eq!(wait_for_beats(h1, 1)[0], 1);
-    let said = hana(h1, ["logs", "pulse"]).ok().stdout;
-    assert!(said.contains("what an earlier run saved is not used"), "{said}");
+    let printed = hana(h1, ["logs", "pulse"]).ok().stdout;
+    assert!(printed.contains("what an earlier run saved is not used"), "{printed}");
 }

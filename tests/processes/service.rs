@@ -87,9 +87,9 @@ impl UserManager {
         eventually(DEADLINE, "the user's systemd to run", || {
             let mut command = host.command("systemctl");
             command.args(["--user", "is-system-running"]);
-            let said = host.run_within(DEADLINE, in_session(host, command)).stdout;
+            let output = host.run_within(DEADLINE, in_session(host, command)).stdout;
             // Degraded means that another unit of this machine cannot start in the lab.
-            if matches!(said.trim(), "running" | "degraded") { Ok(()) } else { Err(said) }
+            if matches!(output.trim(), "running" | "degraded") { Ok(()) } else { Err(output) }
         });
         manager
     }
@@ -113,7 +113,7 @@ impl UserManager {
     }
 
     /// Waits until systemd has restarted the daemon this many times, and returns its pid.
-    fn restarted(&self, times: u64, within: Duration) -> i32 {
+    fn await_restart(&self, times: u64, within: Duration) -> i32 {
         eventually(within, "systemd to have started the daemon again", || {
             let status = self.status();
             let again = status["running"] == true && status["restarts"] == times;
@@ -143,7 +143,7 @@ fn frames(host: &Host, id: &str) -> Option<u64> {
 }
 
 /// Asserts that it still draws in the same process, and returns the frame number.
-fn draws(host: &Host, id: &str, pid: i32, since: u64) -> u64 {
+fn await_drawing(host: &Host, id: &str, pid: i32, since: u64) -> u64 {
     assert!(host.processes().iter().any(|process| process.pid == pid), "{id} is gone");
     eventually(DEADLINE, "the visualization to draw", || {
         frames(host, id).filter(|now| *now > since)
@@ -151,7 +151,7 @@ fn draws(host: &Host, id: &str, pid: i32, since: u64) -> u64 {
 }
 
 #[test]
-fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
+fn service_installs_restarts_after_crash_and_hang_and_removes() {
     if !Path::new(SYSTEMD).exists() {
         return skipped("there is no systemd on this machine");
     }
@@ -187,7 +187,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     assert!(fs::read_to_string(&log).unwrap().contains("'h1' is on the mesh"));
     let daemon = manager.pid();
     let (_, light) = show::start(&host, &host, "light");
-    let drawn = draws(&host, "light", light, 0);
+    let drawn = await_drawing(&host, "light", light, 0);
 
     // The same installation again restarts nothing.
     let again = manager.service(&["install", "--json"], &set).ok().json();
@@ -197,16 +197,16 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     // A crash.
     let crashed = Instant::now();
     host.kill(Signal::KILL, daemon);
-    let second = manager.restarted(1, DEADLINE);
+    let second = manager.await_restart(1, DEADLINE);
     figure(&format!("killed, the daemon ran again after {:.2} s", crashed.elapsed().as_secs_f64()));
-    let drawn = draws(&host, "light", light, drawn);
+    let drawn = await_drawing(&host, "light", light, drawn);
 
     // A hang of all threads.
     let hung = Instant::now();
     host.kill(Signal::STOP, second);
-    let third = manager.restarted(2, WATCHDOG);
+    let third = manager.await_restart(2, WATCHDOG);
     figure(&format!("stopped, the daemon ran again after {:.1} s", hung.elapsed().as_secs_f64()));
-    draws(&host, "light", light, drawn);
+    await_drawing(&host, "light", light, drawn);
 
     // Wrong settings are reported, and used once they are fixed.
     let wrong = lab.directory().join("wrong");
@@ -244,7 +244,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
 }
 
 #[test]
-fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
+fn impossible_service_is_refused_in_one_line_with_advice() {
     let Some(lab) = Lab::new("no-service") else { return };
     let host = lab.host("h1");
     // On a machine with another init there is no systemd directory.
@@ -279,13 +279,13 @@ fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
 
 /// The daemon is stopped for longer than the watchdog allows, as by an operator or a closed lid.
 #[test]
-fn a_daemon_that_was_stopped_and_continued_goes_on() {
+fn daemon_suspended_beyond_the_watchdog_limit_goes_on() {
     const STOPPED: Duration = Duration::from_secs(13);
     let Some(lab) = Lab::new("continued") else { return };
     let host = lab.host("h1");
     let mut daemon = show::start_daemon(&host);
     let (_, pulse) = show::start(&host, &host, "pulse");
-    let drawn = draws(&host, "pulse", pulse, 0);
+    let drawn = await_drawing(&host, "pulse", pulse, 0);
     host.kill(Signal::STOP, daemon.pid());
     let stopped = Instant::now();
     eventually(STOPPED * 2, "13 s to pass", || stopped.elapsed() >= STOPPED);
@@ -296,6 +296,6 @@ fn a_daemon_that_was_stopped_and_continued_goes_on() {
         continued.elapsed() >= Duration::from_secs(3)
     });
     assert!(daemon.try_wait().is_none(), "{}", daemon.stderr());
-    draws(&host, "pulse", pulse, drawn);
+    await_drawing(&host, "pulse", pulse, drawn);
     show::hana(&host, ["stop", "pulse"]).ok();
 }

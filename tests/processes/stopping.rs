@@ -63,7 +63,7 @@ program = "there-is-no-such-program"
 "#;
 
 #[test]
-fn a_good_one_ends_in_good_order() {
+fn well_behaved_visualization_shuts_down_on_stop() {
     let Some((_lab, show)) = a_host("good") else { return };
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
@@ -81,7 +81,7 @@ fn a_good_one_ends_in_good_order() {
 }
 
 #[test]
-fn one_that_is_off_the_mesh_ends_on_sigterm() {
+fn visualization_without_mesh_is_stopped_by_sigterm() {
     let Some((_lab, show)) = a_host("no-mesh") else { return };
     let h1 = show.host("h1");
     start(h1, h1, "no-mesh");
@@ -90,7 +90,7 @@ fn one_that_is_off_the_mesh_ends_on_sigterm() {
 }
 
 #[test]
-fn one_that_ignores_the_polite_stop_and_sigterm_is_killed() {
+fn visualization_that_ignores_stop_and_sigterm_is_killed() {
     let Some((_lab, show)) = a_host("deaf") else { return };
     let h1 = show.host("h1");
     start(h1, h1, "deaf");
@@ -112,7 +112,7 @@ fn one_that_ignores_the_polite_stop_and_sigterm_is_killed() {
 }
 
 #[test]
-fn what_one_has_forked_ends_with_it() {
+fn forked_processes_end_with_their_visualization() {
     let Some((_lab, show)) = a_host("forks") else { return };
     let h1 = show.host("h1");
     start(h1, h1, "forks");
@@ -136,7 +136,7 @@ fn what_one_has_forked_ends_with_it() {
 }
 
 #[test]
-fn one_that_floods_its_output_is_heard_bounded_and_stopped() {
+fn flooding_visualization_stays_bounded_and_is_stopped() {
     let Some((_lab, show)) = a_host("floods") else { return };
     let h1 = show.host("h1");
     start(h1, h1, "floods");
@@ -170,7 +170,7 @@ fn one_that_floods_its_output_is_heard_bounded_and_stopped() {
 }
 
 #[test]
-fn one_that_ends_at_once_is_told_with_its_reason() {
+fn visualization_that_ends_at_once_is_listed_with_the_reason() {
     let Some((_lab, show)) = a_host("ends") else { return };
     let h1 = show.host("h1");
     // The start may or may not be answered before the program ends.
@@ -189,7 +189,7 @@ fn one_that_ends_at_once_is_told_with_its_reason() {
 }
 
 #[test]
-fn one_whose_program_does_not_exist_is_refused_with_the_places_looked_in() {
+fn missing_program_is_refused_with_the_searched_places() {
     let Some((_lab, show)) = a_host("missing") else { return };
     let h1 = show.host("h1");
     let output = hana(h1, ["start", "missing"]);
@@ -202,7 +202,7 @@ fn one_whose_program_does_not_exist_is_refused_with_the_places_looked_in() {
 }
 
 #[test]
-fn a_kill_ends_it_at_once_with_all_it_started() {
+fn kill_ends_a_visualization_at_once_with_its_descendants() {
     let Some((_lab, show)) = a_host("kill") else { return };
     let h1 = show.host("h1");
     start(h1, h1, "orphans");
@@ -215,15 +215,15 @@ fn a_kill_ends_it_at_once_with_all_it_started() {
 }
 
 #[test]
-fn a_restart_gives_a_new_process_and_the_same_id() {
+fn restart_gives_a_new_process_with_the_same_id() {
     let Some((_lab, show)) = a_host("restart") else { return };
     let h1 = show.host("h1");
     let (_, first) = start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
-    let answer = hana(h1, ["restart", "pulse", "--json"]).ok().json();
-    let second = answer["pid"].as_i64().unwrap();
-    assert_eq!(answer["node"], "pulse");
+    let reply = hana(h1, ["restart", "pulse", "--json"]).ok().json();
+    let second = reply["pid"].as_i64().unwrap();
+    assert_eq!(reply["node"], "pulse");
     assert_ne!(second, i64::from(first));
     app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["pid"] == second
@@ -241,7 +241,7 @@ fn a_restart_gives_a_new_process_and_the_same_id() {
 }
 
 #[test]
-fn a_daemon_that_ends_takes_all_that_it_launched_with_it() {
+fn daemon_that_ends_stops_all_it_launched() {
     for signal in [Signal::INT, Signal::TERM] {
         let Some((_lab, mut show)) = a_host("end") else { return };
         let h1 = show.host("h1").clone();
@@ -272,24 +272,24 @@ fn a_daemon_that_ends_takes_all_that_it_launched_with_it() {
 }
 
 #[test]
-fn a_demo_leaves_nothing_behind() {
+fn demo_leaves_nothing_behind() {
     let Some(lab) = Lab::new("demo") else { return };
     let host = lab.host("h1");
     let output = demo(&host, &["--seconds", "6"]).finish(Duration::from_mins(1));
     assert!(output.status.success(), "{output}");
-    assert_shows_two_that_run(&output);
+    assert_shows_two_running(&output);
     assert_eq!(host.processes(), []);
 }
 
 #[test]
-fn a_demo_that_is_interrupted_leaves_nothing_behind() {
+fn interrupted_demo_leaves_nothing_behind() {
     let Some(lab) = Lab::new("ctrl-c") else { return };
     for moment in ["started a daemon", "started 'ripples-2'", "ripples-2  visualization"] {
         let host = lab.host(&format!("h{}", lab.namespaces().len()));
         let demo = demo(&host, &[]);
         eventually(SOON, moment, || {
-            let said = demo.stdout();
-            if said.contains(moment) { Ok(()) } else { Err(said) }
+            let printed = demo.stdout();
+            if printed.contains(moment) { Ok(()) } else { Err(printed) }
         });
         demo.kill(Signal::INT);
         let output = demo.finish(Duration::from_secs(30));
@@ -299,7 +299,7 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_demo_uses_the_daemon_that_runs_and_lets_it_be() {
+fn demo_uses_a_running_daemon_and_leaves_it_running() {
     let Some(lab) = Lab::new("demo-beside") else { return };
     let host = lab.host("h1");
     let daemon = start_daemon(&host);
@@ -334,8 +334,8 @@ fn stopped_by(host: &Host, command: &str, id: &str) -> String {
 #[track_caller]
 fn await_log(host: &Host, id: &str, wanted: &str) {
     eventually(SOON, "the line in its log", || {
-        let said = hana(host, ["logs", id]).ok().stdout;
-        if said.contains(wanted) { Ok(()) } else { Err(said) }
+        let printed = hana(host, ["logs", id]).ok().stdout;
+        if printed.contains(wanted) { Ok(()) } else { Err(printed) }
     });
 }
 
@@ -368,7 +368,7 @@ fn demo(host: &Host, words: &[&str]) -> Running {
     host.spawn(command)
 }
 
-fn assert_shows_two_that_run(output: &Output) {
+fn assert_shows_two_running(output: &Output) {
     for id in ["ripples ", "ripples-2 "] {
         let runs = output.stdout.lines().any(|line| {
             line.starts_with(id) && line.contains(" running ") && line.contains("zoom")

@@ -25,7 +25,7 @@ enum Blow {
 }
 
 /// Lets a failure last: its duration is under test, so nothing is awaited.
-fn goes_on(lasting: Duration) {
+fn let_last(lasting: Duration) {
     std::thread::sleep(lasting);
 }
 
@@ -43,26 +43,26 @@ const fn blow(random: &mut Random) -> Blow {
 
 /// The resources of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct Resources {
     files: u64,
     threads: u64,
     memory_kib: u64,
 }
 
-fn held(host: &Host, pid: i64) -> Held {
+fn resources(host: &Host, pid: i64) -> Resources {
     let script = format!(
         "ls /proc/{pid}/fd | wc -l; sed -n 's/^Threads:\\s*//p; s/^VmRSS:\\s*\\([0-9]*\\).*/\\1/p' /proc/{pid}/status"
     );
-    let said = host.run(["sh", "-c", &script]).ok().stdout;
-    let mut numbers = said.lines().map(|line| line.trim().parse().unwrap());
+    let output = host.run(["sh", "-c", &script]).ok().stdout;
+    let mut numbers = output.lines().map(|line| line.trim().parse().unwrap());
     // `status` lists the memory before the threads.
     let files = numbers.next().unwrap();
     let memory_kib = numbers.next().unwrap();
     let threads = numbers.next().unwrap();
-    Held { files, threads, memory_kib }
+    Resources { files, threads, memory_kib }
 }
 
-impl Held {
+impl Resources {
     /// Whether these are the resources of an earlier time, apart from momentary differences.
     const fn is_within(&self, earlier: &Self) -> bool {
         self.files <= earlier.files + 3
@@ -99,7 +99,7 @@ fn frames(host: &Host, id: &str) -> (Instant, f64) {
 }
 
 #[test]
-fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
+fn twenty_lost_hosts_and_dead_daemons_leave_all_as_before() {
     let Some(lab) = Lab::new("cycles") else { return };
     let hosts: Vec<Host> = ["h1", "h2", "h3"].map(|name| lab.host(name)).into();
     let mut daemons: Vec<Running> = hosts.iter().map(start_daemon).collect();
@@ -126,20 +126,20 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
         match blow {
             Blow::Unplug(lasting) => {
                 host.unplug();
-                goes_on(lasting);
+                let_last(lasting);
                 host.plug();
             },
             Blow::KillDaemon(lasting) => {
                 daemon.kill(Signal::KILL);
                 daemon.wait(SOON);
-                goes_on(lasting);
+                let_last(lasting);
                 *daemon = start_daemon(host);
             },
             Blow::Both => {
                 host.unplug();
                 daemon.kill(Signal::KILL);
                 daemon.wait(SOON);
-                goes_on(Duration::from_secs(2));
+                let_last(Duration::from_secs(2));
                 host.plug();
                 *daemon = start_daemon(host);
             },
@@ -164,12 +164,12 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
                 let pid = node(&listed, id).unwrap()["pid"].as_i64().unwrap();
                 let host = &hosts[of];
                 let Some(half) = settled.get(id) else {
-                    settled.insert(id, held(host, pid));
+                    settled.insert(id, resources(host, pid));
                     continue;
                 };
                 // A connection that is being opened holds threads and files for a moment; a leak holds them for good.
                 let whole = eventually(SOON, &format!("{id} to use no more than {half:?}"), || {
-                    let whole = held(host, pid);
+                    let whole = resources(host, pid);
                     if whole.is_within(half) { Ok(whole) } else { Err(whole) }
                 });
                 figure(&format!("{id} uses {half:?} after ten cycles and {whole:?} after twenty"));
@@ -190,8 +190,8 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
     }
     // The last daemon can stop visualizations of an earlier one, whose output was never interrupted.
     for (id, host) in [("pulse-2", &hosts[1]), ("pulse-3", &hosts[2])] {
-        let said = hana(watching, ["logs", id]).ok().stdout;
-        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{said}");
+        let logged = hana(watching, ["logs", id]).ok().stdout;
+        assert!(!logged.contains("panicked") && !logged.contains("Broken pipe"), "{logged}");
         hana(watching, ["stop", id]).ok();
         let left = host.processes().into_iter().filter(|process| process.command.contains("pulse"));
         assert_eq!(left.count(), 0, "{id} is gone");

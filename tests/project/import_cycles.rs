@@ -15,7 +15,7 @@ use hana_lab::project_root;
 const STILL_IN_CYCLES: &[(&str, usize)] = &[("hana_network", 39), ("hana_plugin", 10)];
 
 #[test]
-fn no_more_files_are_in_cycles_than_are_known() {
+fn crates_have_no_more_files_in_cycles_than_listed() {
     let mut too_many = String::new();
     for crate_folder in fs::read_dir(project_root().join("crates")).unwrap() {
         let folder = crate_folder.unwrap().path();
@@ -86,7 +86,7 @@ fn two_files_that_use_each_other_are_a_cycle() {
 }
 
 #[test]
-fn a_use_through_a_re_export_leads_to_the_definition() {
+fn use_of_a_re_export_points_at_the_definition() {
     let files = [
         ("lib.rs", "mod a; mod b; mod group; pub use group::Inner as Renamed; pub use b::*;"),
         ("a.rs", "use crate::Renamed;\nuse crate::group::Other;\npub struct A;"),
@@ -106,7 +106,7 @@ fn a_use_through_a_re_export_leads_to_the_definition() {
 }
 
 #[test]
-fn a_child_that_uses_its_parents_type_is_a_cycle() {
+fn child_that_uses_a_type_of_its_parent_is_a_cycle() {
     let files = [
         ("lib.rs", "mod parent;"),
         ("parent.rs", "mod child;\nuse child::Child;\npub struct Parent(Child);\npub struct Own;"),
@@ -116,7 +116,7 @@ fn a_child_that_uses_its_parents_type_is_a_cycle() {
 }
 
 #[test]
-fn a_parent_that_only_re_exports_is_no_cycle() {
+fn parent_that_only_re_exports_is_no_cycle() {
     let files = [
         ("lib.rs", "mod parent;"),
         ("parent.rs", "mod child;\npub use child::Child;\npub struct Own;"),
@@ -129,7 +129,7 @@ fn a_parent_that_only_re_exports_is_no_cycle() {
 }
 
 #[test]
-fn what_only_tests_use_is_no_arrow() {
+fn uses_in_tests_are_no_arrows() {
     let test = "pub struct A;
         #[cfg(test)] use crate::b::B;
         #[cfg(test)] mod tests { use super::*; use crate::b::B; #[test] fn t() { B::new(); } }
@@ -147,7 +147,7 @@ fn what_only_tests_use_is_no_arrow() {
 }
 
 #[test]
-fn paths_through_modules_and_in_macros_and_attributes_count() {
+fn paths_in_modules_macros_and_attributes_are_uses() {
     let user = "use crate::tools;
         fn f() { tools::hammer::hit(); }
         fn g() { println!(\"{}\", crate::tools::saw::cut()); }
@@ -176,7 +176,7 @@ fn paths_through_modules_and_in_macros_and_attributes_count() {
 }
 
 #[test]
-fn files_per_platform_and_inline_modules_are_followed() {
+fn platform_files_and_inline_modules_are_followed() {
     let files = [
         (
             "lib.rs",
@@ -192,7 +192,7 @@ fn files_per_platform_and_inline_modules_are_followed() {
 }
 
 #[test]
-fn a_module_without_a_file_is_an_error() {
+fn module_without_a_file_is_an_error() {
     let error = sources(&[("lib.rs", "mod lost;")]).cycles().unwrap_err();
     assert_eq!(error.to_string(), "lib.rs: no file for `mod lost`");
 }

@@ -21,7 +21,7 @@ struct Workspace {
 }
 
 #[test]
-fn nothing_but_hana_link_is_linked_with_ableton_link() {
+fn only_hana_link_links_ableton_link() {
     let workspace = Workspace::read();
     for member in &workspace.members {
         let all = workspace.all_needs(member);
@@ -33,7 +33,7 @@ fn nothing_but_hana_link_is_linked_with_ableton_link() {
 }
 
 #[test]
-fn hana_link_is_under_the_gpl_and_says_so_and_nothing_else_has_to_be() {
+fn only_hana_link_is_under_the_gpl_and_has_its_licence() {
     let workspace = Workspace::read();
     for member in &workspace.members {
         let name = workspace.name(member);
@@ -55,7 +55,7 @@ fn hana_link_is_under_the_gpl_and_says_so_and_nothing_else_has_to_be() {
 }
 
 #[test]
-fn all_but_hana_link_is_built_where_nothing_is_said() {
+fn default_members_are_all_crates_except_hana_link() {
     let workspace = Workspace::read();
     let names = |ids: &[String]| -> BTreeSet<String> {
         ids.iter().map(|id| workspace.name(id).to_owned()).collect()
@@ -87,9 +87,9 @@ impl Workspace {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // Filtered by this platform, because the dependencies of others may not have been downloaded.
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let told = Command::new(rustc).arg("-vV").output().unwrap();
-        let told = String::from_utf8(told.stdout).unwrap();
-        let host = told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+        let version = Command::new(rustc).arg("-vV").output().unwrap();
+        let version = String::from_utf8(version.stdout).unwrap();
+        let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
         let output = Command::new(cargo)
             .args(["metadata", "--format-version=1", "--locked", "--filter-platform", host])
             .current_dir(project_root())

@@ -23,15 +23,15 @@ fn lab<const N: usize>(name: &str, hosts: [&str; N]) -> Option<(Lab, [Host; N])>
     Some((lab, hosts))
 }
 
-fn is_tempo(look: &Look, bpm: f64) -> bool {
-    (look.bpm - bpm).abs() < 0.01
+fn is_tempo(report: &Look, bpm: f64) -> bool {
+    (report.bpm - bpm).abs() < 0.01
 }
 
 /// Starts our `hana-link` and gives it a timeline to continue, as the daemon does.
 fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
     let mut ours = LinkMember::ours(host, |_| {});
     let now = link::now_us().round();
-    ours.say(&format!(
+    ours.send_line(&format!(
         r#"{{"adopt": {{"bpm": {bpm}, "beat": {beat}, "at_us": {now}, "quantum": {quantum}, "playing": false}}}}"#
     ));
     ours
@@ -40,24 +40,24 @@ fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
 /// Returns the distance of two members in microseconds: the median over the next reports of `one`, each compared with
 /// the nearest report of `other`.
 fn apart_us(one: &LinkMember, other: &LinkMember) -> f64 {
-    apart_as_told_us(one, |look| look, other)
+    apart_with_clock_us(one, |report| report, other)
 }
 
 /// Does the same for a member with a clock of its own; `back` converts its time to the kernel's.
-fn apart_as_told_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkMember) -> f64 {
+fn apart_with_clock_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkMember) -> f64 {
     let begun = (one.count(), other.count());
     eventually(SOON, "more reports of both", || {
         one.count() >= begun.0 + 7 && other.count() >= begun.1 + 7
     });
-    let others = other.said_since(begun.1);
+    let others = other.reports_since(begun.1);
     let mut apart: Vec<f64> = one
-        .said_since(begun.0)
+        .reports_since(begun.0)
         .into_iter()
-        .map(|look| {
-            let look = back(look);
-            let away = |other: &&Look| (other.at_us - look.at_us).abs();
+        .map(|report| {
+            let report = back(report);
+            let away = |other: &&Look| (other.at_us - report.at_us).abs();
             let nearest = others.iter().min_by(|a, b| away(a).total_cmp(&away(b)));
-            look.apart_us(nearest.expect("there is a report"))
+            report.apart_us(nearest.expect("there is a report"))
         })
         .collect();
     apart.sort_by(f64::total_cmp);
@@ -79,15 +79,15 @@ fn most_jumped_us(looks: &[Look]) -> f64 {
 }
 
 #[test]
-fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is() {
+fn tempo_and_transport_go_both_ways_and_a_joiner_adopts_tempo() {
     let Some((_lab, [h1, h2])) = lab("link-ways", ["h1", "h2"]) else { return };
     for kind in [Foreign::LinkPython, Foreign::Aalink] {
         let mut theirs = LinkMember::foreign(&h2, kind, 133.0, 4.0);
-        theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+        theirs.wait_for("the other program to be there", |report| is_tempo(report, 133.0));
         let mut ours = ours_from(&h1, 120.0, 0.0, 4.0);
-        ours.wait_for("a session of two", |look| look.peers == 1);
-        assert!(ours.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", ours.looks());
-        assert!(theirs.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", theirs.last());
+        ours.wait_for("a session of two", |report| report.peers == 1);
+        assert!(ours.looks().iter().all(|report| is_tempo(report, 133.0)), "{:?}", ours.looks());
+        assert!(theirs.looks().iter().all(|report| is_tempo(report, 133.0)), "{:?}", theirs.last());
         let apart = apart_us(&ours, &theirs);
         figure(&format!("{kind:?}: beats {apart:.0} us apart"));
         assert!(apart < TOGETHER_US, "{apart} us apart");
@@ -98,8 +98,9 @@ fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is(
             for (way, bpm) in [bpm, bpm + 0.5_f64.copysign(500.0 - bpm)].into_iter().enumerate() {
                 let (from, to) = if way == 0 { (&mut theirs, &ours) } else { (&mut ours, &theirs) };
                 let (before, asked) = (to.count(), link::now_us());
-                from.say(&format!("tempo {bpm}"));
-                let seen = to.wait_for_since(before, "another tempo", |look| is_tempo(look, bpm));
+                from.send_line(&format!("tempo {bpm}"));
+                let seen =
+                    to.wait_for_since(before, "another tempo", |report| is_tempo(report, bpm));
                 took_ms[way].push((seen.at_us - asked) / 1000.0);
             }
         }
@@ -117,8 +118,8 @@ fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is(
             [(true, "play"), (false, "pause"), (false, "play"), (true, "pause")]
         {
             let (from, to) = if is_theirs { (&mut theirs, &ours) } else { (&mut ours, &theirs) };
-            from.say(word);
-            to.wait_for_since(to.count(), word, |look| look.playing == (word == "play"));
+            from.send_line(word);
+            to.wait_for_since(to.count(), word, |report| report.playing == (word == "play"));
         }
         let apart = apart_us(&ours, &theirs);
         assert!(apart < TOGETHER_US, "{apart} us apart in the end");
@@ -128,21 +129,21 @@ fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is(
 }
 
 #[test]
-fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
+fn joins_and_leaves_keep_tempo_and_beat_of_the_others() {
     const JOINS: usize = 100;
     let Some((_lab, [h1, h2, h3])) = lab("link-joins", ["h1", "h2", "h3"]) else { return };
     let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
-    first.wait_for("the first one", |look| is_tempo(look, 133.0));
+    first.wait_for("the first one", |report| is_tempo(report, 133.0));
     // The member that stays alone starts a new session each time, which is no older than that of the next guest.
     for _ in 0..3 {
         let guest = ours_from(&h1, 120.0, -3.25, 4.0);
-        guest.wait_for("a guest to have joined", |look| look.peers == 1);
+        guest.wait_for("a guest to have joined", |report| report.peers == 1);
         guest.leave();
-        first.wait_for_since(first.count(), "to be alone again", |look| look.peers == 0);
+        first.wait_for_since(first.count(), "to be alone again", |report| report.peers == 0);
     }
     let stays = [first, LinkMember::foreign(&h3, Foreign::Aalink, 133.0, 4.0)];
     for member in &stays {
-        member.wait_for_since(member.count(), "two that stay", |look| look.peers == 1);
+        member.wait_for_since(member.count(), "two that stay", |report| report.peers == 1);
     }
     let begun = stays[1].count();
     let mut done = 3;
@@ -153,8 +154,8 @@ fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
             (0..at_once).map(|_| ours_from(&h1, 120.0, -3.25, 4.0)).collect();
         for guest in &guests {
             // Guests may meet each other first.
-            guest.wait_for("a guest to have joined", |look| {
-                look.peers >= 2 && is_tempo(look, 133.0)
+            guest.wait_for("a guest to have joined", |report| {
+                report.peers >= 2 && is_tempo(report, 133.0)
             });
         }
         for (number, guest) in guests.into_iter().enumerate() {
@@ -167,8 +168,8 @@ fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
         done += at_once;
     }
     for (member, begun) in stays.iter().zip([0, begun]) {
-        assert!(member.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", member.last());
-        let jumped = most_jumped_us(&member.said_since(begun));
+        assert!(member.looks().iter().all(|report| is_tempo(report, 133.0)), "{:?}", member.last());
+        let jumped = most_jumped_us(&member.reports_since(begun));
         figure(&format!(
             "{JOINS} joins and leaves moved a beat of another by at most {jumped:.0} us"
         ));
@@ -179,20 +180,20 @@ fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
 }
 
 #[test]
-fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
+fn crashed_or_suspended_member_leaves_the_others_unchanged() {
     let Some((_lab, [h1, h2, h3])) = lab("link-crash", ["h1", "h2", "h3"]) else { return };
     let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
-    first.wait_for("the first", |look| is_tempo(look, 133.0));
+    first.wait_for("the first", |report| is_tempo(report, 133.0));
     let mut second = LinkMember::foreign(&h3, Foreign::Aalink, 120.0, 4.0);
     let ours = ours_from(&h1, 120.0, 0.0, 4.0);
-    ours.wait_for("a session of three", |look| look.peers == 2);
-    second.say("play");
-    ours.wait_for("it to play", |look| look.playing);
+    ours.wait_for("a session of three", |report| report.peers == 2);
+    second.send_line("play");
+    ours.wait_for("it to play", |report| report.playing);
     let begun = ours.count();
 
     // The member that started the session.
     first.kill(Signal::KILL);
-    ours.wait_for_since(begun, "the crashed one to be counted no more", |look| look.peers == 1);
+    ours.wait_for_since(begun, "the crashed one to be counted no more", |report| report.peers == 1);
     // Ours is suspended, as the system may do to any process.
     ours.kill(Signal::STOP);
     let before = second.count();
@@ -203,30 +204,32 @@ fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
     // The last of the others.
     second.kill(Signal::KILL);
     let before = ours.count();
-    ours.wait_for_since(before, "ours to be alone", |look| look.peers == 0);
+    ours.wait_for_since(before, "ours to be alone", |report| report.peers == 0);
     ours.wait_for_since(before + 4, "ours to go on alone", |_| true);
 
-    let looks = ours.said_since(begun);
+    let looks = ours.reports_since(begun);
     let jumped = most_jumped_us(&looks);
     figure(&format!("crashes of others moved a beat of ours by at most {jumped:.0} us"));
     assert!(jumped < NO_JUMP_US, "{jumped} us");
-    assert!(looks.iter().all(|look| is_tempo(look, 133.0) && look.playing));
+    assert!(looks.iter().all(|report| is_tempo(report, 133.0) && report.playing));
 
     // Ours is killed in turn, and comes back while another member is in the session.
     let third = LinkMember::foreign(&h2, Foreign::Aalink, 90.0, 4.0);
-    third.wait_for("the third to have joined", |look| look.peers == 1 && is_tempo(look, 133.0));
+    third.wait_for("the third to have joined", |report| {
+        report.peers == 1 && is_tempo(report, 133.0)
+    });
     let begun = third.count();
     ours.kill(Signal::KILL);
     let again = ours_from(&h1, 133.0, 0.5, 4.0);
-    again.wait_for("ours to be back", |look| look.peers == 1);
+    again.wait_for("ours to be back", |report| report.peers == 1);
     let apart = apart_us(&again, &third);
     assert!(apart < TOGETHER_US, "{apart} us apart");
-    let jumped = most_jumped_us(&third.said_since(begun));
+    let jumped = most_jumped_us(&third.reports_since(begun));
     assert!(jumped < NO_JUMP_US, "{jumped} us");
 }
 
 #[test]
-fn slow_and_fast_odd_bars_and_negative_beats_are_as_good_as_others() {
+fn extreme_tempos_odd_bars_and_negative_beats_stay_in_sync() {
     let Some((_lab, [h1, h2])) = lab("link-odd", ["h1", "h2"]) else { return };
     for (bpm, quantum, beat) in [(20.0, 3.0, -1000.5), (999.0, 7.0, -3.0)] {
         // Ours is first: it continues the timeline it was given.
@@ -240,8 +243,9 @@ fn slow_and_fast_odd_bars_and_negative_beats_are_as_good_as_others() {
         assert!(alone.beat < beat + passed + 0.001 && off_us < 2e6, "{alone:?}");
         // Others adopt its timeline.
         let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 120.0, quantum);
-        theirs.wait_for("the other one to join", |look| look.peers == 1 && is_tempo(look, bpm));
-        ours.wait_for("the other one to be seen", |look| look.peers == 1);
+        theirs
+            .wait_for("the other one to join", |report| report.peers == 1 && is_tempo(report, bpm));
+        ours.wait_for("the other one to be seen", |report| report.peers == 1);
         let apart = apart_us(&ours, &theirs);
         figure(&format!("{bpm} beats a minute, bars of {quantum}: {apart:.0} us apart"));
         assert!(apart < TOGETHER_US, "{apart} us apart at {bpm}");
@@ -251,11 +255,11 @@ fn slow_and_fast_odd_bars_and_negative_beats_are_as_good_as_others() {
 }
 
 #[test]
-fn clocks_that_are_an_hour_off_or_drift_are_told_by() {
+fn members_with_shifted_or_drifting_clocks_stay_in_sync() {
     const HOUR_US: f64 = 3600e6;
     let Some((_lab, [h1, h2, h3])) = lab("link-clocks", ["h1", "h2", "h3"]) else { return };
     let theirs = LinkMember::foreign(&h3, Foreign::LinkPython, 133.0, 4.0);
-    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    theirs.wait_for("the other program to be there", |report| is_tempo(report, 133.0));
     // One member is configured with another clock.
     let believes = LinkMember::ours(&h1, |command| {
         command.env("HANA_CLOCK", "offset_us=3600000000,drift_ppm=100");
@@ -264,32 +268,33 @@ fn clocks_that_are_an_hour_off_or_drift_are_told_by() {
     let mut command = h2.command("unshare");
     command.args(["--time", "--fork", "--monotonic", "3600", "--boottime", "3600"]);
     command.args(["hana-link", "--json"]);
-    let has = LinkMember::of(h2.spawn_listening(command));
+    let has = LinkMember::of(h2.spawn_with_input(command));
     for member in [&believes, &has] {
-        member.wait_for("a session of three", |look| look.peers == 2);
+        member.wait_for("a session of three", |report| report.peers == 2);
     }
-    let an_hour_and_a_drift = |look: Look| Look { at_us: (look.at_us - HOUR_US) / 1.0001, ..look };
-    let apart = apart_as_told_us(&believes, an_hour_and_a_drift, &theirs);
+    let an_hour_and_a_drift =
+        |report: Look| Look { at_us: (report.at_us - HOUR_US) / 1.0001, ..report };
+    let apart = apart_with_clock_us(&believes, an_hour_and_a_drift, &theirs);
     figure(&format!("a clock with an hour and a drift: {apart:.0} us apart"));
     assert!(apart < TOGETHER_US, "{apart} us apart");
-    let an_hour = |look: Look| Look { at_us: look.at_us - HOUR_US, ..look };
-    let apart = apart_as_told_us(&has, an_hour, &theirs);
+    let an_hour = |report: Look| Look { at_us: report.at_us - HOUR_US, ..report };
+    let apart = apart_with_clock_us(&has, an_hour, &theirs);
     figure(&format!("the clock of a machine that began an hour earlier: {apart:.0} us apart"));
     assert!(apart < TOGETHER_US, "{apart} us apart");
 }
 
 #[test]
-fn at_a_terminal_it_is_a_tool_for_people() {
+fn link_at_a_terminal_accepts_commands_and_prints_text() {
     let Some((_lab, [h1])) = lab("link-terminal", ["h1"]) else { return };
     let mut terminal = Terminal::with(&h1, (100, 20), "hana-link", [""; 0]);
-    let says = |terminal: &Terminal, words: &str| {
+    let await_text = |terminal: &Terminal, words: &str| {
         terminal.wait_for(SOON, words, |text| text.contains(words));
     };
-    says(&terminal, "120.00 bpm, 4 beats per bar, paused, no other peers");
+    await_text(&terminal, "120.00 bpm, 4 beats per bar, paused, no other peers");
     terminal.type_in("tempo 133\n");
-    says(&terminal, "133.00 bpm, 4 beats per bar, paused, no other peers");
+    await_text(&terminal, "133.00 bpm, 4 beats per bar, paused, no other peers");
     terminal.type_in("faster\n");
-    says(&terminal, "unknown command; use `tempo BPM`, `play`, `pause`");
+    await_text(&terminal, "unknown command; use `tempo BPM`, `play`, `pause`");
     terminal.type_in("quit\n");
     let status = terminal.wait(SOON);
     assert!(status.success(), "{status}");
@@ -312,15 +317,15 @@ fn pid_of_hana_link(host: &Host) -> Option<i32> {
 }
 
 #[test]
-fn a_daemon_goes_by_link_and_its_commands_reach_everybody_there() {
+fn daemon_follows_link_and_its_commands_reach_the_session() {
     let Some((_lab, [h1, h2])) = lab("link-daemon", ["h1", "h2"]) else { return };
     let mut theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
-    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    theirs.wait_for("the other program to be there", |report| is_tempo(report, 133.0));
     let (_daemon, timeline) = daemon_with_link(&h1);
-    timeline.wait_for("the session's tempo", |look| is_tempo(look, 133.0) && look.peers == 1);
-    assert!(theirs.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", theirs.last());
-    let told = show::hana(&h1, ["tempo", "--json"]).ok().json();
-    assert_eq!((&told["source"], &told["peers"]), (&"link".into(), &1.into()), "{told}");
+    timeline.wait_for("the session's tempo", |report| is_tempo(report, 133.0) && report.peers == 1);
+    assert!(theirs.looks().iter().all(|report| is_tempo(report, 133.0)), "{:?}", theirs.last());
+    let printed = show::hana(&h1, ["tempo", "--json"]).ok().json();
+    assert_eq!((&printed["source"], &printed["peers"]), (&"link".into(), &1.into()), "{printed}");
     // The daemon may slew towards the beat at first.
     let apart = eventually(SOON, "beats together", || {
         let apart = apart_us(&timeline, &theirs);
@@ -329,13 +334,13 @@ fn a_daemon_goes_by_link_and_its_commands_reach_everybody_there() {
     figure(&format!("the timeline of a host and another Link program are {apart:.0} us apart"));
 
     show::hana(&h1, ["tempo", "90"]).ok();
-    theirs.wait_for("90 from hana", |look| is_tempo(look, 90.0));
-    theirs.say("tempo 141.3");
-    timeline.wait_for("141.3 from the other one", |look| is_tempo(look, 141.3));
+    theirs.wait_for("90 from hana", |report| is_tempo(report, 90.0));
+    theirs.send_line("tempo 141.3");
+    timeline.wait_for("141.3 from the other one", |report| is_tempo(report, 141.3));
     for (is_theirs, word) in [(true, "play"), (false, "pause"), (false, "play"), (true, "pause")] {
-        let is_so = |look: &Look| look.playing == (word == "play");
+        let is_so = |report: &Look| report.playing == (word == "play");
         if is_theirs {
-            theirs.say(word);
+            theirs.send_line(word);
             timeline.wait_for_since(timeline.count(), word, is_so);
         } else {
             show::hana(&h1, [word]).ok();
@@ -345,15 +350,15 @@ fn a_daemon_goes_by_link_and_its_commands_reach_everybody_there() {
 }
 
 #[test]
-fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
+fn killed_hana_link_returns_without_a_jump_of_the_beats() {
     let Some((_lab, [h1, h2])) = lab("link-killed", ["h1", "h2"]) else { return };
     let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
-    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    theirs.wait_for("the other program to be there", |report| is_tempo(report, 133.0));
     let (daemon, timeline) = daemon_with_link(&h1);
-    timeline.wait_for("a session of two", |look| is_tempo(look, 133.0) && look.peers == 1);
+    timeline.wait_for("a session of two", |report| is_tempo(report, 133.0) && report.peers == 1);
     eventually(SOON, "beats together", || apart_us(&timeline, &theirs) < TOGETHER_US);
     let (begun, begun_theirs) = (timeline.count(), theirs.count());
-    let jump = timeline.told("jump");
+    let jump = timeline.field("jump");
     let mut before = pid_of_hana_link(&h1).expect("the daemon has started hana-link");
     for _ in 0..2 {
         h1.kill(Signal::KILL, before);
@@ -361,8 +366,8 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
             pid_of_hana_link(&h1).filter(|pid| *pid != before)
         });
         let since = timeline.count();
-        timeline.wait_for_since(since, "the session to be left", |look| look.peers == 0);
-        timeline.wait_for_since(since, "a session of two again", |look| look.peers == 1);
+        timeline.wait_for_since(since, "the session to be left", |report| report.peers == 0);
+        timeline.wait_for_since(since, "a session of two again", |report| report.peers == 1);
     }
     let apart = eventually(SOON, "beats together again", || {
         let apart = apart_us(&timeline, &theirs);
@@ -370,8 +375,8 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
     });
     figure(&format!("after hana-link was killed and came back: {apart:.0} us apart"));
     for (member, begun) in [(&timeline, begun), (&theirs, begun_theirs)] {
-        let looks = member.said_since(begun);
-        assert!(looks.iter().all(|look| is_tempo(look, 133.0)), "{:?}", member.last());
+        let looks = member.reports_since(begun);
+        assert!(looks.iter().all(|report| is_tempo(report, 133.0)), "{:?}", member.last());
         let jumped = most_jumped_us(&looks);
         figure(&format!("hana-link killed twice moved a beat by at most {jumped:.0} us"));
         assert!(jumped < NO_JUMP_US, "{jumped} us");
@@ -379,7 +384,7 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
 
     // Alone it works in the same way: it continues the daemon's timeline.
     theirs.leave();
-    timeline.wait_for_since(timeline.count(), "nobody else", |look| look.peers == 0);
+    timeline.wait_for_since(timeline.count(), "nobody else", |report| report.peers == 0);
     let begun = timeline.count();
     h1.kill(Signal::KILL, before);
     let last =
@@ -387,17 +392,17 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
     // A program that joined before `hana-link` is back in a session would own the older session.
     for is_link in [false, true] {
         eventually(SOON, "the source to lose Link and to find it again", || {
-            (timeline.told("source") == "link") == is_link
+            (timeline.field("source") == "link") == is_link
         });
     }
     let late = LinkMember::foreign(&h2, Foreign::Aalink, 60.0, 4.0);
-    late.wait_for("another program to come", |look| look.peers == 1 && is_tempo(look, 133.0));
-    timeline.wait_for_since(begun, "it to be seen", |look| look.peers == 1);
+    late.wait_for("another program to come", |report| report.peers == 1 && is_tempo(report, 133.0));
+    timeline.wait_for_since(begun, "it to be seen", |report| report.peers == 1);
     eventually(SOON, "beats together", || apart_us(&timeline, &late) < TOGETHER_US);
-    let jumped = most_jumped_us(&timeline.said_since(begun));
+    let jumped = most_jumped_us(&timeline.reports_since(begun));
     assert!(jumped < NO_JUMP_US, "{jumped} us");
 
-    assert_eq!(timeline.told("jump"), jump, "no jump is reported");
+    assert_eq!(timeline.field("jump"), jump, "no jump is reported");
 
     // A killed daemon leaves no `hana-link` behind.
     assert_eq!(pid_of_hana_link(&h1), Some(last));
@@ -406,7 +411,7 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
 }
 
 #[test]
-fn a_daemon_is_kept_out_of_link_when_it_is_told_to() {
+fn daemon_with_link_off_stays_out_of_link() {
     let Some((_lab, [h1])) = lab("link-off", ["h1"]) else { return };
     let daemon = show::start_daemon(&h1);
     show::hana(&h1, ["tempo", "99"]).ok();

@@ -16,11 +16,16 @@ const OPENING: Duration = Duration::from_mins(1);
 const BPM: f64 = 240.0;
 const US_PER_BEAT: f64 = 60e6 / BPM;
 
-fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value) -> bool) -> Value {
+fn wait_for(
+    host: &Host,
+    id: &str,
+    what: &str,
+    mut is_expected: impl FnMut(&Value) -> bool,
+) -> Value {
     eventually(SOON, what, || {
         let nodes = nodes(host);
         match node(&nodes, id) {
-            Some(node) if as_wished(node) => Ok(node.clone()),
+            Some(node) if is_expected(node) => Ok(node.clone()),
             _ => Err(nodes),
         }
     })
@@ -86,12 +91,12 @@ fn wait_for_one_beat(show: &Show) {
             .hosts()
             .iter()
             .map(|host| {
-                let said = hana(host, ["tempo", "--json"]).ok().json();
-                (said["beat"].as_f64().unwrap(), said)
+                let timeline = hana(host, ["tempo", "--json"]).ok().json();
+                (timeline["beat"].as_f64().unwrap(), timeline)
             })
             .collect();
         // Queried one after the other, each in less than a second.
-        let is_one = seen.iter().all(|(_, said)| said["bpm"].as_f64() == Some(BPM))
+        let is_one = seen.iter().all(|(_, timeline)| timeline["bpm"].as_f64() == Some(BPM))
             && seen.is_sorted_by(|(one, _), (next, _)| one < next && next - one < 8.0);
         if is_one { Ok(()) } else { Err(seen) }
     });
@@ -122,15 +127,15 @@ impl<'a> Flashing<'a> {
     /// Schedules a change on a bar, and returns whether it waits; a late one is applied at once.
     fn change(&mut self, lit: &str, bar: f64) -> bool {
         let at = format!("beat:{bar}");
-        let said = hana(self.host, ["set", &self.id, lit, "--at", &at, "--json"]).ok().json();
+        let reply = hana(self.host, ["set", &self.id, lit, "--at", &at, "--json"]).ok().json();
         self.bars.push(bar);
-        said["waits_for"].as_f64() == Some(bar)
+        reply["waits_for"].as_f64() == Some(bar)
     }
 
     /// Returns the changes that were scheduled in time and during which the machine kept up with its frames.
     ///
     /// Fails if one of them was shown more than a frame away from its bar.
-    fn judge(&self, told_in_time: &[f64]) -> Vec<Judged> {
+    fn judge(&self, in_time: &[f64]) -> Vec<Judged> {
         let seen = eventually(SOON * 2, "all changes to be seen", || {
             let seen = seen(self.host, &self.id);
             if seen.len() >= self.bars.len() { Ok(seen) } else { Err(seen) }
@@ -139,7 +144,7 @@ impl<'a> Flashing<'a> {
         let mut judged = vec![];
         for (seen, bar) in seen.iter().zip(&self.bars) {
             let kept_up = seen.gap_us < self.frame_us * 1.5 && seen.spread_us < self.frame_us / 2.0;
-            if !kept_up || !told_in_time.contains(bar) {
+            if !kept_up || !in_time.contains(bar) {
                 continue;
             }
             let after_us = (seen.beat - bar) * US_PER_BEAT;
@@ -189,7 +194,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
         let judged: Vec<Vec<Judged>> = all.iter().map(|of| of.judge(&in_time)).collect();
         was_enough = judged.iter().all(|of| of.len() >= enough);
         if was_enough {
-            tell(show, programs, &judged);
+            report(show, programs, &judged);
             break;
         }
     }
@@ -200,7 +205,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
 }
 
 /// Prints the measured times, and checks that all hosts had their bars at the same time.
-fn tell(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
+fn report(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
     for ((_, fps), of_hosts) in programs.iter().zip(judged.chunks(show.hosts().len())) {
         let mut off: Vec<f64> = of_hosts.iter().flatten().map(|of| of.after_us / 1e3).collect();
         off.sort_by(f64::total_cmp);
@@ -241,7 +246,7 @@ fn four_hosts(lab: &Lab, windows: usize, screen: Option<&Screen>) -> Show {
 }
 
 #[test]
-fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_on_four_hosts() {
+fn flash_on_a_bar_is_shown_within_a_frame_on_four_hosts() {
     let Some(lab) = Lab::new("flash") else { return };
     let show = four_hosts(&lab, 0, None);
     let programs = [("flash-60", 60.0), ("flash-30", 30.0)];
@@ -251,7 +256,7 @@ fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_on_four_hosts() {
 /// Only one of the four has a window: rendered in software by an unoptimized program, it takes more than half of a
 /// core.
 #[test]
-fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_in_a_window_too() {
+fn flash_on_a_bar_is_shown_within_a_frame_in_a_window() {
     let Some(lab) = Lab::new("flash-window") else { return };
     let screen = Screen::new(640, 360);
     let show = four_hosts(&lab, 1, Some(&screen));
@@ -263,14 +268,18 @@ fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_in_a_window_too() {
 }
 
 #[test]
-fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
+fn late_change_is_applied_at_once_and_counted() {
     let Some(lab) = Lab::new("too-late") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h1, h1, "pulse");
     wait_for(h2, "pulse", "the visualization to run", |node| node["state"] == "running");
-    let said = hana(h2, ["set", "pulse", "zoom=0.5", "hue=-0.5", "--at", "beat:-100"]).ok().stdout;
-    assert_eq!(said.trim(), "'pulse' has zoom +0.5, hue -0.5: at once, since beat -100 was over");
+    let printed =
+        hana(h2, ["set", "pulse", "zoom=0.5", "hue=-0.5", "--at", "beat:-100"]).ok().stdout;
+    assert_eq!(
+        printed.trim(),
+        "'pulse' has zoom +0.5, hue -0.5: at once, since beat -100 was over"
+    );
     wait_for(h2, "pulse", "the change to be applied and counted", |pulse| {
         pulse["parameters"]["zoom"] == 0.5
             && pulse["parameters"]["hue"] == -0.5
@@ -279,8 +288,8 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
     let list = hana(h2, ["nodes"]).ok().stdout;
     assert!(list.contains("changes too late for their beat: 1"), "{list}");
     // A change on the next bar is in time.
-    let said = hana(h2, ["set", "pulse", "zoom=-0.5", "--at", "next-bar", "--json"]).ok().json();
-    let beat = said["waits_for"].as_f64().unwrap();
+    let printed = hana(h2, ["set", "pulse", "zoom=-0.5", "--at", "next-bar", "--json"]).ok().json();
+    let beat = printed["waits_for"].as_f64().unwrap();
     wait_for(h2, "pulse", "the bar", |pulse| pulse["parameters"]["zoom"] == -0.5);
     assert!(beat_now(h1) >= beat, "before its bar");
     let list = wait_for(h2, "pulse", "the visualization to be listed", |_| true);
@@ -288,18 +297,18 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
 }
 
 #[test]
-fn what_is_no_recipe_is_told_how_to_write_it() {
+fn invalid_modulator_is_refused_with_the_right_syntax() {
     let Some(lab) = Lab::new("modulators") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
     wait_for(h1, "pulse", "the visualization to run", |node| node["state"] == "running");
-    let said = hana(h1, ["set", "pulse", "zoom=lfo:sine:1bar", "hue=0.25"]).ok().stdout;
-    assert_eq!(said.trim(), "'pulse' has zoom lfo:sine:1bar, hue +0.25");
+    let printed = hana(h1, ["set", "pulse", "zoom=lfo:sine:1bar", "hue=0.25"]).ok().stdout;
+    assert_eq!(printed.trim(), "'pulse' has zoom lfo:sine:1bar, hue +0.25");
     wait_for(h1, "pulse", "the modulator to be listed", |_| {
         hana(h1, ["nodes"]).ok().stdout.contains("zoom lfo:sine:1bar")
     });
-    for (word, told) in [
+    for (word, error) in [
         ("zoom=lfo:sin:1bar", "waves are sine, triangle, saw, square, sample-and-hold"),
         ("zoom=lfo:sine:0bars", "'period' is"),
         ("zoom=env:1beat:speed=1", "there are at, attack, decay"),
@@ -307,7 +316,7 @@ fn what_is_no_recipe_is_told_how_to_write_it() {
     ] {
         let failed = hana(h1, ["set", "pulse", word]);
         assert_eq!(failed.code(), Some(1), "{failed:?}");
-        assert!(failed.stderr.contains(told), "{}", failed.stderr);
+        assert!(failed.stderr.contains(error), "{}", failed.stderr);
     }
     let wrong = hana(h1, ["set", "pulse", "zoom=0", "--at", "bar"]);
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");
@@ -360,7 +369,7 @@ fn middle(phases: &[f64]) -> (f64, f64) {
 }
 
 #[test]
-fn a_recipe_is_at_the_same_place_on_two_hosts_and_after_a_crash() {
+fn modulator_has_the_same_phase_on_two_hosts_and_after_a_crash() {
     let Some(lab) = Lab::new("same-place") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -393,7 +402,7 @@ fn a_recipe_is_at_the_same_place_on_two_hosts_and_after_a_crash() {
 }
 
 #[test]
-fn a_start_on_the_next_bar_is_made_there() {
+fn start_at_the_next_bar_waits_for_it() {
     let Some(lab) = Lab::new("start-at") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");

@@ -23,7 +23,7 @@ fn off_us(before: &Value, after: &Value) -> f64 {
     of(after, "beat").mul_add(60e6 / bpm, -of(before, "beat") * 60e6 / bpm) - passed
 }
 
-fn goes_by(host: &Host, leader: Option<&str>) -> Value {
+fn await_following(host: &Host, leader: Option<&str>) -> Value {
     eventually(SOON, "the host to follow the leader", || {
         let now = timeline(host);
         let is_exact = now["error_us"].as_u64().is_some_and(|error| error < 5000);
@@ -42,20 +42,20 @@ fn leader<'a>(hosts: &[&'a Host]) -> &'a str {
         let from = hosts.iter().map(|host| timeline(host)["from"].clone());
         let from: Vec<Value> = from.collect();
         let leads = from.iter().position(Value::is_null).map(|place| hosts[place].name());
-        let goes_by_it = |from: &&Value| from.as_str() == leads;
+        let follows_it = |from: &&Value| from.as_str() == leads;
         match leads {
-            Some(leads) if from.iter().filter(goes_by_it).count() + 1 == hosts.len() => Ok(leads),
+            Some(leads) if from.iter().filter(follows_it).count() + 1 == hosts.len() => Ok(leads),
             _ => Err(from),
         }
     });
     for host in hosts.iter().filter(|host| host.name() != leader) {
-        goes_by(host, Some(leader));
+        await_following(host, Some(leader));
     }
     leader
 }
 
 #[test]
-fn whoever_is_told_all_follow() {
+fn all_hosts_follow_a_change_made_on_any_host() {
     let Some(lab) = Lab::new("told") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -80,7 +80,7 @@ fn whoever_is_told_all_follow() {
     }
     // A host without a daemon has a timeline too, and can change it.
     let h4 = lab.host("h4");
-    goes_by(&h4, Some(leader));
+    await_following(&h4, Some(leader));
     hana(&h4, ["tempo", "99.5"]).ok();
     eventually(SOON, "the tempo that was set without a daemon", || {
         let now = timeline(h2);
@@ -89,7 +89,7 @@ fn whoever_is_told_all_follow() {
 }
 
 #[test]
-fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_their_beat() {
+fn killed_leader_leaves_the_beat_unchanged_and_returns_to_it() {
     let Some(lab) = Lab::new("led") else { return };
     let mut show = Show::of(&lab, &["h1", "h2", "h3"]);
     let hosts = show.hosts().to_vec();
@@ -114,7 +114,7 @@ fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_th
         assert_eq!(jumps(before), jumps(after));
     }
     let _again = start_daemon(killed[0]);
-    let back = goes_by(killed[0], Some(second));
+    let back = await_following(killed[0], Some(second));
     assert_eq!(back["jumps"], 0, "the restarted daemon continues without a jump: {back}");
     for (host, before) in others.iter().zip(&after) {
         let now = timeline(host);
@@ -125,7 +125,7 @@ fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_th
 }
 
 #[test]
-fn a_daemon_that_is_killed_and_started_again_alone_goes_on_where_it_was() {
+fn killed_daemon_restarted_alone_continues_the_beat() {
     let Some(lab) = Lab::new("alone") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1").clone();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hana_lab::show::{hana, hana_goes_on, node, nodes, start_daemon, start_daemon_with};
+use hana_lab::show::{hana, node, nodes, spawn_hana, start_daemon, start_daemon_with};
 use hana_lab::{Host, Lab, Running, Signal, WallClock, eventually};
 use serde_json::Value;
 
@@ -30,10 +30,10 @@ fn play(host: &Host, on: &Host, (value, bytes): (f64, &str)) {
 }
 
 fn bridge(host: &Host) -> Running {
-    let bridge = hana_goes_on(host, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+    let bridge = spawn_hana(host, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
     eventually(SOON, "the bridge to listen", || {
-        let said = bridge.stdout() + &bridge.stderr();
-        if said.contains("listens") { Ok(()) } else { Err(said) }
+        let printed = bridge.stdout() + &bridge.stderr();
+        if printed.contains("listens") { Ok(()) } else { Err(printed) }
     });
     bridge
 }
@@ -52,7 +52,7 @@ fn running(from: &Host, before: &Value) -> Value {
 }
 
 #[test]
-fn a_crash_after_the_clock_was_set_back_is_played_on() {
+fn visualization_restarted_after_a_clock_step_is_played() {
     let Some(lab) = Lab::new("clock-back") else { return };
     let clock = WallClock::ahead_by(&lab, "clock", HOURS);
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
@@ -68,13 +68,13 @@ fn a_crash_after_the_clock_was_set_back_is_played_on() {
 }
 
 #[test]
-fn programs_started_by_hand_are_played_whatever_the_clock() {
+fn visualizations_started_by_hand_are_played_at_any_clock() {
     let Some(lab) = Lab::new("clock-by-hand") else { return };
     let clock = WallClock::ahead_by(&lab, "clock", HOURS);
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
     let _daemons = [start_daemon(&h1), start_daemon(&h2)];
     let _bridge = bridge(&h2);
-    let events = hana_goes_on(&h2, ["watch", "hana/pulse/event", "--json"]);
+    let events = spawn_hana(&h2, ["watch", "hana/pulse/event", "--json"]);
     let mut before = Value::Null;
     // A closed one publishes its end in an event; a killed one does not, so the test waits for it.
     for (ahead, value, ends) in [
@@ -89,20 +89,20 @@ fn programs_started_by_hand_are_played_whatever_the_clock() {
         let mut program = h1.spawn(command);
         before = running(&h2, &before);
         play(&h2, &h2, value);
-        let told = events.stdout().lines().count();
+        let count = events.stdout().lines().count();
         program.kill(ends);
         program.wait(SOON);
         if ends == Signal::INT {
             eventually(SOON, "the event about the end of that instance", || {
                 let lines = events.stdout().lines().count();
-                if lines > told { Ok(()) } else { Err(lines) }
+                if lines > count { Ok(()) } else { Err(lines) }
             });
         }
     }
 }
 
 #[test]
-fn times_of_a_host_years_off_are_told_by_the_own_clock() {
+fn times_of_a_host_years_off_are_shown_by_the_local_clock() {
     let Some(lab) = Lab::new("clock-years") else { return };
     let clock = WallClock::ahead_by(&lab, "clock", YEARS);
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));

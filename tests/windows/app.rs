@@ -29,13 +29,13 @@ policy  = "manual"
 const PLAYED: [u8; 3] = [102, 168, 255];
 
 /// A window on a screen, and the person who uses it.
-struct Desk {
+struct AppWindow {
     screen: Screen,
     person: Person,
     _app: Running,
 }
 
-impl Desk {
+impl AppWindow {
     fn open(host: &Host) -> Self {
         let screen = Screen::new(1280, 720);
         let mut command = host.command("hana-app");
@@ -117,10 +117,10 @@ impl Desk {
 }
 
 #[track_caller]
-fn wait_for(host: &Host, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+fn wait_for(host: &Host, id: &str, what: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, what, || {
         let nodes = nodes(host);
-        node(&nodes, id).filter(|node| wished(node)).cloned().ok_or(nodes)
+        node(&nodes, id).filter(|node| is_expected(node)).cloned().ok_or(nodes)
     })
 }
 
@@ -133,7 +133,7 @@ fn zoom(node: &Value) -> f64 {
 }
 
 #[test]
-fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
+fn crash_and_freeze_show_in_the_window_and_a_key_restores_look() {
     let Some(lab) = Lab::new("app") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
@@ -144,7 +144,7 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
     }
     hana(h1, ["set", "beat", "zoom=0.625", "hue=-0.25"]).ok();
     hana(h1, ["set", "pulse", "zoom=-0.375"]).ok();
-    let desk = Desk::open(h2);
+    let desk = AppWindow::open(h2);
     eventually(OPENING, "the running visualizations to be shown", || desk.count(WELL) > 300);
     assert_eq!(desk.count(TROUBLE), 0, "no failure is shown yet");
     desk.picture("app.png");
@@ -184,7 +184,7 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
 }
 
 #[test]
-fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_is() {
+fn click_switches_toggle_and_choice_and_colour_is_shown() {
     let Some(lab) = Lab::new("app-kinds") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
@@ -198,7 +198,7 @@ fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_
     };
     wait_for(h1, "notice", "the visualization to run", |node| node["state"] == "running");
     hana(h1, ["set", "notice", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
-    let desk = Desk::open(h1);
+    let desk = AppWindow::open(h1);
     // In the order of their names: course, hue, lit, speed, and red and green of the colour.
     let sliders = eventually(OPENING, "six sliders that show a value", || {
         let sliders = desk.sliders();
@@ -222,13 +222,13 @@ fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_
 }
 
 #[test]
-fn the_window_asks_before_it_stops_what_runs_and_blacks_out_all_at_once() {
+fn window_asks_before_a_stop_and_blacks_out_all_at_once() {
     let Some(lab) = Lab::new("app-asks") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
     let (_, beat) = start(h1, h1, "beat");
     start(h1, h1, "pulse");
-    let desk = Desk::open(h1);
+    let desk = AppWindow::open(h1);
     eventually(OPENING, "the running visualizations to be shown", || desk.count(WELL) > 300);
 
     desk.person.press(Key::Shift);

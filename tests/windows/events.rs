@@ -37,16 +37,16 @@ impl Seat {
     }
 
     #[track_caller]
-    fn event(&mut self, event: &str, wished: impl Fn(&Value) -> bool) -> (Instant, Value) {
+    fn event(&mut self, event: &str, is_expected: impl Fn(&Value) -> bool) -> (Instant, Value) {
         let (at, line) = self.lines.wait_for(SOON, &format!("the event {event}"), |line| {
-            line["event"] == event && wished(&line["of"])
+            line["event"] == event && is_expected(&line["of"])
         });
         (at, line["of"].clone())
     }
 
     #[track_caller]
-    fn connected(&mut self, way: &str) -> Instant {
-        self.event("connected", |of| of["way"] == way && of["node"] == "notice").0
+    fn connected(&mut self, attach_mode: &str) -> Instant {
+        self.event("connected", |of| of["way"] == attach_mode && of["node"] == "notice").0
     }
 
     /// Presses a key until the program reacts: a window needs a moment until it has the keyboard focus.
@@ -67,7 +67,7 @@ impl Seat {
     /// Waits until a notice is visible, and saves a screenshot for the documentation if `HANA_PICTURES` is set, e.g.
     /// `HANA_PICTURES=docs`.
     #[track_caller]
-    fn sees_notice(&self, picture: &str) {
+    fn await_notice(&self, picture: &str) {
         eventually(SOON, "a notice at the bottom left", || notice(&self.screen.screenshot()));
         if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
             self.screen.screenshot().save_png(project_root().join(pictures).join(picture));
@@ -75,7 +75,7 @@ impl Seat {
     }
 
     #[track_caller]
-    fn sees_none(&self) {
+    fn await_no_notice(&self) {
         eventually(SOON, "the notice to disappear", || !notice(&self.screen.screenshot()));
     }
 
@@ -84,15 +84,15 @@ impl Seat {
     fn frames(&self, skip: usize) -> (usize, u64, Duration) {
         let text = self.lines.running().stdout();
         let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
-        let told: Vec<Value> = whole
+        let reports: Vec<Value> = whole
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .filter(|line: &Value| line["event"] == "frames")
             .collect();
         let of = |line: &Value, what: &str| line["of"][what].as_u64().unwrap();
-        let count = told.iter().skip(skip).map(|line| of(line, "count")).sum();
-        let longest = told.iter().skip(skip).map(|line| of(line, "longest_ms")).max();
-        (told.len(), count, Duration::from_millis(longest.unwrap_or_default()))
+        let count = reports.iter().skip(skip).map(|line| of(line, "count")).sum();
+        let longest = reports.iter().skip(skip).map(|line| of(line, "longest_ms")).max();
+        (reports.len(), count, Duration::from_millis(longest.unwrap_or_default()))
     }
 }
 
@@ -114,14 +114,14 @@ fn puts(host: &Host, key: &str, value: &str) {
 }
 
 #[test]
-fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
+fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     let Some(lab) = Lab::new("daemon-lost") else { return };
     let h1 = lab.host("h1");
     let mut daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
-    seat.sees_none();
+    seat.await_no_notice();
     // The first frames compile shaders.
     seat.event("frames", |of| of["longest_ms"].as_u64().is_some_and(|longest| longest < 100));
 
@@ -133,13 +133,13 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
         "a Bevy program has the event {} ms after its daemon was killed (target: 100)",
         lost.duration_since(killed).as_millis()
     ));
-    seat.sees_notice("notice.png");
+    seat.await_notice("notice.png");
     let without = seat.connected("WithoutDaemon");
     figure(&format!(
         "it is on the mesh without its daemon {} ms after that",
         without.duration_since(lost).as_millis()
     ));
-    seat.sees_none();
+    seat.await_no_notice();
 
     daemon.wait(SOON);
     let _again = start_daemon(&h1);
@@ -163,11 +163,11 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
         let played = hana(&h1, ["set", "notice", "hue=-0.5"]);
         if played.status.success() { Ok(()) } else { Err(played) }
     });
-    seat.sees_none();
+    seat.await_no_notice();
 }
 
 #[test]
-fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
+fn bad_messages_raise_events_with_key_sender_and_field() {
     let Some(lab) = Lab::new("message-events") else { return };
     let h1 = lab.host("h1");
     let _daemon = start_daemon(&h1);
@@ -183,7 +183,7 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
         (&of["message"], &of["field"], &of["sender"]),
         (&"Knock".into(), &Value::Null, &Value::Null)
     );
-    seat.sees_notice("notice_message.png");
+    seat.await_notice("notice_message.png");
     puts(&h1, "hana/guest/topic/knock", r#"{"number": "many"}"#);
     let (_, of) = seat.event("decode_failed", |of| of["field"] == "number");
     assert_eq!(of["key"], "hana/guest/topic/knock");
@@ -199,7 +199,7 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
     let (_, of) = seat.event("peer_incompatible", |_| true);
     assert_eq!(of["sender"], "spark-thrower");
     assert!(of["text"].as_str().unwrap().contains("reads energy as a text"), "{of}");
-    seat.sees_notice("notice_incompatible.png");
+    seat.await_notice("notice_incompatible.png");
 
     // More than the network accepts.
     seat.press_until(Key::F, "the flood to be sent", |said| said.contains("\"flood\""));
@@ -222,12 +222,12 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
     });
     assert!(of["count"].as_u64().unwrap() > 100, "{of}");
     seat.event("knock", |of| of["number"] == 5999);
-    seat.sees_notice("notice_dropped.png");
-    seat.sees_none();
+    seat.await_notice("notice_dropped.png");
+    seat.await_no_notice();
 }
 
 #[test]
-fn an_id_that_is_taken_is_told_with_who_has_it_and_seen() {
+fn taken_id_raises_an_event_and_notice_with_its_owner() {
     let Some(lab) = Lab::new("id-taken") else { return };
     let h1 = lab.host("h1");
     let _daemon = start_daemon(&h1);
@@ -243,7 +243,7 @@ fn an_id_that_is_taken_is_told_with_who_has_it_and_seen() {
     let (_, of) = seat.event("id_taken", |_| true);
     assert_eq!(of["node"], "notice");
     assert_eq!((&of["holder"][0], &of["holder"][1]), (&"h1".into(), &first.pid().into()));
-    seat.sees_notice("notice_id_taken.png");
+    seat.await_notice("notice_id_taken.png");
     let (_, frames, _) = seat.frames(0);
     assert!(frames > 0, "the program draws");
 
@@ -251,11 +251,11 @@ fn an_id_that_is_taken_is_told_with_who_has_it_and_seen() {
     first.wait(SOON);
     seat.press_until(Key::J, "the program to join", |said| said.contains("\"connected\""));
     seat.connected("ThroughDaemon");
-    seat.sees_none();
+    seat.await_no_notice();
 }
 
 #[test]
-fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
+fn program_started_without_network_draws_and_joins_later() {
     let Some(lab) = Lab::new("no-network") else { return };
     let ip = |host: &Host, words: &str| {
         host.run(std::iter::once("ip").chain(words.split_whitespace())).ok();
@@ -267,7 +267,7 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     ip(&h1, "address flush dev eth0");
     ip(&h1, "link set lo down");
     let mut seat = Seat::open(&h1, |_| {});
-    seat.sees_notice("notice_no_network.png");
+    seat.await_notice("notice_no_network.png");
     let (_, frames, _) = seat.frames(0);
     assert!(frames > 0, "the program draws");
 
@@ -287,15 +287,15 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
         seen.saturating_duration_since(there).as_millis()
     ));
     hana(&h2, ["set", "notice", "hue=0.5"]).ok();
-    seat.sees_none();
+    seat.await_no_notice();
 
     // The network is lost again.
     h1.unplug();
     seat.event("disconnected", |of| of["by"] == "Error");
-    seat.sees_notice("notice_unplugged.png");
+    seat.await_notice("notice_unplugged.png");
     h1.plug();
     seat.connected("WithoutDaemon");
-    seat.sees_none();
+    seat.await_no_notice();
 }
 
 /// Counts the pixels of the screen with this colour.
@@ -306,7 +306,7 @@ fn count(screen: &Screen, colour: [u8; 3]) -> usize {
 }
 
 #[test]
-fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window() {
+fn toggle_choice_and_colour_set_by_word_show_in_the_window() {
     let Some(lab) = Lab::new("kinds") else { return };
     let h1 = lab.host("h1");
     let _daemon = start_daemon(&h1);
@@ -315,8 +315,8 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
     eventually(SOON, "a white bar", || count(&seat.screen, [255, 255, 255]) > 2000);
 
-    let said = hana(&h1, ["set", "notice", "tint=#ff8800", "course=still", "speed=60"]).ok();
-    assert!(said.stdout.contains("tint #ff8800, course still, speed +60"), "{said}");
+    let output = hana(&h1, ["set", "notice", "tint=#ff8800", "course=still", "speed=60"]).ok();
+    assert!(output.stdout.contains("tint #ff8800, course still, speed +60"), "{output}");
     eventually(SOON, "an orange bar", || count(&seat.screen, [255, 136, 0]) > 2000);
     let table = eventually(SOON, "the words in the list", || {
         let table = hana(&h1, ["nodes"]).ok().stdout;
@@ -335,7 +335,7 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
     puts(&h1, "hana/notice/modulation/tint-g", "1");
     eventually(SOON, "a yellow bar", || count(&seat.screen, [255, 255, 0]) > 2000);
 
-    for (word, told) in [
+    for (word, error) in [
         ("course=sideways", "'course' is one of along, to_and_fro, still, not 'sideways'"),
         ("course=3", "'course' takes 0 (along), 1 (to_and_fro), 2 (still), not 3"),
         ("lit=perhaps", "'lit' is on or off, not 'perhaps'"),
@@ -345,7 +345,7 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
     ] {
         let refused = hana(&h1, ["set", "notice", word]);
         assert_eq!(refused.code(), Some(1), "{refused}");
-        assert!(refused.stderr.contains(told), "{refused}");
+        assert!(refused.stderr.contains(error), "{refused}");
     }
     let now = nodes(&h1);
     assert_eq!(
@@ -356,7 +356,7 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
 }
 
 #[test]
-fn where_an_audience_looks_no_notice_is_ever_in_the_window() {
+fn with_notices_off_the_window_never_shows_a_notice() {
     let Some(lab) = Lab::new("no-notices") else { return };
     let h1 = lab.host("h1");
     let daemon = start_daemon(&h1);

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(20);
 const OPENING: Duration = Duration::from_mins(1);
 
 #[test]
-fn an_arrow_key_in_the_window_of_an_app_turns_a_visualization_on_another_host() {
+fn arrow_key_in_the_window_plays_a_parameter_on_another_host() {
     let Some(lab) = Lab::new("knob") else { return };
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));

@@ -10,7 +10,7 @@ use hana_lab::{Image, Lab, Person, Stage, eventually, show};
 const SOON: Duration = Duration::from_secs(15);
 
 #[test]
-fn ripples_started_from_another_host_opens_a_window_and_every_host_sees_it_draw() {
+fn ripples_started_remotely_opens_a_window_and_draws() {
     let Some(lab) = Lab::new("window") else { return };
     let stage = Stage::new(&lab);
     let opened = stage.open("ripples");
@@ -59,7 +59,7 @@ fn ripples_started_from_another_host_opens_a_window_and_every_host_sees_it_draw(
 }
 
 #[test]
-fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
+fn closed_window_stays_closed_and_a_stop_closes_the_window() {
     let Some(lab) = Lab::new("close") else { return };
     let stage = Stage::new(&lab);
     let opened = stage.open("ripples");

@@ -8,6 +8,6 @@ mod replay;
 mod roster;
 
 #[test]
-fn rosters() {
+fn roster_corpus_passes() {
     replay::replay("roster", roster::check);
 }

@@ -19,7 +19,7 @@ pub fn is_alone(test: &str, settings: &str) -> bool {
     let file = directory.path().join("hanad.toml");
     fs::write(&file, settings).expect("a temporary file can be written");
     let mut command = Command::new(env::current_exe().expect("a process knows its program"));
-    environment::forget_the_person(&mut command);
+    environment::clear_developer_settings(&mut command);
     let status = command
         .args(["--exact", test, "--nocapture"])
         .env(ALONE, test)

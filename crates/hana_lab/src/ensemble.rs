@@ -26,7 +26,7 @@ impl Ensemble {
     /// Starts a process with these apps, each of which plays each of these visualizations.
     #[must_use]
     #[track_caller]
-    pub fn hands(host: &Host, ids: &[&str], plays: &[&str], more: &str) -> Self {
+    pub fn controllers(host: &Host, ids: &[&str], plays: &[&str], more: &str) -> Self {
         Self::start(host, "hands", ids, plays, more)
     }
 

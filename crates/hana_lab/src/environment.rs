@@ -29,9 +29,9 @@ const NAMES: [&str; 15] = [
 const FOR_TESTS: [&str; 4] = ["HANA_SEED", "HANA_CASES", "HANA_PICTURES", "HANA_STEADY_S"];
 
 /// Makes a program run as on a machine without any settings.
-pub(crate) fn forget_the_person(command: &mut Command) {
+pub(crate) fn clear_developer_settings(command: &mut Command) {
     for (name, _) in env::vars_os() {
-        if name.to_str().is_some_and(is_of_the_person) {
+        if name.to_str().is_some_and(is_developer_setting) {
             command.env_remove(&name);
         }
     }
@@ -39,7 +39,7 @@ pub(crate) fn forget_the_person(command: &mut Command) {
     command.env("LC_ALL", "C.UTF-8");
 }
 
-fn is_of_the_person(name: &str) -> bool {
+fn is_developer_setting(name: &str) -> bool {
     let is_listed = NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     is_listed && !FOR_TESTS.contains(&name)
 }
@@ -49,14 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_of_the_person_reach_no_program_of_a_test() {
+    fn developer_settings_do_not_reach_programs_of_tests() {
         for name in
             ["HANA_SHOW", "ZENOH_CONFIG", "XDG_RUNTIME_DIR", "LC_TIME", "NO_COLOR", "DISPLAY"]
         {
-            assert!(is_of_the_person(name), "{name}");
+            assert!(is_developer_setting(name), "{name}");
         }
         for name in ["PATH", "HOME", "RUST_BACKTRACE", "HANA_SEED", "DISPLAYS", "TERM"] {
-            assert!(!is_of_the_person(name), "{name}");
+            assert!(!is_developer_setting(name), "{name}");
         }
     }
 }

@@ -72,18 +72,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_holds_is_handed_on() {
-        let mut asked = 0;
+    fn value_of_a_successful_probe_is_returned() {
+        let mut probes = 0;
         let value = eventually(Duration::from_secs(1), "the third probe", || {
-            asked += 1;
-            (asked == 3).then_some("yes")
+            probes += 1;
+            (probes == 3).then_some("yes")
         });
-        assert_eq!((value, asked), ("yes", 3));
+        assert_eq!((value, probes), ("yes", 3));
     }
 
     #[test]
     #[should_panic(expected = "for: a state of running\nlast seen: \"starting\"")]
-    fn a_failure_says_what_was_awaited_and_seen() {
+    fn failure_names_the_condition_and_the_last_state() {
         eventually(Duration::ZERO, "a state of running", || Err::<(), _>("starting"));
     }
 }

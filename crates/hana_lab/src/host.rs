@@ -112,7 +112,7 @@ impl Host {
             ))
             .arg("sh")
             .arg(program);
-        environment::forget_the_person(&mut command);
+        environment::clear_developer_settings(&mut command);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let paths = std::iter::once(program::programs()).chain(std::env::split_paths(&path));
         let directory = self.directory();
@@ -154,8 +154,8 @@ impl Host {
     /// dropped.
     #[track_caller]
     #[must_use]
-    pub fn spawn_listening(&self, command: Command) -> Running {
-        Running::start_listening(self.clone(), command, self.next_number())
+    pub fn spawn_with_input(&self, command: Command) -> Running {
+        Running::start_with_input(self.clone(), command, self.next_number())
     }
 
     /// Returns the number for the files of the next program.
@@ -191,12 +191,12 @@ impl Host {
 
     /// Unplugs the cable: the host loses its carrier.
     pub fn unplug(&self) {
-        self.inner.lab.switch_does(&format!("ip link set port{} down", self.inner.number));
+        self.inner.lab.run_on_switch(&format!("ip link set port{} down", self.inner.number));
     }
 
     /// Plugs the cable in again.
     pub fn plug(&self) {
-        self.inner.lab.switch_does(&format!("ip link set port{} up", self.inner.number));
+        self.inner.lab.run_on_switch(&format!("ip link set port{} up", self.inner.number));
     }
 
     /// Cuts the power: all processes and the network of the host are gone at once, permanently.

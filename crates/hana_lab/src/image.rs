@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_hue_goes_round_the_circle_and_ignores_grey() {
+    fn mean_hue_wraps_around_the_circle_and_ignores_grey() {
         let hue = |pixels: &[[u8; 3]]| Image::new(pixels.len(), pixels.to_vec()).mean_hue();
         let close = |found: Option<f64>, wanted: f64| {
             let away = (found.unwrap() - wanted).abs();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crop_is_the_part_asked_for() {
+    fn crop_returns_the_requested_part() {
         let image = Image::new(3, (0..9).map(|n| [n, n, n]).collect());
         assert_eq!(image.crop(1, 1, 2, 2), Image::new(2, [4, 5, 7, 8].map(|n| [n, n, n]).to_vec()));
         assert_eq!(image.pixel(2, 1), [5, 5, 5]);

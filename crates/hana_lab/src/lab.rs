@@ -100,9 +100,9 @@ impl Lab {
                 echo ready; exec >/dev/null 2>&1; read -r _"
             ),
         )
-        .unwrap_or_else(|complaint| panic!("cannot make the host {name}: {complaint}"));
+        .unwrap_or_else(|error| panic!("cannot make the host {name}: {error}"));
         let init = anchor.init;
-        self.inner.switch_does(&format!(
+        self.inner.run_on_switch(&format!(
             "ip link add port{number} type veth peer name eth0 netns {init}
             ip link set port{number} master lan up"
         ));
@@ -123,13 +123,13 @@ impl Lab {
     /// Adds a second network, separate from the first. Each of these hosts gets an `eth1` on it, with the address
     /// 10.78.0.1 for the lab's first host, and so on. Once per lab.
     pub fn second_network(&self, hosts: &[&Host]) {
-        self.inner.switch_does(
+        self.inner.run_on_switch(
             "ip link add second type bridge stp_state 0 forward_delay 0 mcast_snooping 0
             ip link set second up",
         );
         for host in hosts {
             let (number, init) = (host.number(), host.init());
-            self.inner.switch_does(&format!(
+            self.inner.run_on_switch(&format!(
                 "ip link add second{number} type veth peer name eth1 netns {init}
                 ip link set second{number} master second up"
             ));
@@ -186,7 +186,7 @@ impl Lab {
             .map(|host| format!("ip link set port{} master {bridge}", host.number()))
             .collect();
         if !moves.is_empty() {
-            self.inner.switch_does(&moves.join("\n"));
+            self.inner.run_on_switch(&moves.join("\n"));
         }
     }
 }
@@ -208,7 +208,7 @@ impl Drop for Lab {
             // The kernel removes a network when it has time: in seconds, on a machine that compiles.
             Duration::from_secs(30),
             "no process left in the lab",
-            || match &*inhabitants_told(&namespaces) {
+            || match &*describe_inhabitants(&namespaces) {
                 [] => Ok(()),
                 left => Err(left.to_vec()),
             },
@@ -230,7 +230,7 @@ impl LabInner {
     }
 
     /// Runs a shell script on the switch.
-    pub(crate) fn switch_does(&self, script: &str) {
+    pub(crate) fn run_on_switch(&self, script: &str) {
         // Not in the switch's pid namespace, because `ip` must find hosts by their pids on this machine.
         shell(self.enter(self.switch, &["--net"]), script);
     }
@@ -287,7 +287,7 @@ fn shell(mut command: Command, script: &str) {
     );
 }
 
-fn inhabitants_told(namespaces: &[String]) -> Vec<String> {
+fn describe_inhabitants(namespaces: &[String]) -> Vec<String> {
     namespace::inhabitants(namespaces)
         .into_iter()
         .map(|pid| {

@@ -72,7 +72,7 @@ impl LinkMember {
         let mut command = host.command("hana-link");
         command.arg("--json");
         configure(&mut command);
-        Self::of(host.spawn_listening(command))
+        Self::of(host.spawn_with_input(command))
     }
 
     /// Wraps a running program that prints reports like `hana-link --json`.
@@ -92,7 +92,7 @@ impl LinkMember {
         };
         command.args(["-W", "ignore"]).arg(foreign::script("link_peer.py"));
         command.args([kind, &bpm.to_string(), &quantum.to_string()]);
-        Self::of(host.spawn_listening(command))
+        Self::of(host.spawn_with_input(command))
     }
 
     /// Watches the timeline of a host's daemon with `hana`.
@@ -101,13 +101,13 @@ impl LinkMember {
     pub fn timeline_of(host: &Host) -> Self {
         let mut command = host.command("hana");
         command.args(["watch", "--json", &format!("hana/{}/timeline", host.name())]);
-        Self::of(host.spawn_listening(command))
+        Self::of(host.spawn_with_input(command))
     }
 
     /// Returns a field of the last complete line; null if it has none.
     #[track_caller]
     #[must_use]
-    pub fn told(&self, name: &str) -> serde_json::Value {
+    pub fn field(&self, name: &str) -> serde_json::Value {
         let said = self.running.stdout();
         let whole = said.rfind('\n').map_or("", |end| &said[..end]);
         let line = whole.lines().last().expect("there is a line");
@@ -118,14 +118,14 @@ impl LinkMember {
 
     /// Sends a command, such as `tempo 133`, `play` or `pause`.
     #[track_caller]
-    pub fn say(&mut self, order: &str) {
-        self.running.say(order);
+    pub fn send_line(&mut self, order: &str) {
+        self.running.send_line(order);
     }
 
     /// Returns all reports so far.
     #[must_use]
     pub fn looks(&self) -> Vec<Look> {
-        self.said_since(0)
+        self.reports_since(0)
     }
 
     /// Returns the number of reports so far.
@@ -137,7 +137,7 @@ impl LinkMember {
 
     /// Returns the reports without the first `since`.
     #[must_use]
-    pub fn said_since(&self, since: usize) -> Vec<Look> {
+    pub fn reports_since(&self, since: usize) -> Vec<Look> {
         self.read();
         self.read.borrow().0.get(since..).unwrap_or_default().to_vec()
     }
@@ -174,7 +174,7 @@ impl LinkMember {
         is_so: impl Fn(&Look) -> bool,
     ) -> Look {
         eventually(SOON, awaited, || {
-            let found = self.said_since(since).into_iter().find(&is_so);
+            let found = self.reports_since(since).into_iter().find(&is_so);
             found.ok_or_else(|| (self.last(), self.running.stderr()))
         })
     }

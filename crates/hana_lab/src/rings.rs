@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_distance_of_rings_is_found_between_pixels_and_beside_a_glow() {
+    fn ring_distance_is_found_between_pixels_and_on_a_glow() {
         for spacing in [17.3, 30.0, 42.43, 60.0] {
             let found = rings(spacing).ring_spacing().unwrap();
             assert!((found / spacing - 1.0).abs() < 0.01, "{found} is not {spacing}");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_repeats_there_is_no_distance() {
+    fn picture_without_repetition_has_no_ring_distance() {
         assert_eq!(Image::new(640, vec![[9, 9, 9]; 640 * 360]).ring_spacing(), None);
     }
 

@@ -56,7 +56,7 @@ impl Running {
 
     /// Starts a program that reads lines from [`Running::send_line`].
     #[track_caller]
-    pub(crate) fn start_listening(host: Host, mut command: Command, number: u32) -> Self {
+    pub(crate) fn start_with_input(host: Host, mut command: Command, number: u32) -> Self {
         let [stdout, stderr, _] = files(&host, number);
         let create = |path: &Path| File::create(path).expect("a lab's directory can be written");
         command.stdin(Stdio::piped()).stdout(create(&stdout)).stderr(create(&stderr));
@@ -66,7 +66,7 @@ impl Running {
     /// Starts a program with input and output connected by the caller.
     #[track_caller]
     pub(crate) fn start_connected(host: Host, mut command: Command, number: u32) -> Self {
-        let line = told(&host, &command);
+        let line = command_line(&host, &command);
         let [stdout, stderr, pid_file] = files(&host, number);
         let start = Instant::now();
         let mut child = command
@@ -105,7 +105,7 @@ impl Running {
 
     /// Writes a line to the standard input of a program started with [`Host::spawn_with_input`].
     #[track_caller]
-    pub fn say(&mut self, line: &str) {
+    pub fn send_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("the program was started with an input");
         writeln!(stdin, "{line}")
             .unwrap_or_else(|error| panic!("`{}` does not read: {error}", self.line));
@@ -263,7 +263,7 @@ impl fmt::Display for Output {
 }
 
 /// Returns a readable command line: the words after the shell that becomes the program.
-fn told(host: &Host, command: &Command) -> String {
+fn command_line(host: &Host, command: &Command) -> String {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     let shell = words.windows(2).position(|pair| pair[0] == "-c").map_or(0, |at| at + 3);
     let line = words.get(shell..).unwrap_or_default().join(" ");

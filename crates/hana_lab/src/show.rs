@@ -101,8 +101,8 @@ pub fn start_daemon_with(host: &Host, configure: impl FnOnce(&mut Command)) -> R
 
 fn wait_for_daemon(daemon: &Running) {
     eventually(DAEMON, "the daemon to be on the mesh", || {
-        let said = daemon.stderr();
-        if said.contains("is on the mesh") { Ok(()) } else { Err(said) }
+        let printed = daemon.stderr();
+        if printed.contains("is on the mesh") { Ok(()) } else { Err(printed) }
     });
 }
 
@@ -117,7 +117,7 @@ pub fn hana<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) ->
 /// Starts `hana` on a host, with a command that keeps running.
 #[must_use]
 #[track_caller]
-pub fn hana_goes_on<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) -> Running {
+pub fn spawn_hana<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) -> Running {
     let mut command = host.command("hana");
     command.args(words);
     host.spawn(command)
@@ -188,7 +188,7 @@ impl Lines {
     #[must_use]
     #[track_caller]
     pub fn of_nodes(host: &Host) -> Self {
-        let mut lines = Self::of(hana_goes_on(host, ["nodes", "--watch", "--json"]));
+        let mut lines = Self::of(spawn_hana(host, ["nodes", "--watch", "--json"]));
         lines.wait_for(DAEMON, "the first list", |_| true);
         lines
     }
@@ -198,7 +198,7 @@ impl Lines {
     #[must_use]
     #[track_caller]
     pub fn of_messages(host: &Host, of: &[&str]) -> Self {
-        let mut lines = Self::of(hana_goes_on(host, ["watch", "--json"]));
+        let mut lines = Self::of(spawn_hana(host, ["watch", "--json"]));
         for node in of {
             let key = format!("hana/{node}/health");
             lines.wait_for(DAEMON, &key, |line| line["key"] == key.as_str());

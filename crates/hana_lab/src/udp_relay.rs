@@ -110,7 +110,7 @@ impl UdpRelay {
         let (deliver, to_deliver) = mpsc::channel();
         let of_there = Arc::clone(&shared);
         let threads = vec![
-            thread::spawn(move || go_there(&socket, target, &of_there, &deliver)),
+            thread::spawn(move || relay_to_target(&socket, target, &of_there, &deliver)),
             thread::spawn(move || deliver_when_due(&to_deliver)),
         ];
         Self { address, shared, threads }
@@ -187,7 +187,7 @@ fn open() -> UdpSocket {
 }
 
 /// Relays datagrams of all clients to the target, and starts the relay of their replies.
-fn go_there(
+fn relay_to_target(
     socket: &Arc<UdpSocket>,
     target: SocketAddr,
     shared: &Arc<Shared>,
@@ -204,7 +204,7 @@ fn go_there(
             let (of_back, deliver) = (Arc::clone(shared), deliver.clone());
             let direction = Direction::new(shared, 2 * number + 1);
             ways_back.push(thread::spawn(move || {
-                go_back(&back.0, &back.1, from, direction, &of_back, &deliver);
+                relay_to_client(&back.0, &back.1, from, direction, &of_back, &deliver);
             }));
             (there, Direction::new(shared, 2 * number))
         });
@@ -215,7 +215,7 @@ fn go_there(
     }
 }
 
-fn go_back(
+fn relay_to_client(
     there: &Arc<UdpSocket>,
     socket: &Arc<UdpSocket>,
     to: SocketAddr,
@@ -367,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn a_perfect_network_passes_all_in_order() {
+    fn perfect_network_passes_all_in_order() {
         let (came, counts) = through(UdpRelaySettings::default(), 100);
         assert_eq!(numbers(&came), (0..100).collect::<Vec<_>>());
         assert_eq!(counts, UdpRelayCounts { taken: 100, ..UdpRelayCounts::default() });
     }
 
     #[test]
-    fn a_bad_one_loses_repeats_and_overtakes_as_told_and_the_same_with_the_same_seed() {
+    fn bad_network_loses_repeats_and_reorders_the_same_per_seed() {
         let settings = UdpRelaySettings {
             seed: 7,
             loss: 0.2,
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_come_back_to_who_asked() {
+    fn replies_return_to_their_senders() {
         let there = open();
         let relay = UdpRelay::new(there.local_addr().unwrap(), UdpRelaySettings::default());
         let mut buffer = [0; 16];

@@ -11,7 +11,7 @@ use hana_lab::{Host, Lab, Running, eventually, foreign};
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
-fn the_zenoh_command_line_speaks_messagepack_and_shows_json() {
+fn zenoh_cli_sends_messagepack_and_prints_json() {
     let Some(lab) = Lab::new("zenoh") else { return };
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
     let subscriber = subscribed(&h1, "hana/**");

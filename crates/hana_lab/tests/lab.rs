@@ -13,7 +13,7 @@ use hana_lab::{Host, Lab, Running, Screen, Signal, eventually, inhabitants};
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn hosts_have_names_of_their_own_and_reach_each_other() {
+fn hosts_have_their_own_names_and_reach_each_other() {
     let Some(lab) = Lab::new("names") else { return };
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
     assert_eq!(h1.run(["hostname"]).ok().stdout, "h1\n");
@@ -35,15 +35,15 @@ fn hosts_have_names_of_their_own_and_reach_each_other() {
 fn multicast_reaches_the_other_host_but_no_other_lab() {
     let (Some(lab), Some(other)) = (Lab::new("multicast"), Lab::new("other")) else { return };
     let (h1, h2, elsewhere) = (lab.host("h1"), lab.host("h2"), other.host("h2"));
-    let hears = probe(&h2, &["hear", "224.0.0.224:7446"]);
-    let hears_not = probe(&elsewhere, &["hear", "224.0.0.224:7446"]);
+    let receiver = probe(&h2, &["hear", "224.0.0.224:7446"]);
+    let outsider = probe(&elsewhere, &["hear", "224.0.0.224:7446"]);
     h1.run(["lab_probe", "say", "224.0.0.224:7446", "hello"]).ok();
-    eventually(SOON, "the multicast message", || hears.stdout().contains("hello"));
-    assert!(!hears_not.stdout().contains("hello"));
+    eventually(SOON, "the multicast message", || receiver.stdout().contains("hello"));
+    assert!(!outsider.stdout().contains("hello"));
 }
 
 #[test]
-fn a_cable_can_be_pulled_and_plugged_in_again() {
+fn cable_can_be_unplugged_and_plugged_in_again() {
     let Some(lab) = Lab::new("cable") else { return };
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
     let _echo = probe(&h2, &["echo", "[::]:9000"]);
@@ -55,7 +55,7 @@ fn a_cable_can_be_pulled_and_plugged_in_again() {
 }
 
 #[test]
-fn a_split_network_separates_its_halves_and_nothing_else() {
+fn partition_separates_its_halves_and_nothing_else() {
     let Some(lab) = Lab::new("split") else { return };
     let (h1, h2, h3, h4) = (lab.host("h1"), lab.host("h2"), lab.host("h3"), lab.host("h4"));
     let _echoes = [&h2, &h3].map(|host| probe(host, &["echo", "[::]:9000"]));
@@ -68,7 +68,7 @@ fn a_split_network_separates_its_halves_and_nothing_else() {
 }
 
 #[test]
-fn processes_are_seen_stopped_and_killed_by_their_number_on_the_host() {
+fn processes_are_listed_stopped_and_killed_by_pid() {
     let Some(lab) = Lab::new("processes") else { return };
     let host = lab.host("h1");
     let mut sleep = host.command("sleep");
@@ -99,7 +99,7 @@ fn processes_are_seen_stopped_and_killed_by_their_number_on_the_host() {
 }
 
 #[test]
-fn an_orphan_is_seen_and_its_zombie_is_not_the_hosts_fault() {
+fn orphan_is_listed_and_its_zombie_is_reaped() {
     let Some(lab) = Lab::new("orphan") else { return };
     let host = lab.host("h1");
     host.run(["sh", "-c", "sleep 100 & exit 0"]).ok();
@@ -112,7 +112,7 @@ fn an_orphan_is_seen_and_its_zombie_is_not_the_hosts_fault() {
 }
 
 #[test]
-fn a_host_without_power_is_gone_and_the_others_stay() {
+fn host_without_power_is_gone_and_the_others_stay() {
     let Some(lab) = Lab::new("power") else { return };
     let (h1, h2, h3) = (lab.host("h1"), lab.host("h2"), lab.host("h3"));
     let _echoes = [&h2, &h3].map(|host| probe(host, &["echo", "[::]:9000"]));
@@ -125,7 +125,7 @@ fn a_host_without_power_is_gone_and_the_others_stay() {
 
 #[test]
 #[should_panic(expected = "has not ended within 0.10 s")]
-fn a_program_that_does_not_end_fails_its_test() {
+fn program_that_does_not_end_fails_its_test() {
     let Some(lab) = Lab::new("deadline") else { panic!("(skipped) has not ended within 0.10 s") };
     let host = lab.host("h1");
     let mut sleep = host.command("sleep");
@@ -138,7 +138,7 @@ fn a_program_that_does_not_end_fails_its_test() {
 }
 
 #[test]
-fn a_killed_test_leaves_no_process_no_namespace_and_no_file() {
+fn killed_test_leaves_no_process_namespace_or_file() {
     if Lab::new("probe").is_none() {
         return;
     }
@@ -163,7 +163,7 @@ fn a_killed_test_leaves_no_process_no_namespace_and_no_file() {
 }
 
 #[test]
-fn a_screen_is_seen_from_a_host_and_shows_what_is_drawn() {
+fn screen_is_reached_from_a_host_and_shows_a_drawing() {
     let Some(lab) = Lab::new("screen") else { return };
     let host = lab.host("h1");
     let screen = Screen::new(320, 200);

@@ -26,7 +26,7 @@ fn config(id: &str) -> NodeConfig {
 }
 
 #[test]
-fn over_a_very_bad_link_the_newest_wins_and_what_is_lost_is_counted() {
+fn newest_value_wins_over_a_bad_link_and_losses_are_counted() {
     let name = ParameterName::new("ramp").unwrap();
     let played = config("badly-played").with_parameters(vec![Parameter::new(name.clone(), -1.0)]);
     let played = Node::<role::Visualization>::join(played).wait(SOON).unwrap().unwrap();

@@ -50,7 +50,7 @@ fn kernel_us() -> i64 {
 
 #[test]
 #[ignore = "it is run by the other test, as a process on a host of its own"]
-fn says_its_beat() {
+fn probe_prints_its_beat() {
     // A visualization: it receives its own messages and the timeline of its host.
     let config = NodeConfig::from_environment(NodeId::new("probe").unwrap()).unwrap();
     let node =
@@ -78,7 +78,7 @@ fn says_its_beat() {
 }
 
 /// The beats that a host printed, by the time of the kernel.
-type Said = BTreeMap<i64, (f64, f64)>;
+type PrintedBeats = BTreeMap<i64, (f64, f64)>;
 
 fn clock_of(host: &Host) -> &'static str {
     HOSTS.iter().find(|(name, _)| *name == host.name()).unwrap().1
@@ -87,7 +87,7 @@ fn clock_of(host: &Host) -> &'static str {
 fn probe(host: &Host) -> Running {
     let mut command = host.command(env::current_exe().unwrap());
     command
-        .args(["--exact", "says_its_beat", "--ignored", "--nocapture"])
+        .args(["--exact", "probe_prints_its_beat", "--ignored", "--nocapture"])
         .env("HANA_CLOCK", clock_of(host))
         .env("HANA_NODE", format!("probe-{}", host.name()));
     host.spawn(command)
@@ -105,7 +105,7 @@ fn lines(probe: &Running) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn said(probe: &Running, from: i64) -> Said {
+fn printed_beats(probe: &Running, from: i64) -> PrintedBeats {
     lines(probe)
         .iter()
         .map(|words| {
@@ -117,11 +117,11 @@ fn said(probe: &Running, from: i64) -> Said {
 
 /// Returns the distance of each host from the first one in microseconds, at each time at which all have printed a
 /// beat.
-fn offs(all: &[Said], us_per_beat: f64, from: i64, until: i64) -> Vec<(i64, Vec<f64>)> {
+fn offs(all: &[PrintedBeats], us_per_beat: f64, from: i64, until: i64) -> Vec<(i64, Vec<f64>)> {
     all[0]
         .range(from..until)
         .filter_map(|(at, (beat, _))| {
-            let of = |said: &Said| Some((said.get(at)?.0 - beat) * us_per_beat);
+            let of = |said: &PrintedBeats| Some((said.get(at)?.0 - beat) * us_per_beat);
             Some((*at, all[1..].iter().map(of).collect::<Option<Vec<f64>>>()?))
         })
         .collect()
@@ -143,21 +143,21 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
 }
 
 #[test]
-fn five_hosts_show_the_same_beat_within_a_millisecond_whatever_their_clocks() {
+fn five_hosts_have_one_beat_within_a_millisecond_at_any_clock() {
     let Some(lab) = Lab::new("beat") else { return };
-    look(&lab, TimelineSource::Mesh, LENGTH);
+    measure(&lab, TimelineSource::Mesh, LENGTH);
 }
 
 #[test]
-fn five_hosts_of_which_four_have_link_show_the_same_beat_within_a_millisecond() {
+fn five_hosts_with_four_on_link_have_one_beat_in_a_millisecond() {
     if !link::is_built() {
         return;
     }
     let Some(lab) = Lab::new("beat-by-link") else { return };
-    look(&lab, TimelineSource::Link, LENGTH_WITH_LINK);
+    measure(&lab, TimelineSource::Link, LENGTH_WITH_LINK);
 }
 
-fn look(lab: &Lab, source: TimelineSource, length: Duration) {
+fn measure(lab: &Lab, source: TimelineSource, length: Duration) {
     let hosts: Vec<Host> = HOSTS.iter().map(|(name, _)| lab.host(name)).collect();
     let link = if source == TimelineSource::Link { "on" } else { "off" };
     let _daemons: Vec<Running> = hosts
@@ -188,8 +188,8 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
     }
     // The initial slewing is not under test.
     thread::sleep(Duration::from_secs(4));
-    let told = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
-    let length = told.map_or(length, Duration::from_secs);
+    let configured = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
+    let length = configured.map_or(length, Duration::from_secs);
     let begun = kernel_us();
     let busy = BUSY.min(length / 2);
     thread::sleep(length.saturating_sub(busy));
@@ -206,7 +206,7 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
     thread::sleep(busy);
     let ended = kernel_us();
     drop(load);
-    let all: Vec<Said> = probes.iter().map(|probe| said(probe, begun)).collect();
+    let all: Vec<PrintedBeats> = probes.iter().map(|probe| printed_beats(probe, begun)).collect();
     let us_per_beat = 60e6 / 133.0;
     let mut worst: f64 = 0.0;
     for (name, from, until) in

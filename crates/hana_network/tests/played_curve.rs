@@ -137,15 +137,15 @@ fn look_at(played: &[Played; 2]) -> Round {
 }
 
 #[test]
-fn a_sine_over_a_bad_network_is_shown_as_it_was_played_one_delay_later() {
+fn sine_over_a_bad_network_is_shown_intact_one_delay_later() {
     let app = Node::<role::App>::join(config("hands")).wait(SOON).unwrap().unwrap();
     let played = [Played::new("played", &app, DELAY), Played::new("raw", &app, Duration::ZERO)];
     let ended = Arc::new(AtomicBool::new(false));
-    let (streams, of_hands) = (played.each_ref().map(|of| of.stream.clone()), Arc::clone(&ended));
-    let hands = thread::spawn(move || {
+    let (streams, is_over) = (played.each_ref().map(|of| of.stream.clone()), Arc::clone(&ended));
+    let player = thread::spawn(move || {
         let begun = Instant::now();
         for tick in 0_u32.. {
-            if of_hands.load(Ordering::Acquire) {
+            if is_over.load(Ordering::Acquire) {
                 return;
             }
             for stream in &streams {
@@ -172,7 +172,7 @@ fn a_sine_over_a_bad_network_is_shown_as_it_was_played_one_delay_later() {
         round = look_at(&played);
     }
     ended.store(true, Ordering::Release);
-    hands.join().unwrap();
+    player.join().unwrap();
     let lost = played[0].relay.counts();
     assert!(lost.taken > 500 && lost.lost > 0, "{lost:?}");
     let [(later, error), (raw_later, raw_error)] = round.fits;

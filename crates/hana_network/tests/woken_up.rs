@@ -55,7 +55,7 @@ fn config(id: &str) -> NodeConfig {
 /// The visualization: prints its info, and then the shown values every four milliseconds.
 #[test]
 #[ignore = "it is run by the other tests, as a process of its own"]
-fn the_visualization() {
+fn suspended_visualization() {
     let parameters = names().into_iter().map(|name| Parameter::new(name, 0.0)).collect();
     let config = config("stage").with_parameters(parameters);
     let node = Node::<role::Visualization>::join(config).wait(SOON).unwrap().unwrap();
@@ -83,17 +83,17 @@ struct Stage {
 impl Stage {
     fn start(transport: DirectLinkTransport, delay_ms: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_visualization", "--ignored", "--nocapture"])
+            .args(["--exact", "suspended_visualization", "--ignored", "--nocapture"])
             .env("HANA_PLAY_LINK", transport.to_string())
             .env("HANA_PLAYOUT_MS", delay_ms.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
+        let output = BufReader::new(child.stdout.take().unwrap());
         let lines = Arc::new(Mutex::new(vec![]));
         let read = Arc::clone(&lines);
         thread::spawn(move || {
-            for line in said.lines().map_while(Result::ok) {
+            for line in output.lines().map_while(Result::ok) {
                 read.lock().unwrap().push(line);
             }
         });
@@ -138,16 +138,16 @@ impl Drop for Stage {
 
 /// The way in which it is played.
 #[derive(Clone, Copy)]
-enum Way {
+enum PlayedBy {
     Values,
     Frames,
 }
 
 type Set = Box<dyn Fn(f32) + Send>;
 
-fn hands(link: &DirectLink, way: Way) -> Set {
+fn player(link: &DirectLink, way: PlayedBy) -> Set {
     match way {
-        Way::Values => {
+        PlayedBy::Values => {
             let all: Vec<Publisher<Modulation>> =
                 names().into_iter().map(|name| link.modulation(name)).collect();
             Box::new(move |value| {
@@ -156,7 +156,7 @@ fn hands(link: &DirectLink, way: Way) -> Set {
                 }
             })
         },
-        Way::Frames => {
+        PlayedBy::Frames => {
             let stream = link.frame_stream(BatcherSettings::default()).unwrap();
             Box::new(move |value| {
                 (0..PARAMETERS).for_each(|place| stream.set(place, value).unwrap());
@@ -165,7 +165,7 @@ fn hands(link: &DirectLink, way: Way) -> Set {
     }
 }
 
-fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64) {
+fn assert_nothing_old_shown(way: PlayedBy, transport: DirectLinkTransport, delay_ms: u64) {
     let stage = Stage::start(transport, delay_ms);
     let info = stage.info();
     let over = format!("{transport}/");
@@ -173,9 +173,9 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
     let app = Node::<role::App>::join(config("hands")).wait(SOON).unwrap().unwrap();
     let link = app.play(&info).wait(SOON).unwrap().unwrap();
     let ended = Arc::new(AtomicBool::new(false));
-    let (set, of_hands) = (hands(&link, way), Arc::clone(&ended));
+    let (set, ended_by_player) = (player(&link, way), Arc::clone(&ended));
     let hands = thread::spawn(move || {
-        while !of_hands.load(Ordering::Acquire) {
+        while !ended_by_player.load(Ordering::Acquire) {
             set(ramp(now()));
             thread::sleep(Duration::from_millis(1));
         }
@@ -210,11 +210,11 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
     for parameter in 0..2 {
         // The value shown when it was suspended stays until a newer one arrives. It may be newer than the last
         // printed one, because other threads read the values too.
-        let told = before.last().unwrap().1[parameter];
+        let printed = before.last().unwrap().1[parameter];
         let (at, first) = (after[0].0, after[0].1[parameter]);
         let was_due = at - age(first, at) + delay < stopped;
-        let last = if was_due { first } else { told };
-        let is_new = |of: &(f64, f32)| of.1 != last && of.1 != told;
+        let last = if was_due { first } else { printed };
+        let is_new = |of: &(f64, f32)| of.1 != last && of.1 != printed;
         let new: Vec<(f64, f32)> =
             after.iter().map(|(at, values)| (*at, values[parameter])).filter(is_new).collect();
         for (at, value) in &new {
@@ -234,21 +234,21 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
 }
 
 #[test]
-fn who_wakes_up_and_was_played_by_values_shows_nothing_old() {
-    nothing_old_is_shown(Way::Values, DirectLinkTransport::Tcp, 0);
+fn resumed_process_played_by_values_shows_nothing_old() {
+    assert_nothing_old_shown(PlayedBy::Values, DirectLinkTransport::Tcp, 0);
 }
 
 #[test]
-fn who_wakes_up_and_was_played_by_frames_shows_nothing_old() {
-    nothing_old_is_shown(Way::Frames, DirectLinkTransport::Tcp, 0);
+fn resumed_process_played_by_batches_shows_nothing_old() {
+    assert_nothing_old_shown(PlayedBy::Frames, DirectLinkTransport::Tcp, 0);
 }
 
 #[test]
-fn who_wakes_up_and_plays_frames_with_a_delay_shows_nothing_old() {
-    nothing_old_is_shown(Way::Frames, DirectLinkTransport::Tcp, 20);
+fn resumed_process_with_playout_delay_shows_nothing_old() {
+    assert_nothing_old_shown(PlayedBy::Frames, DirectLinkTransport::Tcp, 20);
 }
 
 #[test]
-fn who_wakes_up_and_was_played_over_udp_shows_nothing_old() {
-    nothing_old_is_shown(Way::Frames, DirectLinkTransport::Udp, 0);
+fn resumed_process_played_over_udp_shows_nothing_old() {
+    assert_nothing_old_shown(PlayedBy::Frames, DirectLinkTransport::Udp, 0);
 }

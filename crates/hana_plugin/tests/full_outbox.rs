@@ -30,24 +30,26 @@ struct Spark {
 custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered);
 
 #[derive(Resource, Default)]
-struct Told(Vec<MessageDropped>);
+struct DroppedMessages(Vec<MessageDropped>);
 
 const SOON: Duration = Duration::from_secs(30);
 /// More than any queue holds.
 const FLOOD: u64 = 20_000;
 
 #[test]
-fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
-    let name = "what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message";
+fn dropped_messages_are_counted_exactly_and_raise_events() {
+    let name = "dropped_messages_are_counted_exactly_and_raise_events";
     if !is_alone(name, "multicast = false\n") {
         return;
     }
     let mut app = App::new();
     app.add_plugins(VisualizationPlugin::<Sky>::new("flood").publishes::<Spark>())
-        .init_resource::<Told>()
-        .add_observer(|dropped: On<MessageDropped>, mut told: ResMut<Told>| {
-            told.0.push(dropped.event().clone());
-        });
+        .init_resource::<DroppedMessages>()
+        .add_observer(
+            |dropped: On<MessageDropped>, mut dropped_messages: ResMut<DroppedMessages>| {
+                dropped_messages.0.push(dropped.event().clone());
+            },
+        );
     let deadline = Instant::now() + SOON;
     while app.world().resource::<MeshSession<role::Visualization>>().node().is_none() {
         app.update();
@@ -74,9 +76,15 @@ fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
     let (sent, dropped) = (traffic(&app).sent, traffic(&app).dropped);
     assert_eq!(sent + dropped, FLOOD);
     assert!(dropped > 0, "the queue holds a thousand, and the thread that sends takes longer");
-    let told = &app.world().resource::<Told>().0;
+    let dropped_messages = &app.world().resource::<DroppedMessages>().0;
     assert!(
-        told.iter().all(|of| of.queue == QueueKind::Outbox && of.key.ends_with("/topic/spark"))
+        dropped_messages
+            .iter()
+            .all(|of| of.queue == QueueKind::Outbox && of.key.ends_with("/topic/spark"))
     );
-    assert_eq!(told.iter().map(|of| of.count).sum::<u64>(), dropped, "{told:?}");
+    assert_eq!(
+        dropped_messages.iter().map(|of| of.count).sum::<u64>(),
+        dropped,
+        "{dropped_messages:?}"
+    );
 }

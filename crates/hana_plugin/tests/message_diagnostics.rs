@@ -23,8 +23,8 @@ type Diagnostics = MessageDiagnosticsPlugin<role::Visualization>;
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
-fn what_is_sent_in_a_second_is_a_diagnostic_of_its_lane() {
-    if !is_alone("what_is_sent_in_a_second_is_a_diagnostic_of_its_lane", "multicast = false\n") {
+fn sent_messages_per_second_are_a_diagnostic_of_their_lane() {
+    if !is_alone("sent_messages_per_second_are_a_diagnostic_of_their_lane", "multicast = false\n") {
         return;
     }
     let mut app = App::new();

@@ -68,8 +68,8 @@ sky! {
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_frame_with_64_moving_parameters_allocates_nothing() {
-    if !is_alone("a_frame_with_64_moving_parameters_allocates_nothing", "multicast = false\n") {
+fn frame_with_64_moving_parameters_allocates_nothing() {
+    if !is_alone("frame_with_64_moving_parameters_allocates_nothing", "multicast = false\n") {
         return;
     }
     let playout = JitterBufferSettings {
@@ -93,9 +93,9 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         assert!(Instant::now() < deadline, "the program does not join");
         thread::sleep(Duration::from_millis(5));
     };
-    let hands = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
-    let hands = Node::<role::App>::join(hands).wait(SOON).unwrap().unwrap();
-    let session = hands.play_session(&info.node);
+    let controller = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
+    let controller = Node::<role::App>::join(controller).wait(SOON).unwrap().unwrap();
+    let session = controller.play_session(&info.node);
     session.found(info);
     let names: Vec<ParameterName> =
         (0..32).map(|place| ParameterName::new(&format!("p{place}")).unwrap()).collect();
@@ -120,11 +120,11 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         .unwrap()
         .unwrap();
     let ended = Arc::new(AtomicBool::new(false));
-    let of_hands = Arc::clone(&ended);
+    let ended_by_player = Arc::clone(&ended);
     let playing = thread::spawn(move || {
         let begun = Instant::now();
         let mut allocated_by_setting = 0;
-        while !of_hands.load(Ordering::Acquire) {
+        while !ended_by_player.load(Ordering::Acquire) {
             let before = ALLOCATIONS.get();
             for (place, name) in (0..32_u8).zip(&names) {
                 let value = begun.elapsed().as_secs_f32().mul_add(3.0, f32::from(place)).sin();

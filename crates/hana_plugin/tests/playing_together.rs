@@ -30,7 +30,7 @@ fn zoom() -> ParameterName {
 
 /// The events of the Bevy app.
 #[derive(Resource, Default)]
-struct Told {
+struct Received {
     owners: Vec<OwnerChanged>,
     taken: Vec<ClaimLost>,
     notes: Vec<NoteReceived>,
@@ -47,7 +47,7 @@ struct Together {
 }
 
 impl Together {
-    fn meet() -> Self {
+    fn start() -> Self {
         let of = |name| NodeConfig::from_environment(id(name)).unwrap();
         let parameters = vec![Parameter::new(zoom(), 0.0)];
         let stage = Node::join(of("stage").with_parameters(parameters));
@@ -57,22 +57,22 @@ impl Together {
         let (watch, operator) = (rival.watch_mesh(), rival.operator());
         let session = rival.play_session(&id("stage"));
         let mut desk = App::new();
-        desk.add_plugins(ControllerPlugin::new("desk")).init_resource::<Told>();
-        desk.add_observer(|of: On<OwnerChanged>, mut told: ResMut<Told>| {
-            told.owners.push(of.event().clone());
+        desk.add_plugins(ControllerPlugin::new("desk")).init_resource::<Received>();
+        desk.add_observer(|of: On<OwnerChanged>, mut received: ResMut<Received>| {
+            received.owners.push(of.event().clone());
         });
-        desk.add_observer(|of: On<ClaimLost>, mut told: ResMut<Told>| {
-            told.taken.push(of.event().clone());
+        desk.add_observer(|of: On<ClaimLost>, mut received: ResMut<Received>| {
+            received.taken.push(of.event().clone());
         });
-        desk.add_observer(|of: On<NoteReceived>, mut told: ResMut<Told>| {
-            told.notes.push(of.event().clone());
+        desk.add_observer(|of: On<NoteReceived>, mut received: ResMut<Received>| {
+            received.notes.push(of.event().clone());
         });
         Self { stage, desk, rival, watch, operator, session }
     }
 
     /// Runs all of them until `is_so`; `each` is called in every frame.
     #[track_caller]
-    fn until(
+    fn run_until(
         &mut self,
         awaited: &str,
         mut each: impl FnMut(&mut Self),
@@ -92,7 +92,7 @@ impl Together {
 
     fn state(&self) -> String {
         let (values, owners) = (self.stage.board().values(), self.stage.board().owners());
-        format!("{values:?} {owners:?} {:?}", self.told().owners)
+        format!("{values:?} {owners:?} {:?}", self.received().owners)
     }
 
     /// The operator of the Bevy app does something.
@@ -105,48 +105,48 @@ impl Together {
     }
 
     fn desk_is_direct(&mut self) -> bool {
-        let asked = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.path);
-        self.desk.world_mut().run_system_once(asked).unwrap() == Some(PlayPath::Direct)
+        let query = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.path);
+        self.desk.world_mut().run_system_once(query).unwrap() == Some(PlayPath::Direct)
     }
 
     fn shown(&self) -> f32 {
         self.stage.board().values()[0]
     }
 
-    fn told(&self) -> &Told {
-        self.desk.world().resource::<Told>()
+    fn received(&self) -> &Received {
+        self.desk.world().resource::<Received>()
     }
 
     /// Whether this is the last change of the owner that the Bevy app has received.
-    fn is_told(&self, before: Option<&str>, now: Option<(&str, OwnershipKind)>) -> bool {
+    fn has_received(&self, before: Option<&str>, now: Option<(&str, OwnershipKind)>) -> bool {
         let expected = OwnerChanged {
             node: id("stage"),
             parameter: zoom(),
             before: before.map(id),
             now: now.map(|(by, how)| (id(by), how)),
         };
-        self.told().owners.last() == Some(&expected)
+        self.received().owners.last() == Some(&expected)
     }
 }
 
 #[test]
 #[ignore = "it is run by the other test, on a host of its own"]
-fn two_apps_and_a_visualization() {
-    let mut all = Together::meet();
+fn two_apps_play_one_visualization() {
+    let mut all = Together::start();
     // The other app plays first, and owns the parameter.
-    all.until(
+    all.run_until(
         "the other app to play directly",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
         |all| all.session.status().path == PlayPath::Direct && all.shown() == 0.25,
     );
-    all.until(
+    all.run_until(
         "the event at the desk",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
         |all| {
-            all.told()
+            all.received()
                 .owners
                 .last()
-                .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Active)))
+                .is_some_and(|received| received.now == Some((id("rival"), OwnershipKind::Active)))
         },
     );
     // Values of the desk are not shown meanwhile, not even over its direct link.
@@ -154,10 +154,10 @@ fn two_apps_and_a_visualization() {
         all.session.set(&zoom(), 0.25).unwrap();
         all.desk_plays(0.75);
     };
-    all.until("the desk's link", both, Together::desk_is_direct);
+    all.run_until("the desk's link", both, Together::desk_is_direct);
     for _ in 0..50 {
         let (mut frames, mut seen) = (0, vec![]);
-        all.until("a few frames", both, |all| {
+        all.run_until("a few frames", both, |all| {
             seen.push(all.shown());
             frames += 1;
             frames > 2
@@ -166,36 +166,36 @@ fn two_apps_and_a_visualization() {
     }
     // The desk takes the parameter.
     all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
-    all.until("the desk's value", both, |all| all.shown() == 0.75);
-    all.until("the event that the desk owns it", both, |all| {
-        all.is_told(Some("rival"), Some(("desk", OwnershipKind::Claimed)))
+    all.run_until("the desk's value", both, |all| all.shown() == 0.75);
+    all.run_until("the event that the desk owns it", both, |all| {
+        all.has_received(Some("rival"), Some(("desk", OwnershipKind::Claimed)))
     });
     let mut frames = 0;
-    all.until("a few frames", both, |all| {
+    all.run_until("a few frames", both, |all| {
         assert_eq!(all.shown(), 0.75, "the other app keeps playing, and is not shown");
         frames += 1;
         frames > 50
     });
     // The other app takes it back, and the desk receives an event with its id.
-    assert!(all.told().taken.is_empty());
+    assert!(all.received().taken.is_empty());
     all.operator.take(&id("stage"), [zoom()]);
-    all.until("the event about the lost claim", both, |all| !all.told().taken.is_empty());
+    all.run_until("the event about the lost claim", both, |all| !all.received().taken.is_empty());
     let taken = ClaimLost { node: id("stage"), parameter: zoom(), by: id("rival"), apart: false };
-    assert_eq!(all.told().taken, [taken]);
-    all.until("the value of the other app", both, |all| all.shown() == 0.25);
-    all.until("the event with the new owner", both, |all| {
-        all.is_told(Some("desk"), Some(("rival", OwnershipKind::Claimed)))
+    assert_eq!(all.received().taken, [taken]);
+    all.run_until("the value of the other app", both, |all| all.shown() == 0.25);
+    all.run_until("the event with the new owner", both, |all| {
+        all.has_received(Some("desk"), Some(("rival", OwnershipKind::Claimed)))
     });
     all.operator.note("the left screen flickers");
-    all.until("the note", |_| {}, |all| !all.told().notes.is_empty());
-    let NoteReceived { app, text } = &all.told().notes[0];
+    all.run_until("the note", |_| {}, |all| !all.received().notes.is_empty());
+    let NoteReceived { app, text } = &all.received().notes[0];
     assert_eq!((app.as_str(), text.as_str()), ("rival", "the left screen flickers"));
     // The other app releases it. A last value of the desk may arrive just afterwards, and own it for a moment.
     all.operator.release(&id("stage"), [zoom()]);
-    all.until(
+    all.run_until(
         "the parameter to be free",
         |_| {},
-        |all| all.told().owners.last().is_some_and(|told| told.now.is_none()),
+        |all| all.received().owners.last().is_some_and(|received| received.now.is_none()),
     );
     let Together { stage, rival, .. } = all;
     stage.leave().wait(SOON).ok();
@@ -203,11 +203,11 @@ fn two_apps_and_a_visualization() {
 }
 
 #[test]
-fn who_holds_a_parameter_is_heard_a_take_turns_that_round_and_a_bevy_app_is_told() {
+fn take_changes_the_owner_and_a_bevy_app_gets_the_events() {
     let Some(lab) = Lab::new("together") else { return };
     let show = Show::of(&lab, &["h1"]);
     let host = show.host("h1");
     let mut command = host.command(std::env::current_exe().unwrap());
-    command.args(["--exact", "two_apps_and_a_visualization", "--ignored", "--nocapture"]);
+    command.args(["--exact", "two_apps_play_one_visualization", "--ignored", "--nocapture"]);
     host.run_within(Duration::from_mins(2), command).ok();
 }

@@ -10,11 +10,11 @@ mod lines;
 mod replay;
 
 #[test]
-fn catalogues() {
+fn catalogue_corpus_passes() {
     replay::replay("catalogue", catalogue::check);
 }
 
 #[test]
-fn outputs() {
+fn output_corpus_passes() {
     replay::replay("lines", lines::check);
 }

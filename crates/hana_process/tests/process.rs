@@ -136,7 +136,7 @@ fn exit_is_noticed_within_milliseconds() {
 }
 
 #[test]
-fn many_that_end_at_once_leave_no_zombie() {
+fn many_simultaneous_exits_leave_no_zombie() {
     let trials: Vec<Trial> = (0..30).map(|_| Trial::of("exit 1")).collect();
     for trial in trials {
         assert_eq!(trial.exit(), Exit::Code(1));

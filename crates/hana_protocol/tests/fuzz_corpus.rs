@@ -14,21 +14,21 @@ mod replay;
 mod schema;
 
 #[test]
-fn payloads() {
+fn payload_corpus_passes() {
     replay::replay("payload", payload::check);
 }
 
 #[test]
-fn envelopes() {
+fn envelope_corpus_passes() {
     replay::replay("envelope", envelope::check);
 }
 
 #[test]
-fn keys() {
+fn key_corpus_passes() {
     replay::replay("key", key::check);
 }
 
 #[test]
-fn schemas() {
+fn schema_corpus_passes() {
     replay::replay("schema", schema::check);
 }

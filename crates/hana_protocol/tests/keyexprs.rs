@@ -148,7 +148,7 @@ const fn limits_of<M: Message>() -> (usize, u32) {
 }
 
 #[test]
-fn the_limits_are_those_of_the_messages() {
+fn limits_on_the_page_are_those_of_the_messages() {
     let shown: BTreeMap<&str, (usize, u32)> = table(section("## Limits"))
         .iter()
         .map(|row| (row[0], (row[1].parse().unwrap(), row[2].parse().unwrap())))
@@ -176,7 +176,7 @@ fn the_limits_are_those_of_the_messages() {
 }
 
 #[test]
-fn who_alone_speaks_on_a_key_is_said() {
+fn owner_only_keys_are_listed_on_the_page() {
     let text = section("### Who may speak");
     for kind in KeyKind::ALL.into_iter().filter(|kind| *kind != KeyKind::Alive) {
         let what = kind.pattern().split('/').nth(2).unwrap();
@@ -187,7 +187,7 @@ fn who_alone_speaks_on_a_key_is_said() {
 }
 
 #[test]
-fn the_encoding_is_the_one_that_is_written() {
+fn encoding_on_the_page_is_the_one_that_is_written() {
     assert!(section("## Payload").contains(&format!("encoding `{}`", Encoding::MESSAGE_PACK)));
     for row in table(section("## Payload")) {
         let read = match row[1] {
@@ -249,7 +249,7 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_examples_of_messages_are_whole_messages() {
+fn examples_of_messages_are_complete() {
     example_is_whole::<NodeInfo>();
     example_is_whole::<Health>();
     example_is_whole::<Event>();
@@ -268,7 +268,7 @@ fn the_examples_of_messages_are_whole_messages() {
 }
 
 #[test]
-fn the_end_of_an_answer_to_resend_is_as_shown() {
+fn end_of_a_retransmission_is_as_shown() {
     let shown = section("### retransmit").rsplit("```json\n").next().unwrap();
     let shown = shown.split("```").next().unwrap();
     let read: RetransmitEnd = serde_json::from_str(shown).unwrap();
@@ -276,7 +276,7 @@ fn the_end_of_an_answer_to_resend_is_as_shown() {
 }
 
 #[test]
-fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
+fn modulators_are_as_shown_with_every_field_explained() {
     let text = section("### Modulators");
     let explained = table(text).iter().map(|row| row[0]).collect::<Vec<_>>().join(", ");
     let mut shown = BTreeSet::new();
@@ -337,7 +337,7 @@ fn every_command_has_its_row() {
 
 /// Checks every piece of JSON on the page that begins with the name of a command.
 #[test]
-fn whatever_looks_like_a_command_is_one() {
+fn json_that_looks_like_a_command_is_one() {
     let pieces: Vec<&str> = PAGE
         .split(['`', '\''])
         .filter(|piece| piece.starts_with("{\"") && serde_json::from_str::<Value>(piece).is_ok())

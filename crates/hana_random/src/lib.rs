@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_has_the_same_cases_each_time() {
+    fn seed_has_the_same_cases_each_time() {
         let drawn = |config: Config| -> Vec<u64> {
             let mut runner = TestRunner::new(config);
             (0..20).map(|_| any::<u64>().new_tree(&mut runner).unwrap().current()).collect()
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn random_numbers_depend_on_the_seed_alone() {
+    fn random_numbers_depend_only_on_the_seed() {
         let drawn = |seed| {
             let mut random = Random::new(seed);
             [random.any(), random.below(1000), random.any()]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unset_or_empty_variable_means_the_default() {
+    fn unset_or_empty_variable_means_the_default() {
         assert_eq!(number(SEED, None, 1_u64), 1);
         assert_eq!(number(SEED, Some(""), 1_u64), 1);
         assert_eq!(number(SEED, Some(" 42\n"), 1_u64), 42);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "HANA_SEED must be a number, and is 'x'")]
-    fn a_seed_that_is_no_number_fails_the_test() {
+    fn invalid_seed_fails_the_test() {
         number(SEED, Some("x"), 1_u64);
     }
 }

@@ -10,7 +10,7 @@ const ELSEWHERE: [&str; 5] =
     ["RngSeed", "ProptestConfig", "TestRunner", "\"HANA_SEED\"", "subsec_nanos"];
 
 #[test]
-fn every_property_test_takes_its_cases_from_here() {
+fn every_property_test_takes_its_cases_from_hana_random() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let mut faults = vec![];
     let mut count = 0;

@@ -239,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn no_line_makes_it_panic(line in ".{0,200}") {
+        fn no_line_causes_a_panic(line in ".{0,200}") {
             let _ = (LinkReport::parse(&line).is_ok(), LinkOrder::parse(&line).is_ok());
         }
     }

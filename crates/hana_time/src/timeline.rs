@@ -387,7 +387,7 @@ mod tests {
         }
 
         #[test]
-        fn no_number_makes_it_panic(timeline in timelines(), at: i64, beat: f64, every: f64) {
+        fn no_number_causes_a_panic(timeline in timelines(), at: i64, beat: f64, every: f64) {
             let _ = (timeline.beat_at(at), timeline.time_at(beat), timeline.phase_at(at));
             let _ = (timeline.next_multiple(every, at), timeline.next_bar(at), timeline.on_clock(at));
         }

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_makes_it_panic() {
+    fn no_number_causes_a_panic() {
         let start = Instant::now();
         let mut map = SenderClock::new(start);
         for (n, sent) in

@@ -1011,7 +1011,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
+    fn late_change_is_applied_at_once_and_counted() {
         let board = board();
         let report =
             board.change(&Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(-1.0)));

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_only_goes_forward() {
+    fn local_clock_is_monotonic() {
         let mut before = local_us();
         for _ in 0..1000 {
             let now = local_us();

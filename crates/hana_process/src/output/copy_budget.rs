@@ -65,7 +65,7 @@ mod tests {
     const FILE: u64 = 10 * 1024 * 1024;
 
     #[test]
-    fn files_that_fill_up_slowly_are_copied_whole() {
+    fn slowly_filling_files_are_copied_completely() {
         let begin = Instant::now();
         let mut budget = CopyBudget::new();
         for second in 0..100 {

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_replaced() {
+    fn invalid_utf8_is_replaced() {
         assert_eq!(lines(&[b"a\xffb\n"]), [(0, "a\u{fffd}b".into())]);
     }
 

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_reported_at_most_ten_times_a_second_and_the_last_ones() {
+    fn lines_are_reported_ten_times_a_second_including_the_last() {
         let begin = Instant::now();
         let mut pile = Pile::default();
         let mut reports = vec![];

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dropped_output_is_logged_at_once_and_then_every_ten_seconds() {
+    fn dropped_output_is_logged_at_once_and_every_ten_seconds() {
         let begin = Instant::now();
         let mut dropped = DroppedBytes::default();
         assert_eq!(dropped.add(0, begin), None);

@@ -69,7 +69,7 @@ mod tests {
 ";
 
     #[test]
-    fn the_drops_of_a_socket_are_those_of_its_inode() {
+    fn drops_of_a_socket_are_found_by_its_inode() {
         assert_eq!(drops_in(TABLE, 4711), Some(12));
         assert_eq!(drops_in(TABLE, 4712), Some(0));
         assert_eq!(drops_in(TABLE, 4713), None);
@@ -78,7 +78,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_a_full_buffer_drops_is_counted_to_the_datagram() {
+    fn drops_of_a_full_buffer_are_counted_exactly() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(socket) = UdpSocket::bind(address) else { continue };
             rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();

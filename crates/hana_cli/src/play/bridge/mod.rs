@@ -19,6 +19,6 @@ mod replay;
 /// Replays the fuzzer's corpus through the same check: see `docs/fuzzing.md`.
 #[cfg(test)]
 #[test]
-fn the_corpus_of_osc_is_replayed() {
+fn osc_corpus_passes() {
     replay::replay("osc", osc_check::check);
 }

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_in_time_is_played_whole_and_in_order() {
+    fn batch_in_time_is_played_whole_and_in_order() {
         let sent: Vec<Vec<u8>> = [&b""[..], b"/a", b"/b"].map(Vec::from).into();
         let batch = batch_of(sent.clone());
         assert_eq!(batch.datagrams().collect::<Vec<_>>(), sent);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_late_batch_the_newest_value_of_each_address_is_played() {
+    fn late_batch_plays_the_newest_value_of_each_address() {
         let count = Batch::LATE + 10;
         let sent = (0..count).map(|n| {
             if n == 5 {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_without_room_drops_the_oldest_and_counts_them() {
+    fn full_batch_drops_and_counts_the_oldest() {
         let large = vec![7; LARGEST - 1];
         let count = Batch::MAX_BYTES / large.len() * 3;
         let mut batch = batch_of((0..count).map(|_| large.clone()));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_at_the_socket_is_taken_in_order() {
+    fn datagrams_of_the_socket_are_taken_in_order() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let input = OscInput::start(&socket).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();

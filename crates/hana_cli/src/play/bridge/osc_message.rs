@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_the_messages_in_it() {
+    fn bundle_is_read_as_its_messages() {
         let inner = message("/hana/ripples/zoom", vec![OscType::Float(1.0)]);
         let bundle = |content| {
             OscPacket::Bundle(OscBundle { timetag: OscTime { seconds: 0, fractional: 1 }, content })
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_one_error() {
+    fn invalid_message_is_one_error() {
         let errors =
             |address: &str, args| read_packet(&message(address, args)).remove(0).unwrap_err();
         assert!(matches!(read(b"hello").remove(0), Err(OscError::Malformed { bytes: 5, .. })));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_bundle_that_is_broken_nothing_is_played() {
+    fn broken_bundle_plays_nothing() {
         assert_eq!(read(&bundle_of(&[ZOOM, ZOOM])), [Ok(zoom(1.0)), Ok(zoom(1.0))]);
         assert_eq!(read(&bundle_of(&[])), []);
         let mut cut = bundle_of(&[ZOOM, ZOOM]);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_deep_in_a_datagram_does_not_exhaust_the_stack() {
+    fn deep_nesting_does_not_exhaust_the_stack() {
         let bundle = (0..3000).fold(ZOOM.to_vec(), |inner, _| bundle_of(&[&inner]));
         assert_eq!(read(&bundle), [Ok(zoom(1.0))]);
         let mut array = b"/hana/ripples/zoom\0\0,".to_vec();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_one_line_whatever_the_address() {
+    fn error_is_one_line_for_any_address() {
         let long = "x".repeat(1000);
         for address in ["/a\nhana: all is well", "/\u{1b}[2J", &format!("/{long}")] {
             let error = read_packet(&message(address, vec![])).remove(0).unwrap_err().to_string();
@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_decoder_quotes_does_not_reach_the_terminal() {
+    fn text_quoted_by_the_decoder_is_sanitized() {
         let bell = b"/hana/ripples/zoom\0\0,\x07\0\0";
         let text = read(bell).remove(0).unwrap_err().to_string();
         assert!(text.contains("Type tag") && !text.contains(char::is_control), "{text:?}");
     }
 
     #[test]
-    fn a_message_with_one_number_is_split_before_it() {
+    fn fast_path_splits_a_message_with_one_number() {
         for (argument, value) in [
             (OscType::Float(0.5), 0.5),
             (OscType::Double(-0.25), -0.25),
@@ -300,11 +300,11 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn no_datagram_makes_it_panic(bytes: Vec<u8>) { let _ = (read(&bytes), simple(&bytes)); }
+        fn no_datagram_causes_a_panic(bytes: Vec<u8>) { let _ = (read(&bytes), simple(&bytes)); }
 
         /// The fast path reads the same value as the full parser.
         #[test]
-        fn a_number_is_the_same_by_either_way(tag in "[fidhTFsbN]", argument: [u8; 8], length in 0_usize..=8) {
+        fn fast_path_and_parser_read_the_same_number(tag in "[fidhTFsbN]", argument: [u8; 8], length in 0_usize..=8) {
             let mut message = b"/hana/ripples/zoom\0\0,".to_vec();
             message.extend(tag.bytes());
             message.extend([0, 0]);

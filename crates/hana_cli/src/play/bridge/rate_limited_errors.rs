@@ -87,7 +87,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn an_error_that_goes_on_is_counted_and_printed_less_and_less() {
+    fn repeated_error_is_counted_and_printed_ever_less_often() {
         let (start, mut errors) = (Instant::now(), RateLimitedErrors::default());
         let mut lines = vec![];
         for ms in 0..60_000 {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn many_different_errors_are_bounded_and_none_is_uncounted() {
+    fn many_different_errors_are_bounded_and_all_counted() {
         let (start, mut errors) = (Instant::now(), RateLimitedErrors::default());
         let (mut printed, mut counted) = (0_u64, 0_u64);
         for number in 0..10_000_u32 {

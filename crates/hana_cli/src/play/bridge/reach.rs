@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_reported_once_and_so_is_its_end() {
+    fn silence_and_its_end_are_reported_once_each() {
         let start = Instant::now();
         let mut reach = Reach::new(start);
         let mut news = vec![];
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_played_may_be_silent() {
+    fn silence_without_playing_is_not_reported() {
         let start = Instant::now();
         let mut reach = Reach::new(start);
         for ms in 0..10_000 {

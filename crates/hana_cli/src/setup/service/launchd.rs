@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_property_list_of_a_user() {
+    fn property_list_of_a_user_matches_the_golden_file() {
         let plan = Plan {
             daemon: "/Applications/hana & co/hanad".into(),
             environment: [("HANA_HOST".into(), "wall-left".into())].into(),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_carried_over_is_read_back() {
+    fn launchd_environment_is_read_back() {
         let environment: BTreeMap<String, String> =
             [("HANA_STATE".into(), "/a&amp;b <c>".into())].into();
         let plan =
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_launchctl_prints_is_read() {
+    fn output_of_launchctl_is_parsed() {
         let printed = "gui/501/org.hana.hanad = {\n\tactive count = 1\n\tstate = running\n\n\tprogram = /hanad\n\truns = 3\n\tpid = 4711\n\tx = {\n\t\tstate = 7\n\t}\n}";
         assert_eq!(value(printed, "state"), Some("running"));
         assert_eq!(value(printed, "pid"), Some("4711"));

@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn no_number_makes_it_panic(
+    fn no_number_causes_a_panic(
         samples in prop::collection::vec((any::<i64>(), any::<f32>(), any::<i64>()), 1..100),
     ) {
         let mut playout = JitterBuffer::new(JitterBufferSettings::default());

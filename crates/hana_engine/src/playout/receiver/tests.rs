@@ -345,7 +345,7 @@ proptest! {
     #![proptest_config(hana_random::cases(256))]
 
     #[test]
-    fn no_number_makes_it_panic(
+    fn no_number_causes_a_panic(
         delay in 0_u64..50,
         arriving in prop::collection::vec(
             (any::<i64>(), any::<u64>(), 0_u8..40, any::<f32>(), 0_u64..400, any::<bool>()),

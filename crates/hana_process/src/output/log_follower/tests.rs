@@ -10,7 +10,7 @@ fn numbers(lines: &[Line]) -> Vec<u64> {
 }
 
 #[test]
-fn lines_come_once_complete_and_the_last_one_at_the_end() {
+fn lines_appear_once_complete_and_the_last_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.log");
     let mut follower = LogFollower::new(&path, LogLimits::default());
@@ -165,7 +165,7 @@ mod any_writer {
     proptest! {
         #![proptest_config(hana_random::cases(48))]
         #[test]
-        fn is_bounded_and_every_byte_is_kept_or_counted(
+        fn file_is_bounded_and_every_byte_is_kept_or_counted(
             bursts in prop::collection::vec((0_usize..400_000, 0_usize..5000, 0_u64..3000), 1..20),
         ) {
             let dir = tempfile::tempdir().unwrap();

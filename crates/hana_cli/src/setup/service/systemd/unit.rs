@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_of_a_user() {
+    fn unit_of_a_user_matches_the_golden_file() {
         assert_eq!(
             text(&plan(Scope::User), &StartedBy::Login),
             include_str!("user.golden.service")
@@ -140,20 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_of_a_machine() {
+    fn unit_of_a_machine_matches_the_golden_file() {
         let by = StartedBy::Boot { user: "ada".into() };
         assert_eq!(text(&plan(Scope::System), &by), include_str!("system.golden.service"));
     }
 
     #[test]
-    fn with_a_desktop_it_starts_and_ends_with_that() {
+    fn desktop_unit_starts_and_ends_with_the_session() {
         let text = text(&plan(Scope::User), &StartedBy::Desktop);
         assert!(text.contains("\nWantedBy=graphical-session.target\n"), "{text}");
         assert!(text.contains("\nPartOf=graphical-session.target\n"), "{text}");
     }
 
     #[test]
-    fn what_was_carried_over_is_read_back() {
+    fn unit_environment_is_read_back() {
         let plan = awkward();
         let text = text(&plan, &StartedBy::Login);
         assert_eq!(environment_of(&text), plan.environment);
@@ -162,7 +162,7 @@ mod tests {
 
     /// Lets systemd itself check the units, where it is installed.
     #[test]
-    fn systemd_finds_no_fault_with_the_units() {
+    fn systemd_accepts_the_units() {
         use std::process::Command;
 
         let dir = tempfile::tempdir().unwrap();
