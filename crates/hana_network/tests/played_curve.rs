@@ -142,7 +142,7 @@ fn sine_over_a_bad_network_is_shown_intact_one_delay_later() {
     let played = [Played::new("played", &app, DELAY), Played::new("raw", &app, Duration::ZERO)];
     let ended = Arc::new(AtomicBool::new(false));
     let (streams, is_over) = (played.each_ref().map(|of| of.stream.clone()), Arc::clone(&ended));
-    let player = thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let begun = Instant::now();
         for tick in 0_u32.. {
             if is_over.load(Ordering::Acquire) {
@@ -172,7 +172,7 @@ fn sine_over_a_bad_network_is_shown_intact_one_delay_later() {
         round = look_at(&played);
     }
     ended.store(true, Ordering::Release);
-    player.join().unwrap();
+    writer.join().unwrap();
     let lost = played[0].relay.counts();
     assert!(lost.taken > 500 && lost.lost > 0, "{lost:?}");
     let [(later, error), (raw_later, raw_error)] = round.fits;
