@@ -88,16 +88,16 @@ impl Stage {
 fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 0.1).unwrap();
-    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Plays".into()));
-    assert_eq!(stage.play(None, 0.2), Err("knob Plays".into()), "nobody by name neither");
+    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Active".into()));
+    assert_eq!(stage.play(None, 0.2), Err("knob Active".into()), "nobody by name neither");
     stage.pass(OwnershipArbiter::LAPSE / 2);
     stage.play(Some("knob"), 0.3).unwrap();
     stage.pass(OwnershipArbiter::LAPSE.mul_f32(0.9));
-    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Plays".into()));
+    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Active".into()));
     stage.pass(OwnershipArbiter::LAPSE / 2);
     assert_eq!(stage.holder(), None);
     stage.play(Some("desk"), 0.2).unwrap();
-    assert_eq!(stage.holder().unwrap(), "desk Plays");
+    assert_eq!(stage.holder().unwrap(), "desk Active");
 }
 
 #[test]
@@ -114,17 +114,17 @@ fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 0.1).unwrap();
     stage.take("desk", 1, 0).unwrap();
-    assert_eq!(stage.play(Some("knob"), 0.2), Err("desk Taken".into()));
+    assert_eq!(stage.play(Some("knob"), 0.2), Err("desk Claimed".into()));
     stage.pass(Duration::from_hours(1));
-    assert_eq!(stage.holder().unwrap(), "desk Taken");
+    assert_eq!(stage.holder().unwrap(), "desk Claimed");
     stage.take("knob", 2, 0).unwrap();
-    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Taken".into()));
+    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Claimed".into()));
     // An old claim arrives again over a detour.
     assert_eq!(stage.take("desk", 1, 0), Err("knob".into()));
     stage.hands.release(ZOOM, &id("desk"), &stamp(3, "desk"));
-    assert_eq!(stage.holder().unwrap(), "knob Taken", "it is not the desk's to release");
+    assert_eq!(stage.holder().unwrap(), "knob Claimed", "it is not the desk's to release");
     stage.hands.release(ZOOM, &id("knob"), &stamp(1, "knob"));
-    assert_eq!(stage.holder().unwrap(), "knob Taken", "it was taken after that release");
+    assert_eq!(stage.holder().unwrap(), "knob Claimed", "it was taken after that release");
     stage.hands.release(ZOOM, &id("knob"), &stamp(4, "knob"));
     assert_eq!(stage.holder(), None);
     assert_eq!(stage.take("desk", 1, 0), Err("knob".into()), "older than what has ended since");
@@ -137,13 +137,13 @@ fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_
     stage.hands.has_priority(&id("desk"), Priority(5), stage.now);
     stage.take("knob", 1, 0).unwrap();
     stage.play(Some("desk"), 0.5).unwrap();
-    assert_eq!(stage.told(), ["desk Plays", "knob Taken"]);
-    assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Plays".into()));
+    assert_eq!(stage.told(), ["desk Active", "knob Claimed"]);
+    assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Active".into()));
     stage.pass(OwnershipArbiter::LAPSE);
-    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    assert_eq!(stage.holder().unwrap(), "knob Claimed");
     stage.take("desk", 2, 5).unwrap();
     assert_eq!(stage.take("knob", 3, 0), Err("desk".into()), "newer, and lower");
-    assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Taken".into()));
+    assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Claimed".into()));
 }
 
 #[test]
@@ -152,14 +152,14 @@ fn who_vanishes_holds_for_a_grace_and_no_longer() {
     stage.take("knob", 1, 0).unwrap();
     stage.hands.went(&id("knob"), "1", stage.now);
     stage.pass(GRACE.mul_f32(0.9));
-    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    assert_eq!(stage.holder().unwrap(), "knob Claimed");
     // The app's daemon is back, and so is the app.
     stage.hands.came(&id("knob"), "2", stage.now);
     stage.pass(GRACE * 2);
-    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    assert_eq!(stage.holder().unwrap(), "knob Claimed");
     stage.hands.went(&id("knob"), "2", stage.now);
     stage.pass(GRACE);
-    assert_eq!(stage.told(), ["knob Left"]);
+    assert_eq!(stage.told(), ["knob Abandoned"]);
     // No other controller has taken it since, so the app's claim still counts when the app is back.
     stage.hands.came(&id("knob"), "3", stage.now);
     stage.take("knob", 1, 0).unwrap();
@@ -180,11 +180,11 @@ fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
         stage.pass(GRACE / 2);
         stage.play(Some("knob"), 0.5).unwrap();
     }
-    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    assert_eq!(stage.holder().unwrap(), "knob Claimed");
     // An app whose token is not visible may take a parameter too.
     stage.take("stranger", 2, 0).unwrap();
     stage.pass(GRACE);
-    assert_eq!(stage.told(), ["stranger Left"]);
+    assert_eq!(stage.told(), ["stranger Abandoned"]);
 }
 
 #[test]
