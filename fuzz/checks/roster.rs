@@ -31,13 +31,13 @@ pub(crate) fn check(bytes: &[u8]) {
         let sighting = match kind % 11 {
             0 => {
                 sessions.entry(node.clone()).or_default().insert(zid.clone());
-                Observation::Appeared { node, role, zid }
+                Observation::TokenAdded { node, role, zid }
             },
             1 => {
                 if let Some(of_node) = sessions.get_mut(&node) {
                     of_node.remove(&zid);
                 }
-                Observation::Vanished { node, zid }
+                Observation::TokenRemoved { node, zid }
             },
             2 => Observation::Info(info(&node, role, u64::from(*how))),
             3 => {
@@ -52,13 +52,13 @@ pub(crate) fn check(bytes: &[u8]) {
                     Look { parameters: [(zoom, f32::from(*how))].into(), ..Look::default() },
                 )
             },
-            8 => Observation::Goodbye(node),
+            8 => Observation::Closed(node),
             9 => {
-                let knock = [ProbeOutcome::Refused, ProbeOutcome::Silent, ProbeOutcome::Answered]
+                let knock = [ProbeOutcome::Refused, ProbeOutcome::Timeout, ProbeOutcome::Connected]
                     [usize::from(how % 3)];
-                Observation::Knocked(node, knock)
+                Observation::Probed(node, knock)
             },
-            10 => Observation::Lost(node, lost(*how)),
+            10 => Observation::LostPeers(node, lost(*how)),
             5 => Observation::Process(self::node(how % 8), status(node, *how)),
             6 => {
                 now += Duration::from_millis(u64::from(*how) * 10);

@@ -221,7 +221,7 @@ fn send_checks_messages_of_types_it_does_not_know() {
     for (words, error) in [
         (
             ["catcher", "spark", r#"{"number": 1, "angle": 0, "energy": "high"}"#].as_slice(),
-            r#"this is no Spark as 'catcher' reads it (version 2): field 'energy': expected a number, found the text "high"; `hana send catcher spark` shows an example"#,
+            r#"not a valid Spark for 'catcher' (version 2): field 'energy': expected a number, found the text "high"; `hana send catcher spark` shows an example"#,
         ),
         (
             &["catcher", "spark", r#"{"number": -1, "angle": 0, "energy": 0}"#],
@@ -235,9 +235,18 @@ fn send_checks_messages_of_types_it_does_not_know() {
             &["--kind", "spark-catcher", "flare", r#"{"number": 1, "colour": "blue"}"#],
             r#"field 'colour': expected "red" or "green", found the text "blue""#,
         ),
-        (&["catcher", "caught", "{}"], "'catcher' hears no 'caught'; it hears spark, flare"),
-        (&["catcher", "sprak"], "'catcher' hears no 'sprak'; it hears spark, flare"),
-        (&["h1", "spark", "{}"], "'h1' hears no 'spark'; it hears no custom messages"),
+        (
+            &["catcher", "caught", "{}"],
+            "'catcher' does not subscribe to 'caught'; it subscribes to spark, flare",
+        ),
+        (
+            &["catcher", "sprak"],
+            "'catcher' does not subscribe to 'sprak'; it subscribes to spark, flare",
+        ),
+        (
+            &["h1", "spark", "{}"],
+            "'h1' does not subscribe to 'spark'; it subscribes to no custom messages",
+        ),
         (&["nobody", "spark", "{}"], "there is no 'nobody' on the mesh"),
         (&["--kind", "nobody", "spark", "{}"], "there is no node of the kind 'nobody' on the mesh"),
     ] {

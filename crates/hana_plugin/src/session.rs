@@ -142,7 +142,7 @@ pub(crate) fn begin_frame<R: NodeRole>(
     if std::mem::replace(&mut link.known, count) != count {
         commands.run_system_cached(follow::<R>);
     }
-    link.pace.begins(local_us());
+    link.pace.crossed(local_us());
     timeline.follow::<R>(link.node.as_ref(), &link.pace);
 }
 

@@ -181,7 +181,7 @@ fn owner_only_keys_are_listed_on_the_page() {
     for kind in KeyKind::ALL.into_iter().filter(|kind| *kind != KeyKind::Alive) {
         let what = kind.pattern().split('/').nth(2).unwrap();
         let (alone, open) = text.split_once("Open to all").unwrap();
-        let place = if kind.is_spoken_by_owner_alone() { alone } else { open };
+        let place = if kind.is_owner_only() { alone } else { open };
         assert!(place.contains(&format!("`{what}`")), "{what}");
     }
 }
@@ -290,7 +290,9 @@ fn modulators_are_as_shown_with_every_field_explained() {
     for field in shown {
         assert!(explained.contains(&field), "nothing on '{field}'");
     }
-    for word in text.split('"').filter(|word| Modulator::is_meant_by(word) && word.contains(':')) {
+    for word in
+        text.split('"').filter(|word| Modulator::looks_like_modulator(word) && word.contains(':'))
+    {
         assert!(word.parse::<Modulator>().is_ok(), "{word}");
     }
 }

@@ -52,7 +52,7 @@ impl BeatDetector {
     ///
     /// Always `false` if `every` is not above 0.
     #[must_use]
-    pub fn begins(&self, every: f64) -> bool {
+    pub fn crossed(&self, every: f64) -> bool {
         let Some(Seen { from, to, .. }) = self.seen else { return false };
         every > 0.0 && (to / every).floor() > (from / every).floor()
     }
@@ -76,7 +76,7 @@ mod tests {
         let mut watch = BeatDetector::new();
         let begins = |at: &&i64| {
             watch.look(timeline, **at);
-            watch.begins(1.0)
+            watch.crossed(1.0)
         };
         looks.iter().filter(begins).copied().collect()
     }
@@ -99,15 +99,15 @@ mod tests {
         let timeline = at_120();
         watch.look(&timeline, 990_000);
         watch.look(&timeline, 1_001_000);
-        assert!(watch.begins(1.0));
+        assert!(watch.crossed(1.0));
         // A correction of a few milliseconds.
         let behind = timeline.on_clock(5_000);
         for at in (1_002_000..1_400_000).step_by(1000) {
             watch.look(&behind, at);
-            assert!(!watch.begins(1.0), "{at}");
+            assert!(!watch.crossed(1.0), "{at}");
         }
         watch.look(&behind, 1_505_000);
-        assert!(watch.begins(1.0));
+        assert!(watch.crossed(1.0));
     }
 
     #[test]
@@ -117,9 +117,9 @@ mod tests {
         for elsewhere in [1000.5, -1000.5] {
             let elsewhere = Timeline::new(120.0, SECOND, elsewhere).unwrap();
             watch.look(&elsewhere, SECOND + 1000);
-            assert!(!watch.begins(1.0));
+            assert!(!watch.crossed(1.0));
             watch.look(&elsewhere, SECOND + 251_000);
-            assert!(watch.begins(1.0), "and go on from there");
+            assert!(watch.crossed(1.0), "and go on from there");
         }
     }
 
@@ -137,10 +137,10 @@ mod tests {
             for (length, bpm, turn) in rounds {
                 now += length;
                 watch.look(&timeline, now);
-                begun += i64::from(watch.begins(1.0));
-                bars += i64::from(watch.begins(4.0));
-                prop_assert!(!watch.begins(4.0) || watch.begins(1.0), "a bar begins with a beat");
-                prop_assert!(!watch.begins(0.0) && !watch.begins(-1.0) && !watch.begins(f64::NAN));
+                begun += i64::from(watch.crossed(1.0));
+                bars += i64::from(watch.crossed(4.0));
+                prop_assert!(!watch.crossed(4.0) || watch.crossed(1.0), "a bar begins with a beat");
+                prop_assert!(!watch.crossed(0.0) && !watch.crossed(-1.0) && !watch.crossed(f64::NAN));
                 if turn == 0 {
                     timeline = timeline.with_tempo(bpm, now).unwrap();
                 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct ClockOffset {
     known: VecDeque<ClockSample>,
     /// Exchanges that contradict the rest.
-    doubted: Vec<ClockSample>,
+    outliers: Vec<ClockSample>,
     estimate: Option<ClockEstimate>,
 }
 
@@ -96,13 +96,13 @@ impl ClockOffset {
         }
         self.known.push_back(exchange);
         if let Some(lines) = lines(self.known.make_contiguous()) {
-            self.doubted.clear();
+            self.outliers.clear();
             self.estimate = Some(ClockEstimate::of(&lines, exchange));
             return self.estimate;
         }
         self.known.pop_back();
-        self.doubted.push(exchange);
-        if self.doubted.len() >= DOUBTS {
+        self.outliers.push(exchange);
+        if self.outliers.len() >= DOUBTS {
             self.believe_the_doubted();
         }
         self.estimate
@@ -115,11 +115,11 @@ impl ClockOffset {
     }
 
     fn believe_the_doubted(&mut self) {
-        if lines(&self.doubted).is_none() {
-            self.doubted.remove(0);
+        if lines(&self.outliers).is_none() {
+            self.outliers.remove(0);
             return;
         }
-        self.known.extend(self.doubted.drain(..));
+        self.known.extend(self.outliers.drain(..));
         while let Some(newest) = self.known.back().copied() {
             if let Some(lines) = lines(self.known.make_contiguous()) {
                 self.estimate = Some(ClockEstimate::of(&lines, newest));
@@ -222,7 +222,7 @@ impl ClockEstimate {
 
     /// Converts a local time to the remote clock, to the nearest microsecond.
     #[must_use]
-    pub const fn there(&self, here_us: i64) -> i64 {
+    pub const fn to_remote(&self, here_us: i64) -> i64 {
         let gained =
             to_f64(here_us.saturating_sub(self.at_us)).mul_add(self.gain, self.fraction_us);
         here_us.saturating_add(self.ahead_us).saturating_add(to_i64(gained.round()))
@@ -230,7 +230,7 @@ impl ClockEstimate {
 
     /// Converts a time of the remote clock to the local clock, to the nearest microsecond.
     #[must_use]
-    pub fn here(&self, there_us: i64) -> i64 {
+    pub fn to_local(&self, there_us: i64) -> i64 {
         // Leaves `fraction_us` undivided by `1 + gain`: the difference is negligible.
         let about = there_us.saturating_sub(self.ahead_us);
         let gained = to_f64(about.saturating_sub(self.at_us)) * self.gain / (1.0 + self.gain);
@@ -312,11 +312,11 @@ mod tests {
         }
         let estimate = clock.estimate().unwrap();
         let now = 41_000_000;
-        let off = estimate.there(now) - truth.read(now);
+        let off = estimate.to_remote(now) - truth.read(now);
         assert!(off.abs() < 20, "{off} us off");
         assert!((estimate.rate() - 1.0001).abs() < 5e-6, "{}", estimate.rate());
         assert!(estimate.error_us(now) < 150.0, "{}", estimate.error_us(now));
-        assert!((estimate.here(estimate.there(now)) - now).abs() <= 1);
+        assert!((estimate.to_local(estimate.to_remote(now)) - now).abs() <= 1);
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(clock.estimate(), before);
         clock.take(truth.exchange(10_500_000, 80, 5, 90));
         let off = |clock: &ClockOffset, truth: Truth, at| {
-            (clock.estimate().unwrap().there(at) - truth.read(at)).abs()
+            (clock.estimate().unwrap().to_remote(at) - truth.read(at)).abs()
         };
         assert!(off(&clock, truth, 10_600_000) < 20);
         for tick in 22..26 {
@@ -373,7 +373,7 @@ mod tests {
                 let exchange = truth.exchange(at, there, work, back);
                 let estimate = clock.take(exchange).unwrap();
                 let now = exchange.answered_us;
-                let off = estimate.there(now) - truth.read(now);
+                let off = estimate.to_remote(now) - truth.read(now);
                 prop_assert!(to_f64(off.abs()) <= estimate.error_us(now) + 1.0, "{} us", off);
                 // At most half of the round trip plus the resolution of the readings.
                 let trip = to_f64(there + work + back) / 2.0;
@@ -381,7 +381,7 @@ mod tests {
                 at = now + pause;
             }
             let (estimate, now) = (clock.estimate().unwrap(), at + later);
-            let off = estimate.there(now) - truth.read(now);
+            let off = estimate.to_remote(now) - truth.read(now);
             prop_assert!(to_f64(off.abs()) <= estimate.error_us(now) + 2.0, "{} us later", off);
         }
     }

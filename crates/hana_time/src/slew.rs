@@ -15,7 +15,7 @@ pub struct Slew {
 
 impl Slew {
     /// How far in advance a change is published, in microseconds: the transit time of a message plus a margin.
-    pub const LEAD_US: i64 = 25_000;
+    pub const LOOKAHEAD_US: i64 = 25_000;
     /// Largest difference that is slewed, in microseconds; a larger one would be wrong for too long.
     pub const MOST_EASED_US: f64 = 50_000.0;
     /// Largest change of the rate while slewing.
@@ -28,7 +28,7 @@ impl Slew {
     /// A change of the goal within the lead time is adopted at its own time.
     #[must_use]
     pub fn new(course: &TempoMap, goal: &TempoMap, now_us: i64) -> Self {
-        let soon = now_us.saturating_add(Self::LEAD_US);
+        let soon = now_us.saturating_add(Self::LOOKAHEAD_US);
         let last = goal.last();
         let at_us = if goal.at(soon) == last && last.origin().0 > now_us && goal.at(now_us) != last
         {
@@ -43,7 +43,7 @@ impl Slew {
         if off_us.abs() > Self::MOST_EASED_US {
             return Self { timeline: goal, easing: None, jump: off };
         }
-        let timeline = goal.moved_by(-off);
+        let timeline = goal.shifted_by(-off);
         let takes_us = (off_us.abs() / Self::EASING).max(Self::LEAST_US);
         let rate = goal.rate() * (1.0 + off_us / takes_us);
         let rate = rate.clamp(Timeline::MIN_RATE, Timeline::MAX_RATE);
@@ -55,7 +55,7 @@ impl Slew {
 
     /// Returns `course` with this transition applied.
     #[must_use]
-    pub fn taken_by(&self, course: TempoMap) -> TempoMap {
+    pub fn apply_to(&self, course: TempoMap) -> TempoMap {
         course.eased_to(self.timeline, self.easing)
     }
 }
@@ -70,14 +70,14 @@ mod tests {
     #[test]
     fn what_is_near_is_eased_and_what_is_far_is_a_jump_that_is_told() {
         let goal = Timeline::new(120.0, 0, 0.0).unwrap().with_rate(1.0001, 0).unwrap();
-        let near = TempoMap::of(goal.moved_by(-0.01));
+        let near = TempoMap::of(goal.shifted_by(-0.01));
         let approach = Slew::new(&near, &TempoMap::of(goal), 1_000_000);
         assert!(approach.jump.abs() < 1e-12);
-        let eased = approach.taken_by(near);
+        let eased = approach.apply_to(near);
         let off = |at: i64| eased.at(at).beat_at(at) - goal.beat_at(at);
         assert!((off(1_024_999) + 0.01).abs() < 1e-6);
         assert!(off(1_600_000).abs() < 1e-6, "{}", off(1_600_000));
-        let far = TempoMap::of(goal.moved_by(-10.0));
+        let far = TempoMap::of(goal.shifted_by(-10.0));
         let approach = Slew::new(&far, &TempoMap::of(goal), 1_000_000);
         assert!((approach.jump - 10.0).abs() < 1e-9 && approach.easing.is_none());
     }
@@ -88,7 +88,7 @@ mod tests {
         let changed = TempoMap::of(goal).then(goal.with_tempo(999.0, 1_024_000).unwrap());
         let approach = Slew::new(&TempoMap::of(goal), &changed, 1_001_000);
         assert_eq!(approach.timeline.origin().0, 1_024_000);
-        let mine = approach.taken_by(TempoMap::of(goal));
+        let mine = approach.apply_to(TempoMap::of(goal));
         for at in [1_000_000, 1_023_999, 1_024_000, 5_000_000] {
             assert!((mine.at(at).beat_at(at) - changed.at(at).beat_at(at)).abs() < 1e-9);
         }
@@ -104,7 +104,7 @@ mod tests {
         ) {
             let goal = Timeline::new(bpm, 0, 0.0).unwrap();
             let goal = goal.with_rate(1.0 + f64::from(ppm) / 1e6, 0).unwrap();
-            let course = TempoMap::of(goal.moved_by(off_us / goal.us_per_beat()).anchored_at(now));
+            let course = TempoMap::of(goal.shifted_by(off_us / goal.us_per_beat()).anchored_at(now));
             let changed = TempoMap::of(goal).then(goal.with_tempo(tempo, now + 20_000).unwrap());
             let mut mine = course;
             let mut beat = mine.at(now).beat_at(now);
@@ -114,7 +114,7 @@ mod tests {
                 let approach = Slew::new(&mine, &changed, at);
                 // A difference that is small at one tempo may be too large at a much slower one.
                 prop_assume!(approach.jump.abs() < f64::EPSILON);
-                mine = approach.taken_by(mine);
+                mine = approach.apply_to(mine);
                 for step in 1..=25 {
                     let next = mine.at(at + step * 10_000).beat_at(at + step * 10_000);
                     prop_assert!(next > beat, "{} after {}", next, beat);

@@ -9,7 +9,7 @@ use crate::timeline::Timeline;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TempoMap {
     /// Segments in the order of their origins. The first one also covers all earlier times.
-    pieces: [Timeline; Self::PIECES],
+    segments: [Timeline; Self::PIECES],
     known: usize,
 }
 
@@ -20,20 +20,20 @@ impl TempoMap {
     /// Creates a map with a single segment.
     #[must_use]
     pub const fn of(timeline: Timeline) -> Self {
-        Self { pieces: [timeline; Self::PIECES], known: 1 }
+        Self { segments: [timeline; Self::PIECES], known: 1 }
     }
 
     /// Returns the segment at a time.
     #[must_use]
     pub fn at(&self, at_us: i64) -> Timeline {
         let holds = self.known().iter().rev().find(|piece| piece.origin().0 <= at_us);
-        *holds.unwrap_or(&self.pieces[0])
+        *holds.unwrap_or(&self.segments[0])
     }
 
     /// Returns the last segment.
     #[must_use]
     pub const fn last(&self) -> Timeline {
-        self.pieces[self.known - 1]
+        self.segments[self.known - 1]
     }
 
     /// Returns the last change after `after_us` and no later than `until_us`.
@@ -49,7 +49,7 @@ impl TempoMap {
     pub fn since(mut self, at_us: i64) -> Self {
         let over =
             self.known().iter().skip(1).take_while(|piece| piece.origin().0 <= at_us).count();
-        self.pieces.rotate_left(over);
+        self.segments.rotate_left(over);
         self.known -= over;
         self
     }
@@ -60,10 +60,10 @@ impl TempoMap {
         let from = timeline.origin().0;
         self.known = self.known().iter().take_while(|piece| piece.origin().0 < from).count();
         if self.known == Self::PIECES {
-            self.pieces.rotate_left(1);
+            self.segments.rotate_left(1);
             self.known -= 1;
         }
-        self.pieces[self.known] = timeline;
+        self.segments[self.known] = timeline;
         self.known += 1;
         self
     }
@@ -94,12 +94,12 @@ impl TempoMap {
 
     /// Converts this map from another host's clock to the local one.
     #[must_use]
-    pub fn here(self, clock: &ClockEstimate) -> Self {
-        Self { pieces: self.pieces.map(|piece| piece.here(clock)), ..self }
+    pub fn to_local(self, clock: &ClockEstimate) -> Self {
+        Self { segments: self.segments.map(|piece| piece.to_local(clock)), ..self }
     }
 
     fn known(&self) -> &[Timeline] {
-        &self.pieces[..self.known]
+        &self.segments[..self.known]
     }
 }
 

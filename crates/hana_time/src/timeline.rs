@@ -202,7 +202,7 @@ impl Timeline {
 
     /// Returns this timeline with all its beats shifted: a jump.
     #[must_use]
-    pub const fn moved_by(self, beats: f64) -> Self {
+    pub const fn shifted_by(self, beats: f64) -> Self {
         Self { origin_beat: self.origin_beat + beats, ..self }
     }
 
@@ -235,9 +235,9 @@ impl Timeline {
     ///
     /// Near the origin, the result is as accurate as the estimate.
     #[must_use]
-    pub fn here(self, clock: &ClockEstimate) -> Self {
+    pub fn to_local(self, clock: &ClockEstimate) -> Self {
         let rate = (self.rate * clock.rate()).clamp(Self::MIN_RATE, Self::MAX_RATE);
-        Self { origin_us: clock.here(self.origin_us), rate, ..self }
+        Self { origin_us: clock.to_local(self.origin_us), rate, ..self }
     }
 
     /// Returns the length of a beat, in microseconds of its clock.

@@ -137,15 +137,15 @@ fn word(held: &Ownership) -> String {
 fn told(news: &ClaimEvent) -> Option<String> {
     Some(match news {
         ClaimEvent::OwnerChanged { .. } => return None,
-        ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
+        ClaimEvent::Lost { node, parameter, by, apart } => {
             let apart = if *apart { ", while you were apart" } else { "" };
             format!("{by} took {parameter} of {node} from you{apart}")
         },
-        ClaimEvent::KeptByYou { node, parameter, from } => {
+        ClaimEvent::Retained { node, parameter, from } => {
             format!("{from} had taken {parameter} of {node} too; it is yours")
         },
         ClaimEvent::Refused { node, reason, .. } => format!("{node} refuses: {reason}"),
-        ClaimEvent::Noted { app, text } => format!("note of {app}: {text}"),
+        ClaimEvent::NoteChanged { app, text } => format!("note of {app}: {text}"),
     })
 }
 

@@ -109,7 +109,7 @@ mod tests {
     fn view_of(state: ProcessState, reason: &str) -> NodeView {
         let node = NodeId::new("ripples").unwrap();
         let (mut roster, now) = (Roster::default(), Instant::now());
-        let appeared = Observation::Appeared {
+        let appeared = Observation::TokenAdded {
             node: node.clone(),
             role: Role::Visualization,
             zid: "a".into(),

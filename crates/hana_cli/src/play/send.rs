@@ -111,7 +111,7 @@ fn send_to_kind(
     format: Format,
 ) -> anyhow::Result<()> {
     let accepts =
-        |info: &&NodeInfo| info.heard_messages().any(|known| known.topic == topic.as_str());
+        |info: &&NodeInfo| info.subscribed_messages().any(|known| known.topic == topic.as_str());
     let subscribers: Vec<&NodeInfo> = infos.iter().filter(accepts).collect();
     // If no node subscribes to the topic, the first one's error lists its topics instead.
     let mut known = checked(subscribers.first().copied().unwrap_or(&infos[0]), topic, message)?;
@@ -142,7 +142,7 @@ fn checked<'a>(
             bail!("{problem}; `hana send {node} {topic}` shows an example")
         },
         Err(problem) => {
-            let topics = info.heard_messages().map(|known| known.topic.as_str());
+            let topics = info.subscribed_messages().map(|known| known.topic.as_str());
             bail!("{problem}{}", did_you_mean(topic.as_str(), topics).unwrap_or_default())
         },
     }
@@ -156,7 +156,7 @@ fn list(
     format: Format,
 ) -> anyhow::Result<()> {
     let mut messages: Vec<&CustomMessageInfo> = vec![];
-    for known in infos.iter().flat_map(NodeInfo::heard_messages) {
+    for known in infos.iter().flat_map(NodeInfo::subscribed_messages) {
         let is_new = !messages.iter().any(|other| other.topic == known.topic);
         if is_new && topic.is_none_or(|topic| topic.as_str() == known.topic) {
             messages.push(known);

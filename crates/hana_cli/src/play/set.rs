@@ -80,7 +80,7 @@ fn modulators_and_words(
     let mut modulators = BTreeMap::new();
     let mut values = vec![];
     for (name, word) in words {
-        if Modulator::is_meant_by(word) {
+        if Modulator::looks_like_modulator(word) {
             let modulator = word.parse().map_err(|problem| anyhow!("{name}={word}: {problem}"))?;
             modulators.insert(name.clone(), modulator);
         } else {

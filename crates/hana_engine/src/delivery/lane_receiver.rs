@@ -46,18 +46,18 @@ pub struct LaneLimits {
     /// Time after which a missing message is counted as lost and the messages behind it are delivered.
     ///
     /// Messages that may have been sent before the receiver subscribed are given up sooner if no node answers the
-    /// request: after at most four times `ask_every`.
-    pub patience: Duration,
+    /// request: after at most four times `retry_interval`.
+    pub give_up_after: Duration,
     /// Time in which a missing message may still arrive by itself, before it is requested.
     ///
     /// Zero on transports that keep the order, such as TCP.
-    pub grace: Duration,
+    pub reorder_window: Duration,
     /// Time to wait for a reply before the request is repeated.
-    pub ask_every: Duration,
+    pub retry_interval: Duration,
     /// Number of recent messages that the publisher keeps for retransmission; older ones are unavailable.
-    pub kept: u64,
+    pub publisher_history: u64,
     /// Maximum number of buffered messages; beyond it, the oldest gap is given up.
-    pub held: usize,
+    pub max_buffered: usize,
     /// Maximum number of gaps; beyond it, the oldest is given up.
     pub gaps: usize,
 }
@@ -108,11 +108,11 @@ pub struct LaneCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JoinPoint {
     /// They were sent before the receiver subscribed.
-    NotForUs,
+    AfterStart,
     /// Unknown; the receiver requests them from the publisher.
     Unknown,
     /// They are missing.
-    Missing,
+    FromStart,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,11 +127,11 @@ struct Gap {
 impl Default for LaneLimits {
     fn default() -> Self {
         Self {
-            patience: Duration::from_secs(1),
-            grace: Duration::ZERO,
-            ask_every: Duration::from_millis(100),
-            kept: 4096,
-            held: 8192,
+            give_up_after: Duration::from_secs(1),
+            reorder_window: Duration::ZERO,
+            retry_interval: Duration::from_millis(100),
+            publisher_history: 4096,
+            max_buffered: 8192,
             gaps: 1024,
         }
     }
@@ -142,12 +142,12 @@ impl<M> LaneReceiver<M> {
     ///
     /// Everything before the first received message, or before the first announcement, predates the subscription.
     #[must_use]
-    pub const fn joining(lane: Lane, limits: LaneLimits) -> Self {
+    pub const fn late_joiner(lane: Lane, limits: LaneLimits) -> Self {
         Self {
             lane,
             limits,
             newest: None,
-            before: JoinPoint::NotForUs,
+            before: JoinPoint::AfterStart,
             gaps: BTreeMap::new(),
             held: BTreeMap::new(),
             counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
@@ -159,8 +159,8 @@ impl<M> LaneReceiver<M> {
 
     /// Creates a receiver that subscribed before the publisher started: number 0 is missing if it does not arrive.
     #[must_use]
-    pub fn from_beginning(lane: Lane, limits: LaneLimits) -> Self {
-        Self { before: JoinPoint::Missing, ..Self::joining(lane, limits) }
+    pub fn from_start(lane: Lane, limits: LaneLimits) -> Self {
+        Self { before: JoinPoint::FromStart, ..Self::late_joiner(lane, limits) }
     }
 
     /// Creates a receiver for which it is unknown whether the subscriber or the publisher started first.
@@ -168,15 +168,15 @@ impl<M> LaneReceiver<M> {
     /// It requests everything before the first received message. The publisher's reply determines what predates the
     /// subscription ([`LaneReceiver::not_for_us`]); numbers without any reply do not count as lost.
     #[must_use]
-    pub fn asking_back(lane: Lane, limits: LaneLimits) -> Self {
-        Self { before: JoinPoint::Unknown, ..Self::joining(lane, limits) }
+    pub fn unknown_join(lane: Lane, limits: LaneLimits) -> Self {
+        Self { before: JoinPoint::Unknown, ..Self::late_joiner(lane, limits) }
     }
 
     /// Creates a receiver that continues after `reached` of the same publisher: any later number is missing until it
     /// arrives.
     #[must_use]
     pub fn going_on(lane: Lane, limits: LaneLimits, reached: u64) -> Self {
-        Self { newest: Some(reached), ..Self::joining(lane, limits) }
+        Self { newest: Some(reached), ..Self::late_joiner(lane, limits) }
     }
 
     /// Returns the largest number that arrived or was announced.
@@ -212,18 +212,18 @@ impl<M> LaneReceiver<M> {
         actions: &mut Vec<LaneAction<M>>,
     ) {
         if self.newest.is_none_or(|newest| sequence > newest) {
-            self.reach(sequence.checked_sub(1), now, actions);
+            self.extend_to(sequence.checked_sub(1), now, actions);
             self.newest = Some(sequence);
-            self.take(sequence, message, actions);
-        } else if self.fill(sequence) {
+            self.accept(sequence, message, actions);
+        } else if self.fill_gap(sequence) {
             self.counts.recovered += 1;
             self.has_progressed = true;
-            self.take(sequence, message, actions);
-            self.release(actions);
+            self.accept(sequence, message, actions);
+            self.flush_ready(actions);
         } else {
             self.counts.late += 1;
         }
-        self.keep_bounds(actions);
+        self.enforce_limits(actions);
         self.ask(now, actions);
     }
 
@@ -232,22 +232,22 @@ impl<M> LaneReceiver<M> {
     /// It reveals the loss of the last messages of a stream, which no later message would reveal.
     pub fn announced(&mut self, newest: u64, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         if self.newest.is_none_or(|known| newest > known) {
-            if self.newest.is_some() || self.before != JoinPoint::NotForUs {
-                self.reach(Some(newest), now, actions);
+            if self.newest.is_some() || self.before != JoinPoint::AfterStart {
+                self.extend_to(Some(newest), now, actions);
             }
             self.newest = Some(newest);
-            self.keep_bounds(actions);
+            self.enforce_limits(actions);
             self.ask(now, actions);
         }
     }
 
     /// Handles numbers that the publisher no longer has, both ends inclusive.
-    pub fn absent(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
+    pub fn mark_unavailable(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
         self.settle(first, last, true, actions);
     }
 
     /// Handles numbers sent before the receiver subscribed, both ends inclusive: neither delivered nor lost.
-    pub fn not_for_us(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
+    pub fn skip_before_join(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
         self.settle(first, last, false, actions);
     }
 
@@ -270,8 +270,8 @@ impl<M> LaneReceiver<M> {
                 self.lose(start.max(first), gap.last.min(last), actions);
             }
         }
-        self.release(actions);
-        self.keep_bounds(actions);
+        self.flush_ready(actions);
+        self.enforce_limits(actions);
     }
 
     /// Handles the end of the publisher's reply, which may be incomplete.
@@ -322,18 +322,18 @@ impl<M> LaneReceiver<M> {
 
     /// Returns when a gap next requires an action.
     fn due_of(&self, gap: &Gap) -> Instant {
-        let lost = gap.since + self.patience(gap);
+        let lost = gap.since + self.give_up_after(gap);
         self.asks_at(gap).map_or(lost, |asks| asks.min(lost))
     }
 
     /// Records that all messages up to `last` have been sent.
-    fn reach(&mut self, last: Option<u64>, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+    fn extend_to(&mut self, last: Option<u64>, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         let first = match self.newest {
             Some(newest) => newest + 1,
-            None if self.before == JoinPoint::NotForUs => return,
+            None if self.before == JoinPoint::AfterStart => return,
             None => 0,
         };
-        let ours = self.newest.is_some() || self.before == JoinPoint::Missing;
+        let ours = self.newest.is_some() || self.before == JoinPoint::FromStart;
         let Some(last) = last.filter(|&last| last >= first) else { return };
         if self.lane.drops_older() {
             if ours {
@@ -342,7 +342,7 @@ impl<M> LaneReceiver<M> {
             return;
         }
         // Messages outside the publisher's history cannot be retransmitted, so they are given up at once.
-        let kept = if self.lane.is_reliable() { self.limits.kept } else { u64::MAX };
+        let kept = if self.lane.is_reliable() { self.limits.publisher_history } else { u64::MAX };
         let oldest = last.saturating_sub(kept.saturating_sub(1)).max(first);
         // A buffered message behind an earlier gap precedes the loss recorded here, so `give_up` delivers it first.
         let gap = Gap { last, ours, since: now, asked: None };
@@ -356,7 +356,7 @@ impl<M> LaneReceiver<M> {
     }
 
     /// Removes `sequence` from its gap; returns whether it was missing.
-    fn fill(&mut self, sequence: u64) -> bool {
+    fn fill_gap(&mut self, sequence: u64) -> bool {
         let Some((&first, &gap)) = self.gaps.range(..=sequence).next_back() else { return false };
         if gap.last < sequence {
             return false;
@@ -372,7 +372,7 @@ impl<M> LaneReceiver<M> {
         true
     }
 
-    fn take(&mut self, sequence: u64, message: M, actions: &mut Vec<LaneAction<M>>) {
+    fn accept(&mut self, sequence: u64, message: M, actions: &mut Vec<LaneAction<M>>) {
         let waits = self.lane == Lane::ReliableOrdered
             && self.gaps.first_key_value().is_some_and(|(&first, _)| first < sequence);
         if waits {
@@ -383,7 +383,7 @@ impl<M> LaneReceiver<M> {
     }
 
     /// Delivers the buffered messages that no gap blocks any more.
-    fn release(&mut self, actions: &mut Vec<LaneAction<M>>) {
+    fn flush_ready(&mut self, actions: &mut Vec<LaneAction<M>>) {
         let gap = self.gaps.first_key_value().map(|(&first, _)| first);
         while let Some(entry) = self.held.first_entry()
             && gap.is_none_or(|gap| *entry.key() < gap)
@@ -414,22 +414,27 @@ impl<M> LaneReceiver<M> {
             if ours {
                 self.lose(earliest, last, actions);
             }
-            self.release(actions);
+            self.flush_ready(actions);
         }
     }
 
     fn first_overdue(&self, now: Instant) -> Option<u64> {
-        let overdue = |gap: &Gap| now.saturating_duration_since(gap.since) >= self.patience(gap);
+        let overdue =
+            |gap: &Gap| now.saturating_duration_since(gap.since) >= self.give_up_after(gap);
         self.gaps.iter().find(|(_, gap)| overdue(gap)).map(|(&first, _)| first)
     }
 
-    fn patience(&self, gap: &Gap) -> Duration {
-        let LaneLimits { patience, ask_every, .. } = self.limits;
-        if self.is_unanswered && !gap.ours { patience.min(ask_every * 4) } else { patience }
+    fn give_up_after(&self, gap: &Gap) -> Duration {
+        let LaneLimits { give_up_after, retry_interval, .. } = self.limits;
+        if self.is_unanswered && !gap.ours {
+            give_up_after.min(retry_interval * 4)
+        } else {
+            give_up_after
+        }
     }
 
-    fn keep_bounds(&mut self, actions: &mut Vec<LaneAction<M>>) {
-        while (self.held.len() > self.limits.held || self.gaps.len() > self.limits.gaps)
+    fn enforce_limits(&mut self, actions: &mut Vec<LaneAction<M>>) {
+        while (self.held.len() > self.limits.max_buffered || self.gaps.len() > self.limits.gaps)
             && let Some((&first, _)) = self.gaps.first_key_value()
         {
             self.give_up(first, actions);
@@ -457,7 +462,9 @@ impl<M> LaneReceiver<M> {
 
     fn asks_at(&self, gap: &Gap) -> Option<Instant> {
         self.lane.is_reliable().then(|| {
-            gap.asked.map_or(gap.since + self.limits.grace, |asked| asked + self.limits.ask_every)
+            gap.asked.map_or(gap.since + self.limits.reorder_window, |asked| {
+                asked + self.limits.retry_interval
+            })
         })
     }
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct RetryQueue<A> {
     limits: RetryLimits,
-    letters: BTreeMap<u64, PendingSend<A>>,
+    sends: BTreeMap<u64, PendingSend<A>>,
     queues: HashMap<A, Queue>,
     next: u64,
 }
@@ -39,14 +39,14 @@ pub enum RetryAction {
     /// `within`.
     Send {
         /// The message.
-        letter: u64,
+        send_id: u64,
         /// Time to wait for the answer.
         within: Duration,
     },
     /// The deadline passed.
     Failed {
         /// The message.
-        letter: u64,
+        send_id: u64,
         /// The reason.
         why: SendFailure,
     },
@@ -56,17 +56,17 @@ pub enum RetryAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendFailure {
     /// No attempt found a receiver.
-    NobodyThere,
+    NoReceiver,
     /// A receiver was present and did not answer; it may or may not have taken the message.
-    NoAnswer,
+    Unconfirmed,
     /// The message was never sent: earlier messages used up all the time.
-    NotSent,
+    NeverSent,
 }
 
 /// The error of a full queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "{waiting} messages wait for their answers already; send less, or give them shorter deadlines"
+    "{waiting} messages are already waiting for acknowledgement; send fewer, or set shorter deadlines"
 )]
 pub struct RetryQueueFull {
     /// Number of unanswered messages.
@@ -94,8 +94,8 @@ enum PendingSendState {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendAttempt {
-    NobodyThere,
-    NoAnswer,
+    NoReceiver,
+    Unconfirmed,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +121,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
     /// Creates an empty queue.
     #[must_use]
     pub fn new(limits: RetryLimits) -> Self {
-        Self { limits, letters: BTreeMap::new(), queues: HashMap::new(), next: 0 }
+        Self { limits, sends: BTreeMap::new(), queues: HashMap::new(), next: 0 }
     }
 
     /// Enqueues a message and returns its number.
@@ -129,7 +129,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
     /// # Errors
     ///
     /// Fails if the queue is full.
-    pub fn post(
+    pub fn enqueue(
         &mut self,
         address: A,
         lane: Lane,
@@ -137,16 +137,16 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         now: Instant,
         actions: &mut Vec<RetryAction>,
     ) -> Result<u64, RetryQueueFull> {
-        if self.letters.len() >= self.limits.waiting {
-            return Err(RetryQueueFull { waiting: self.letters.len() });
+        if self.sends.len() >= self.limits.waiting {
+            return Err(RetryQueueFull { waiting: self.sends.len() });
         }
-        let letter = self.next;
+        let send_id = self.next;
         self.next += 1;
         let queue = self.queues.entry(address.clone()).or_default();
         queue.at_once = if lane == Lane::ReliableOrdered { 1 } else { self.limits.at_once };
-        queue.waiting.push_back(letter);
-        self.letters.insert(
-            letter,
+        queue.waiting.push_back(send_id);
+        self.sends.insert(
+            send_id,
             PendingSend {
                 address: address.clone(),
                 deadline,
@@ -155,31 +155,31 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
             },
         );
         self.proceed(&address, now, actions);
-        Ok(letter)
+        Ok(send_id)
     }
 
     /// Completes a message that the receiver answered, whether it accepted or refused it.
-    pub fn answered(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
-        self.close(letter, now, actions);
+    pub fn answered(&mut self, send_id: u64, now: Instant, actions: &mut Vec<RetryAction>) {
+        self.close(send_id, now, actions);
     }
 
     /// Records an attempt that ended without an answer; `heard` is whether a receiver was present.
     pub fn unanswered(
         &mut self,
-        letter: u64,
+        send_id: u64,
         heard: bool,
         now: Instant,
         actions: &mut Vec<RetryAction>,
     ) {
         let pause = self.limits.pause;
-        let Some(known) = self.letters.get_mut(&letter) else { return };
+        let Some(known) = self.sends.get_mut(&send_id) else { return };
         if known.state != PendingSendState::UnderWay {
             return;
         }
         // Once any attempt found a receiver, the message may have been taken, whatever later attempts find.
-        let before = known.last == Some(SendAttempt::NoAnswer);
+        let before = known.last == Some(SendAttempt::Unconfirmed);
         known.last =
-            Some(if heard || before { SendAttempt::NoAnswer } else { SendAttempt::NobodyThere });
+            Some(if heard || before { SendAttempt::Unconfirmed } else { SendAttempt::NoReceiver });
         known.state = PendingSendState::Again(now + if heard { Duration::ZERO } else { pause });
         self.tick(now, actions);
     }
@@ -187,47 +187,49 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
     /// Fails expired messages and retransmits those that are due at `now`.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<RetryAction>) {
         let over: Vec<u64> = self
-            .letters
+            .sends
             .iter()
-            .filter(|(_, letter)| letter.deadline <= now)
+            .filter(|(_, send_id)| send_id.deadline <= now)
             .map(|(number, _)| *number)
             .collect();
         // Remove all expired messages before any queue advances: the next one could be expired too.
         let mut addresses = vec![];
-        for letter in over {
-            let Some(known) = self.letters.get(&letter) else { continue };
+        for send_id in over {
+            let Some(known) = self.sends.get(&send_id) else { continue };
             let why = match (known.state, known.last) {
-                (PendingSendState::UnderWay, None) | (_, Some(SendAttempt::NoAnswer)) => {
-                    SendFailure::NoAnswer
+                (PendingSendState::UnderWay, None) | (_, Some(SendAttempt::Unconfirmed)) => {
+                    SendFailure::Unconfirmed
                 },
-                (_, Some(SendAttempt::NobodyThere)) => SendFailure::NobodyThere,
-                (_, None) => SendFailure::NotSent,
+                (_, Some(SendAttempt::NoReceiver)) => SendFailure::NoReceiver,
+                (_, None) => SendFailure::NeverSent,
             };
-            actions.push(RetryAction::Failed { letter, why });
-            addresses.extend(self.remove(letter));
+            actions.push(RetryAction::Failed { send_id, why });
+            addresses.extend(self.remove(send_id));
         }
         for address in addresses {
             self.proceed(&address, now, actions);
         }
         let again: Vec<u64> = self
-            .letters
+            .sends
             .iter()
-            .filter(|(_, letter)| matches!(letter.state, PendingSendState::Again(at) if at <= now))
+            .filter(
+                |(_, send_id)| matches!(send_id.state, PendingSendState::Again(at) if at <= now),
+            )
             .map(|(number, _)| *number)
             .collect();
-        for letter in again {
-            self.send(letter, now, actions);
+        for send_id in again {
+            self.send(send_id, now, actions);
         }
     }
 
     /// Returns the time of the next [`RetryQueue::tick`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.letters
+        self.sends
             .values()
-            .map(|letter| match letter.state {
-                PendingSendState::Again(at) => at.min(letter.deadline),
-                PendingSendState::Waiting | PendingSendState::UnderWay => letter.deadline,
+            .map(|send_id| match send_id.state {
+                PendingSendState::Again(at) => at.min(send_id.deadline),
+                PendingSendState::Waiting | PendingSendState::UnderWay => send_id.deadline,
             })
             .min()
     }
@@ -235,28 +237,28 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
     /// Returns the number of unanswered messages.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.letters.len()
+        self.sends.len()
     }
 
-    fn send(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
-        let Some(known) = self.letters.get_mut(&letter) else { return };
+    fn send(&mut self, send_id: u64, now: Instant, actions: &mut Vec<RetryAction>) {
+        let Some(known) = self.sends.get_mut(&send_id) else { return };
         known.state = PendingSendState::UnderWay;
         let left = known.deadline.saturating_duration_since(now);
-        actions.push(RetryAction::Send { letter, within: self.limits.attempt.min(left) });
+        actions.push(RetryAction::Send { send_id, within: self.limits.attempt.min(left) });
     }
 
     /// Removes a completed message and sends the next one of its queue.
-    fn close(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
-        if let Some(address) = self.remove(letter) {
+    fn close(&mut self, send_id: u64, now: Instant, actions: &mut Vec<RetryAction>) {
+        if let Some(address) = self.remove(send_id) {
             self.proceed(&address, now, actions);
         }
     }
 
-    fn remove(&mut self, letter: u64) -> Option<A> {
-        let PendingSend { address, state, .. } = self.letters.remove(&letter)?;
+    fn remove(&mut self, send_id: u64) -> Option<A> {
+        let PendingSend { address, state, .. } = self.sends.remove(&send_id)?;
         if let Some(queue) = self.queues.get_mut(&address) {
             if state == PendingSendState::Waiting {
-                queue.waiting.retain(|waiting| *waiting != letter);
+                queue.waiting.retain(|waiting| *waiting != send_id);
             } else {
                 queue.open -= 1;
             }
@@ -268,16 +270,16 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         let Some(queue) = self.queues.get_mut(address) else { return };
         let mut go = vec![];
         while queue.open < queue.at_once
-            && let Some(letter) = queue.waiting.pop_front()
+            && let Some(send_id) = queue.waiting.pop_front()
         {
             queue.open += 1;
-            go.push(letter);
+            go.push(send_id);
         }
         if queue.open == 0 {
             self.queues.remove(address);
         }
-        for letter in go {
-            self.send(letter, now, actions);
+        for send_id in go {
+            self.send(send_id, now, actions);
         }
     }
 }
@@ -295,28 +297,28 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn post(
+    fn enqueue(
         dispatch: &mut RetryQueue<&'static str>,
         lane: Lane,
         deadline: Instant,
         now: Instant,
     ) -> (u64, Vec<RetryAction>) {
         let mut actions = vec![];
-        let letter = dispatch.post("v", lane, deadline, now, &mut actions).unwrap();
-        (letter, actions)
+        let send_id = dispatch.enqueue("v", lane, deadline, now, &mut actions).unwrap();
+        (send_id, actions)
     }
 
-    const fn send(letter: u64) -> RetryAction {
-        RetryAction::Send { letter, within: ms(500) }
+    const fn send(send_id: u64) -> RetryAction {
+        RetryAction::Send { send_id, within: ms(500) }
     }
 
     #[test]
     fn in_order_the_next_waits_for_the_answer_of_the_one_before() {
         let (mut dispatch, now) = (RetryQueue::new(RetryLimits::default()), Instant::now());
         let deadline = now + ms(9000);
-        let (first, actions) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        let (first, actions) = enqueue(&mut dispatch, Lane::ReliableOrdered, deadline, now);
         assert_eq!(actions, [send(first)]);
-        let (second, actions) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        let (second, actions) = enqueue(&mut dispatch, Lane::ReliableOrdered, deadline, now);
         assert_eq!(actions, []);
         let mut actions = vec![];
         dispatch.unanswered(first, false, now, &mut actions);
@@ -333,7 +335,7 @@ mod tests {
         let limits = RetryLimits { at_once: 2, ..RetryLimits::default() };
         let (mut dispatch, now) = (RetryQueue::new(limits), Instant::now());
         let sent: Vec<_> = (0..3)
-            .map(|_| post(&mut dispatch, Lane::ReliableUnordered, now + ms(9000), now))
+            .map(|_| enqueue(&mut dispatch, Lane::ReliableUnordered, now + ms(9000), now))
             .collect();
         assert_eq!(sent.iter().map(|(_, actions)| actions.len()).collect::<Vec<_>>(), [1, 1, 0]);
         let mut actions = vec![];
@@ -345,27 +347,27 @@ mod tests {
     fn past_its_deadline_a_message_fails_with_what_is_known_of_it() {
         let (mut dispatch, now) = (RetryQueue::new(RetryLimits::default()), Instant::now());
         let deadline = now + ms(1000);
-        let (nobody, _) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
-        let (behind, _) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        let (nobody, _) = enqueue(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        let (behind, _) = enqueue(&mut dispatch, Lane::ReliableOrdered, deadline, now);
         let mut actions = vec![];
         dispatch.unanswered(nobody, false, now, &mut actions);
         dispatch.tick(deadline, &mut actions);
         assert!(
             actions
-                .contains(&RetryAction::Failed { letter: nobody, why: SendFailure::NobodyThere })
+                .contains(&RetryAction::Failed { send_id: nobody, why: SendFailure::NoReceiver })
         );
         assert!(
-            actions.contains(&RetryAction::Failed { letter: behind, why: SendFailure::NotSent })
+            actions.contains(&RetryAction::Failed { send_id: behind, why: SendFailure::NeverSent })
         );
         assert_eq!(dispatch.waiting(), 0);
-        let (silent, _) = post(&mut dispatch, Lane::ReliableOrdered, now + ms(2000), deadline);
+        let (silent, _) = enqueue(&mut dispatch, Lane::ReliableOrdered, now + ms(2000), deadline);
         let mut actions = vec![];
         dispatch.unanswered(silent, true, deadline + ms(500), &mut actions);
         dispatch.unanswered(silent, false, deadline + ms(600), &mut actions);
         dispatch.tick(now + ms(2000), &mut actions);
         assert_eq!(
             actions.last(),
-            Some(&RetryAction::Failed { letter: silent, why: SendFailure::NoAnswer })
+            Some(&RetryAction::Failed { send_id: silent, why: SendFailure::Unconfirmed })
         );
     }
 
@@ -373,8 +375,8 @@ mod tests {
     fn what_is_too_much_is_refused_at_once() {
         let limits = RetryLimits { waiting: 1, ..RetryLimits::default() };
         let (mut dispatch, now) = (RetryQueue::new(limits), Instant::now());
-        post(&mut dispatch, Lane::ReliableOrdered, now + ms(1000), now);
-        let second = dispatch.post("v", Lane::ReliableOrdered, now + ms(1000), now, &mut vec![]);
+        enqueue(&mut dispatch, Lane::ReliableOrdered, now + ms(1000), now);
+        let second = dispatch.enqueue("v", Lane::ReliableOrdered, now + ms(1000), now, &mut vec![]);
         assert_eq!(second, Err(RetryQueueFull { waiting: 1 }));
     }
 
@@ -394,21 +396,21 @@ mod tests {
             let mut now = Instant::now();
             let (mut posted, mut ended) = (0, BTreeSet::new());
             let mut said = vec![];
-            for (what, letter, passed) in steps {
+            for (what, send_id, passed) in steps {
                 let mut actions = vec![];
                 match what {
                     0 | 1 => {
-                        if dispatch.post("v", lane, now + ms(1500), now, &mut actions).is_ok() {
+                        if dispatch.enqueue("v", lane, now + ms(1500), now, &mut actions).is_ok() {
                             posted += 1;
                         }
                     },
                     2 => {
                         // Only messages that were sent and have not ended.
-                        if said.contains(&letter) && ended.insert(letter) {
-                            dispatch.answered(letter, now, &mut actions);
+                        if said.contains(&send_id) && ended.insert(send_id) {
+                            dispatch.answered(send_id, now, &mut actions);
                         }
                     },
-                    3 => dispatch.unanswered(letter, passed % 2 == 0, now, &mut actions),
+                    3 => dispatch.unanswered(send_id, passed % 2 == 0, now, &mut actions),
                     _ => {
                         now += ms(passed);
                         dispatch.tick(now, &mut actions);
@@ -416,16 +418,16 @@ mod tests {
                 }
                 for action in actions {
                     match action {
-                        RetryAction::Send { letter, .. } => {
-                            prop_assert!(!ended.contains(&letter), "said after its end");
+                        RetryAction::Send { send_id, .. } => {
+                            prop_assert!(!ended.contains(&send_id), "said after its end");
                             if ordered {
-                                let before = |n: &u64| *n < letter && !ended.contains(n);
+                                let before = |n: &u64| *n < send_id && !ended.contains(n);
                                 prop_assert!(!(0..posted).any(|n| before(&n)), "out of order");
                             }
-                            said.push(letter);
+                            said.push(send_id);
                         },
-                        RetryAction::Failed { letter, .. } => {
-                            prop_assert!(ended.insert(letter), "failed twice");
+                        RetryAction::Failed { send_id, .. } => {
+                            prop_assert!(ended.insert(send_id), "failed twice");
                         },
                     }
                 }
@@ -434,12 +436,12 @@ mod tests {
             let mut actions = vec![];
             dispatch.tick(now, &mut actions);
             for action in actions {
-                if let RetryAction::Failed { letter, .. } = action {
-                    prop_assert!(ended.insert(letter));
+                if let RetryAction::Failed { send_id, .. } = action {
+                    prop_assert!(ended.insert(send_id));
                 }
             }
             prop_assert_eq!(u64::try_from(ended.len()).unwrap(), posted);
-            prop_assert!(dispatch.queues.is_empty() && dispatch.letters.is_empty());
+            prop_assert!(dispatch.queues.is_empty() && dispatch.sends.is_empty());
         }
     }
 }

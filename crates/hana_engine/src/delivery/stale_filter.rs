@@ -31,11 +31,11 @@ pub enum Arrival {
         missed: u64,
     },
     /// Deliver; the publisher is reinstated after another one used its id.
-    Restored,
+    Reinstated,
     /// Drop and count: already delivered, or older than the newest.
     Stale,
     /// Never deliver: another publisher uses the id of a live one.
-    Rival,
+    Impostor,
 }
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ struct TrackedPublisher {
     /// Replaced instances with the last number of each, most recent last.
     passed: Vec<Passed>,
     /// When a rival was last rejected or replaced; for a while after it, no new instance takes over at once.
-    contested: Option<Instant>,
+    last_conflict: Option<Instant>,
     /// Consecutive numbers of the current instance that are below its newest one.
     behind: Option<Behind>,
 }
@@ -88,11 +88,11 @@ impl StaleFilter {
     /// Time after a conflict in which a new instance does not take over at once.
     ///
     /// A restart within it takes effect once the older instance has been silent for [`SILENCE`](Self::SILENCE).
-    pub const CAUTION: Duration = Duration::from_secs(5);
+    pub const CONFLICT_COOLDOWN: Duration = Duration::from_secs(5);
     /// Time after which a publisher that keeps counting below the newest number is believed: that number was forged.
     ///
     /// Merely late messages arrive in one burst, and sooner.
-    pub const BEHIND: Duration = Duration::from_secs(3);
+    pub const RESYNC_AFTER: Duration = Duration::from_secs(3);
 
     /// Judges a message by its envelope.
     pub fn arrive(&mut self, envelope: Option<&Envelope>, now: Instant) -> Arrival {
@@ -112,7 +112,7 @@ impl StaleFilter {
         let publisher = TrackedPublisher {
             current: TrackedInstance::begin(envelope, now),
             passed: vec![],
-            contested: None,
+            last_conflict: None,
             behind: None,
         };
         self.publishers.insert(envelope.from.clone(), publisher);
@@ -153,12 +153,12 @@ impl TrackedPublisher {
         }
         if is_silent {
             self.take_over(envelope, now);
-            self.contested = None;
+            self.last_conflict = None;
             return Arrival::New { missed: 0 };
         }
-        if self.contested.is_some_and(|at| since(at, now) < StaleFilter::CAUTION) {
-            self.contested = Some(now);
-            return Arrival::Rival;
+        if self.last_conflict.is_some_and(|at| since(at, now) < StaleFilter::CONFLICT_COOLDOWN) {
+            self.last_conflict = Some(now);
+            return Arrival::Impostor;
         }
         // The instance number is a wall clock, which may have been set, so it does not order instances. Only if two
         // arrive almost together may the smaller one have been overtaken in transit.
@@ -184,16 +184,16 @@ impl TrackedPublisher {
             return Arrival::Stale;
         }
         if !is_silent && !is_first {
-            self.contested = Some(now);
-            return Arrival::Rival;
+            self.last_conflict = Some(now);
+            return Arrival::Impostor;
         }
         self.passed.remove(place);
         let of_current = Passed { run: self.current, since: now, is_first: false };
         self.remember(of_current);
         self.current = TrackedInstance { sequence: envelope.sequence, last: now, ..run };
         self.behind = None;
-        self.contested = (!is_silent).then_some(now);
-        Arrival::Restored
+        self.last_conflict = (!is_silent).then_some(now);
+        Arrival::Reinstated
     }
 
     fn go_on(&mut self, sequence: u64, now: Instant) -> Arrival {
@@ -210,10 +210,10 @@ impl TrackedPublisher {
             {
                 behind.sequence = sequence;
                 behind.last = now;
-                if now.saturating_duration_since(behind.since) >= StaleFilter::BEHIND {
+                if now.saturating_duration_since(behind.since) >= StaleFilter::RESYNC_AFTER {
                     self.current.sequence = sequence;
                     self.behind = None;
-                    return Arrival::Restored;
+                    return Arrival::Reinstated;
                 }
             },
             Some(behind) if sequence <= behind.sequence => {},
@@ -319,12 +319,12 @@ mod tests {
             while next_forged <= now {
                 let n = beat * 7;
                 let arrival = filter.arrive(Some(&envelope(forged(n), n)), next_forged);
-                rivals += usize::from(arrival == Arrival::Rival);
+                rivals += usize::from(arrival == Arrival::Impostor);
                 next_forged += every;
             }
             if matches!(
                 filter.arrive(Some(&envelope(1000, beat)), now),
-                Arrival::New { .. } | Arrival::Restored
+                Arrival::New { .. } | Arrival::Reinstated
             ) {
                 longest = longest.max(now - heard);
                 heard = now;
@@ -358,7 +358,7 @@ mod tests {
         let restored = (2..100)
             .find(|n| {
                 let now = start + ms(100 * n);
-                filter.arrive(Some(&envelope(1, *n)), now) == Arrival::Restored
+                filter.arrive(Some(&envelope(1, *n)), now) == Arrival::Reinstated
             })
             .unwrap();
         assert!(restored <= 33, "{restored}");
@@ -449,7 +449,7 @@ mod tests {
             let mut newest = (0, 0);
             for (at, run, sequence) in arrivals {
                 let arrival = filter.arrive(Some(&envelope(run, sequence)), at);
-                let delivered = matches!(arrival, Arrival::New { .. } | Arrival::Restored);
+                let delivered = matches!(arrival, Arrival::New { .. } | Arrival::Reinstated);
                 if run > newest.0 {
                     prop_assert_eq!(arrival, NEW);
                 }

@@ -173,10 +173,10 @@ impl<M> TopicReceiver<M> {
         self.with(&source, actions, |receiver, actions| {
             for &stretch in &question.missing {
                 if let Some((first, last)) = below(resent.first_after_join, stretch) {
-                    receiver.not_for_us(first, last, actions);
+                    receiver.skip_before_join(first, last, actions);
                 }
                 if let Some((first, last)) = below(resent.first_available, stretch) {
-                    receiver.absent(first, last, actions);
+                    receiver.mark_unavailable(first, last, actions);
                 }
             }
             receiver.answered(now, actions);
@@ -221,7 +221,7 @@ impl<M> TopicReceiver<M> {
         let receiver = match turn {
             Some(Turn::Former) => return None,
             Some(Turn::Current) => return self.sources.get_mut(source),
-            Some(Turn::Successor) => LaneReceiver::from_beginning(self.lane, self.limits),
+            Some(Turn::Successor) => LaneReceiver::from_start(self.lane, self.limits),
             Some(Turn::Returned { reached }) => {
                 LaneReceiver::going_on(self.lane, self.limits, reached)
             },
@@ -260,11 +260,11 @@ impl<M> TopicReceiver<M> {
     ) -> LaneReceiver<M> {
         if place.age > listening {
             // Everything up to this message predates the subscription.
-            LaneReceiver::joining(self.lane, self.limits)
+            LaneReceiver::late_joiner(self.lane, self.limits)
         } else if self.lane.is_reliable() && has_joined_within(envelope, listening) {
-            LaneReceiver::from_beginning(self.lane, self.limits)
+            LaneReceiver::from_start(self.lane, self.limits)
         } else {
-            LaneReceiver::asking_back(self.lane, self.limits)
+            LaneReceiver::unknown_join(self.lane, self.limits)
         }
     }
 
@@ -309,7 +309,7 @@ impl<M> TopicReceiver<M> {
             }
         }
         // One request covers many gaps. Gaps beyond its capacity are requested again later.
-        missing.truncate(RetransmitRequest::MAX_STRETCHES);
+        missing.truncate(RetransmitRequest::MAX_RANGES);
         if !missing.is_empty() {
             let question = RetransmitRequest {
                 key: source.key.clone(),
@@ -476,7 +476,7 @@ mod tests {
         topic.announced(KEY, &envelope(1, 9), (2, Duration::ZERO), start, &mut actions);
         let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!(question.missing, [(1, 2)]);
-        assert_eq!(topic.next_deadline(), Some(start + LaneLimits::default().ask_every));
+        assert_eq!(topic.next_deadline(), Some(start + LaneLimits::default().retry_interval));
     }
 
     #[test]
@@ -487,7 +487,7 @@ mod tests {
         arrive(&mut topic, 1, 4, first);
         arrive(&mut topic, 1, 5, first + Duration::from_millis(50));
         let mut actions = vec![];
-        topic.tick(first + LaneLimits::default().ask_every, &mut actions);
+        topic.tick(first + LaneLimits::default().retry_interval, &mut actions);
         let node = NodeId::new("v").unwrap();
         assert_eq!(actions, [TopicAction::Ask { node, question: question(0, 3, 4, 20_000) }]);
     }
@@ -520,7 +520,7 @@ mod tests {
             topic.arrive(KEY, &envelope, 4, now, &mut actions);
             let Some(TopicAction::Ask { node, question }) = actions.pop() else { panic!() };
             topic.unanswered(&node, &question, now, &mut actions);
-            topic.tick(now + LaneLimits::default().patience, &mut actions);
+            topic.tick(now + LaneLimits::default().give_up_after, &mut actions);
             assert_eq!(actions.contains(&lost), is_ours, "{actions:?}");
             assert!(actions.contains(&TopicAction::Deliver(4)), "{actions:?}");
         }

@@ -8,7 +8,7 @@ use hana_protocol::message::{OwnedByOther, Ownership, OwnershipKind, ParameterOw
 use hana_protocol::parameter::{Parameter, ParameterName, Sharing};
 
 use crate::ownership::parameter_claims::{
-    ActiveWriter, Claimed, IDLE, LastWriter, ParameterClaims, Preempted,
+    ActiveWriter, Claimed, IDLE_RELEASE, LastWriter, ParameterClaims, Preempted,
 };
 use crate::ownership::writers::{GRACE, Writers};
 
@@ -28,7 +28,7 @@ pub struct OwnershipArbiter {
 
 impl OwnershipArbiter {
     /// The silence after which a controller that plays without having taken the parameter loses it.
-    pub const LAPSE: Duration = IDLE;
+    pub const IDLE_RELEASE: Duration = IDLE_RELEASE;
     /// The time for which a vanished app keeps what it owned.
     pub const GRACE: Duration = GRACE;
 
@@ -67,13 +67,15 @@ impl OwnershipArbiter {
         let Some(slot) = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One) else {
             return Ok(());
         };
-        if let Some(ousted) = slot.ousted.as_mut().filter(|ousted| Some(&ousted.app) == by) {
-            if now.saturating_duration_since(ousted.heard) < Self::LAPSE {
-                ousted.heard = now;
-                let (parameter, by) = (self.names[place].clone(), ousted.by.clone());
+        if let Some(preempted) =
+            slot.preempted.as_mut().filter(|preempted| Some(&preempted.app) == by)
+        {
+            if now.saturating_duration_since(preempted.last_seen) < Self::IDLE_RELEASE {
+                preempted.last_seen = now;
+                let (parameter, by) = (self.names[place].clone(), preempted.by.clone());
                 return Err(OwnedByOther { parameter, by, how: OwnershipKind::Released });
             }
-            slot.ousted = None;
+            slot.preempted = None;
         }
         let Some((holder, how, priority)) = slot.holder(now) else { return Ok(()) };
         if Some(holder) == by {
@@ -94,7 +96,7 @@ impl OwnershipArbiter {
     pub fn played(&mut self, place: usize, by: Option<&NodeId>, now: Instant) {
         self.was_set(place, by);
         let Some(by) = by else { return };
-        self.writers.heard(by, now);
+        self.writers.seen(by, now);
         let Some(slot) = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One) else {
             return;
         };
@@ -104,11 +106,11 @@ impl OwnershipArbiter {
         match &mut slot.playing {
             Some(playing) if playing.by == *by => {
                 // Its ownership may have lapsed; it is renewed, because no other controller played in between.
-                playing.heard = now;
+                playing.last_seen = now;
             },
             playing => {
                 let priority = self.writers.priority_of(by);
-                *playing = Some(ActiveWriter { by: by.clone(), priority, heard: now });
+                *playing = Some(ActiveWriter { by: by.clone(), priority, last_seen: now });
                 slot.before = None;
                 self.version += 1;
             },
@@ -133,11 +135,11 @@ impl OwnershipArbiter {
     /// Takes the parameter from its owner, for a one-off command that then sets it and owns nothing.
     ///
     /// A claim on it ends; a controller that plays it is refused until it pauses. Returns the previous owner.
-    pub fn oust(&mut self, place: usize, stamp: Stamp, now: Instant) -> Option<NodeId> {
+    pub fn preempt(&mut self, place: usize, stamp: Stamp, now: Instant) -> Option<NodeId> {
         let slot = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One)?;
         let (holder, _, priority) = slot.holder(now)?;
         let (holder, by) = (holder.clone(), stamp.by.clone());
-        slot.ousted = Some(Preempted { app: holder.clone(), by: by.clone(), heard: now });
+        slot.preempted = Some(Preempted { app: holder.clone(), by: by.clone(), last_seen: now });
         slot.taken = None;
         slot.playing = None;
         let parameter = self.names[place].clone();
@@ -168,7 +170,7 @@ impl OwnershipArbiter {
         now: Instant,
     ) -> Result<(), OwnedByOther> {
         let by = &stamp.by;
-        self.writers.meet(by, now);
+        self.writers.touch(by, now);
         let Some(slot) = self.slots.get_mut(place) else { return Ok(()) };
         let parameter = || self.names[place].clone();
         if let Some(taken) = &slot.taken
@@ -195,7 +197,7 @@ impl OwnershipArbiter {
         }
         slot.taken = Some(Claimed { by: by.clone(), stamp: stamp.clone(), priority });
         slot.before = None;
-        slot.ousted = None;
+        slot.preempted = None;
         slot.playing.take_if(|playing| playing.by == *by || playing.priority <= priority);
         self.version += 1;
         Ok(())
@@ -210,13 +212,13 @@ impl OwnershipArbiter {
             return;
         }
         let parameter = self.names[place].clone();
-        slot.before = taken.map(|taken| taken.into_past(parameter, OwnershipKind::Released));
+        slot.before = taken.map(|taken| taken.into_ended(parameter, OwnershipKind::Released));
         self.version += 1;
     }
 
     /// Updates the priority that an app has published.
     pub fn has_priority(&mut self, app: &NodeId, priority: Priority, now: Instant) {
-        self.writers.meet(app, now);
+        self.writers.touch(app, now);
         if !self.writers.set_priority(app, priority) {
             return;
         }
@@ -229,8 +231,8 @@ impl OwnershipArbiter {
     }
 
     /// Records that a token of an app appeared.
-    pub fn came(&mut self, app: &NodeId, token: &str, now: Instant) {
-        if self.writers.came(app, token, now) {
+    pub fn token_added(&mut self, app: &NodeId, token: &str, now: Instant) {
+        if self.writers.token_added(app, token, now) {
             for last in self.slots.iter_mut().filter_map(|slot| slot.last.as_mut()) {
                 if last.by == *app {
                     last.from = None;
@@ -240,21 +242,21 @@ impl OwnershipArbiter {
     }
 
     /// Records that a token of an app disappeared.
-    pub fn went(&mut self, app: &NodeId, token: &str, now: Instant) {
-        self.writers.went(app, token, now);
+    pub fn token_removed(&mut self, app: &NodeId, token: &str, now: Instant) {
+        self.writers.token_removed(app, token, now);
     }
 
-    /// Clears the token sets after this node reconnected to the mesh over `way`; live tokens are announced again.
+    /// Clears the token sets after this node reconnected to the mesh ; live tokens are announced again.
     ///
-    /// A repeated call with the same `way` has no effect.
-    pub fn look_anew(&mut self, way: &str, now: Instant) {
-        self.writers.look_anew(way, now);
+    /// A repeated call with the same `session_id` has no effect.
+    pub fn reset_tokens(&mut self, session_id: &str, now: Instant) {
+        self.writers.reset_tokens(session_id, now);
     }
 
     /// Returns the writers whose tokens are not watched yet, and marks them as watched.
     ///
     /// A visualization thus watches only the apps that play it.
-    pub fn unwatched(&mut self, now: Instant) -> Vec<NodeId> {
+    pub fn take_unwatched(&mut self, now: Instant) -> Vec<NodeId> {
         let players = self.slots.iter().flat_map(|slot| {
             let last = slot.last.as_ref().map(|last| &last.by);
             last.into_iter().chain(slot.contributions.apps())
@@ -267,11 +269,11 @@ impl OwnershipArbiter {
     /// contribution.
     ///
     /// A silent controller loses what it plays without having taken it; a vanished one loses everything.
-    pub fn pass(&mut self, now: Instant) -> Vec<usize> {
+    pub fn expire(&mut self, now: Instant) -> Vec<usize> {
         let is_gone = |app: &NodeId| self.writers.has_vanished(app, now);
         let mut unmixed = vec![];
         for (place, slot) in self.slots.iter_mut().enumerate() {
-            if slot.playing.take_if(|playing| !playing.is_heard(now)).is_some() {
+            if slot.playing.take_if(|playing| !playing.is_active(now)).is_some() {
                 self.version += 1;
             }
             // An app that was not stored (table full) would never be seen to vanish, so its claim ends now.
@@ -279,7 +281,7 @@ impl OwnershipArbiter {
                 |taken: &mut Claimed| !self.writers.is_known(&taken.by) || is_gone(&taken.by);
             if let Some(taken) = slot.taken.take_if(has_left) {
                 slot.before =
-                    Some(taken.into_past(self.names[place].clone(), OwnershipKind::Abandoned));
+                    Some(taken.into_ended(self.names[place].clone(), OwnershipKind::Abandoned));
                 self.version += 1;
             }
             let left = slot.last.as_ref().filter(|last| is_gone(&last.by));
@@ -336,7 +338,13 @@ impl OwnershipArbiter {
     }
 
     /// Records a controller's contribution to a mixed parameter.
-    pub fn contributes(&mut self, place: usize, by: Option<&NodeId>, value: f32, now: Instant) {
+    pub fn set_contribution(
+        &mut self,
+        place: usize,
+        by: Option<&NodeId>,
+        value: f32,
+        now: Instant,
+    ) {
         let Some(slot) = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::Mix) else {
             return;
         };
@@ -352,7 +360,7 @@ impl OwnershipArbiter {
     }
 
     /// Removes a controller's contribution to a mixed parameter; returns whether there was one.
-    pub fn withdraws(&mut self, place: usize, by: &NodeId) -> bool {
+    pub fn remove_contribution(&mut self, place: usize, by: &NodeId) -> bool {
         let Some(slot) = self.slots.get_mut(place) else { return false };
         let withdrew = slot.contributions.remove_if(|known| known == by);
         self.version += u64::from(withdrew);
@@ -367,8 +375,8 @@ impl OwnershipArbiter {
             let taken = slot
                 .taken
                 .as_ref()
-                .map(|taken| taken.as_told(name.clone(), OwnershipKind::Claimed));
-            let playing = slot.playing.as_ref().filter(|playing| playing.is_heard(now));
+                .map(|taken| taken.to_ownership(name.clone(), OwnershipKind::Claimed));
+            let playing = slot.playing.as_ref().filter(|playing| playing.is_active(now));
             let playing = playing.map(|playing| Ownership {
                 parameter: name.clone(),
                 by: playing.by.clone(),
@@ -404,7 +412,7 @@ impl OwnershipArbiter {
     /// A parameter returns to its default if the app that played it last vanished. The return begins when that app
     /// has been gone for [`GRACE`](Self::GRACE), and takes as long as `over`. `value_of` returns the value and the
     /// default of the parameter at an index.
-    pub fn ease(
+    pub fn fade_to_default(
         &mut self,
         over: Duration,
         now: Instant,

@@ -35,7 +35,7 @@ pub struct ClaimManager {
     /// The apps that are present and so publish their own claims.
     present: BTreeSet<NodeId>,
     /// The writes that present apps made but do not publish, because they lost them in a restart.
-    unsaid: BTreeMap<NodeId, (BTreeSet<ClaimKey>, BTreeSet<NodeId>)>,
+    unreported: BTreeMap<NodeId, (BTreeSet<ClaimKey>, BTreeSet<NodeId>)>,
     /// The claims that the visualizations have confirmed.
     confirmed: BTreeMap<(NodeId, ParameterName), Stamp>,
     news: VecDeque<ClaimEvent>,
@@ -43,7 +43,7 @@ pub struct ClaimManager {
 }
 
 /// The maximum number of waiting notifications; beyond it the oldest are dropped.
-const NEWS: usize = 1024;
+const MAX_EVENTS: usize = 1024;
 
 impl ClaimManager {
     /// Creates the claims of the app `own`.
@@ -57,7 +57,7 @@ impl ClaimManager {
             notes: LwwMap::new(OperatorState::MAX_NOTES),
             played: BTreeMap::new(),
             present: BTreeSet::new(),
-            unsaid: BTreeMap::new(),
+            unreported: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             news: VecDeque::new(),
             version: 1,
@@ -78,10 +78,10 @@ impl ClaimManager {
         self.priority = priority;
         let own: Vec<ClaimKey> = self.live(&self.own).map(|(of, _)| of.clone()).collect();
         for of in own {
-            self.wish(of, unix_ms);
+            self.renew(of, unix_ms);
         }
         self.version += 1;
-        self.ask_all_now();
+        self.request_all_now();
     }
 
     /// Claims parameters of a visualization, whichever controller owns them.
@@ -94,7 +94,7 @@ impl ClaimManager {
         for parameter in parameters {
             self.take_one(node, parameter, unix_ms);
         }
-        self.ask_now(node);
+        self.request_now(node);
     }
 
     /// Releases parameters.
@@ -110,7 +110,7 @@ impl ClaimManager {
                 self.end(of, None, unix_ms);
             }
         }
-        self.ask_now(node);
+        self.request_now(node);
     }
 
     /// Releases all parameters, for example before the app leaves.
@@ -119,7 +119,7 @@ impl ClaimManager {
         for of in own {
             self.end(of, None, unix_ms);
         }
-        self.ask_all_now();
+        self.request_all_now();
     }
 
     /// Claims all parameters that another app owns, claims, or had when it vanished; returns their number.
@@ -133,7 +133,7 @@ impl ClaimManager {
         let all: BTreeSet<(NodeId, ParameterName)> = of_wish.chain(of_owners).collect();
         for (node, parameter) in &all {
             self.take_one(node, parameter.clone(), unix_ms);
-            self.ask_now(node);
+            self.request_now(node);
         }
         all.len()
     }
@@ -190,29 +190,29 @@ impl ClaimManager {
     }
 
     /// Records that an app is present.
-    pub fn app_came(&mut self, app: &NodeId) {
+    pub fn app_joined(&mut self, app: &NodeId) {
         self.version += u64::from(self.present.insert(app.clone()));
     }
 
     /// Records that an app is gone. Its writes are kept, and published on its behalf.
-    pub fn app_went(&mut self, app: &NodeId) {
-        self.unsaid.remove(app);
+    pub fn app_left(&mut self, app: &NodeId) {
+        self.unreported.remove(app);
         self.version += u64::from(self.present.remove(app));
     }
 
-    /// Returns a number that grows with every change of [`session`](Self::session).
+    /// Returns a number that grows with every change of [`operator_state`](Self::operator_state).
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
     }
 
     /// Returns the notifications that are new to the operator.
-    pub fn take_news(&mut self) -> Vec<ClaimEvent> {
+    pub fn take_events(&mut self) -> Vec<ClaimEvent> {
         self.news.drain(..).collect()
     }
 
     fn tell(&mut self, news: ClaimEvent) {
-        if self.news.len() >= NEWS {
+        if self.news.len() >= MAX_EVENTS {
             self.news.pop_front();
         }
         self.news.push_back(news);
@@ -240,10 +240,10 @@ impl ClaimManager {
         for other in others {
             self.end(other, Some(self.own.clone()), unix_ms);
         }
-        self.wish(of, unix_ms);
+        self.renew(of, unix_ms);
     }
 
-    fn wish(&mut self, of: ClaimKey, unix_ms: u64) {
+    fn renew(&mut self, of: ClaimKey, unix_ms: u64) {
         let stamp = self.clock.stamp(unix_ms);
         let state = ClaimState { priority: self.priority, ended: false, to: None };
         self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
@@ -271,14 +271,14 @@ impl ClaimManager {
         }
     }
 
-    fn ask_now(&mut self, node: &NodeId) {
+    fn request_now(&mut self, node: &NodeId) {
         if let Some(played) = self.played.get_mut(node) {
             played.is_settled = false;
             played.asked = None;
         }
     }
 
-    fn ask_all_now(&mut self) {
+    fn request_all_now(&mut self) {
         for played in self.played.values_mut() {
             played.is_settled = false;
             played.asked = None;

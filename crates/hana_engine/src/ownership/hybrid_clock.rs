@@ -34,23 +34,23 @@ impl HybridClock {
             self.count = 0;
         }
         let stamp = Stamp { ms: self.ms, count: self.count, by: self.own.clone() };
-        self.follow(stamp.ms, stamp.count);
+        self.advance_past(stamp.ms, stamp.count);
         stamp
     }
 
     /// Takes in another node's stamp; returns whether it is plausible.
-    pub fn hear(&mut self, stamp: &Stamp) -> bool {
+    pub fn observe(&mut self, stamp: &Stamp) -> bool {
         if !Self::is_plausible(stamp) {
             return false;
         }
         if (stamp.ms, stamp.count) >= (self.ms, self.count) {
-            self.follow(stamp.ms, stamp.count);
+            self.advance_past(stamp.ms, stamp.count);
         }
         true
     }
 
     /// Advances the clock so that the next stamp is later than this one.
-    fn follow(&mut self, ms: u64, count: u32) {
+    fn advance_past(&mut self, ms: u64, count: u32) {
         let next = count.checked_add(1).map(|count| (ms, count));
         (self.ms, self.count) = next.unwrap_or_else(|| (ms.saturating_add(1), 0));
     }
@@ -78,21 +78,21 @@ mod tests {
     fn what_is_stamped_after_something_was_heard_of_is_later_whatever_the_clocks_say() {
         let (mut ahead, mut behind) = (clock("ahead"), clock("behind"));
         let first = ahead.stamp(3_600_000);
-        assert!(behind.hear(&first));
+        assert!(behind.observe(&first));
         let second = behind.stamp(1);
         assert!(second > first, "{second:?}");
-        assert!(ahead.hear(&second));
+        assert!(ahead.observe(&second));
         assert!(ahead.stamp(3_600_000) > second);
         // This clock is fifty years ahead.
         let years = ahead.stamp(1_600_000_000_000);
-        assert!(behind.hear(&years) && behind.stamp(2) > years);
+        assert!(behind.observe(&years) && behind.stamp(2) > years);
     }
 
     #[test]
     fn a_stamp_that_no_clock_shows_is_not_believed() {
         let mut clock = clock("a");
         let of_tomorrow = Stamp { ms: u64::MAX, count: u32::MAX, by: NodeId::new("b").unwrap() };
-        assert!(!clock.hear(&of_tomorrow));
+        assert!(!clock.observe(&of_tomorrow));
         assert_eq!(clock.stamp(1000).ms, 1000);
     }
 
@@ -118,7 +118,7 @@ mod tests {
                 // Wall clocks jump, forwards and backwards.
                 let stamp = clocks[who].stamp(time);
                 prop_assert!(latest[who].as_ref().is_none_or(|before| *before < stamp));
-                prop_assert!(clocks[hears].hear(&stamp));
+                prop_assert!(clocks[hears].observe(&stamp));
                 latest[hears] = latest[hears].take().max(Some(stamp.clone()));
                 latest[who] = latest[who].take().max(Some(stamp));
                 let next = clocks[hears].stamp(0);

@@ -13,7 +13,7 @@ struct Contribution {
     /// The controller; `None` stands for all anonymous ones together.
     by: Option<NodeId>,
     value: f32,
-    heard: Instant,
+    last_seen: Instant,
 }
 
 /// The maximum number of contributions to a mixed parameter; beyond it the one that was silent longest is dropped.
@@ -41,23 +41,23 @@ impl Mixer {
     /// Sets a controller's contribution; returns whether it is a new one.
     pub(super) fn set(&mut self, by: Option<&NodeId>, value: f32, now: Instant) -> bool {
         if let Some(known) = self.0.iter_mut().find(|of| of.by.as_ref() == by) {
-            (known.value, known.heard) = (value, now);
+            (known.value, known.last_seen) = (value, now);
             return false;
         }
         if self.0.len() >= MOST_CONTRIBUTIONS {
-            let silent = self.0.iter().enumerate().min_by_key(|(_, of)| of.heard);
+            let silent = self.0.iter().enumerate().min_by_key(|(_, of)| of.last_seen);
             if let Some(index) = silent.map(|(index, _)| index) {
                 self.0.swap_remove(index);
             }
         }
-        self.0.push(Contribution { by: by.cloned(), value, heard: now });
+        self.0.push(Contribution { by: by.cloned(), value, last_seen: now });
         true
     }
 
     /// Replaces all contributions by an anonymous one.
     pub(super) fn replace_all(&mut self, value: f32, now: Instant) {
         self.0.clear();
-        self.0.push(Contribution { by: None, value, heard: now });
+        self.0.push(Contribution { by: None, value, last_seen: now });
     }
 
     /// Removes the contributions of some apps; returns whether there were any.

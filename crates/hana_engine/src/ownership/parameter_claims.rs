@@ -11,9 +11,9 @@ use crate::ownership::mixer::Mixer;
 /// The silence after which a controller that plays without having taken the parameter loses it.
 ///
 /// Longer than the pauses within a gesture, shorter than the walk to another keyboard.
-pub(super) const IDLE: Duration = Duration::from_secs(1);
+pub(super) const IDLE_RELEASE: Duration = Duration::from_secs(1);
 /// The minimum interval between two reports of refused values, for each parameter.
-const PAUSE: Duration = Duration::from_secs(3);
+const REPORT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The ownership of one parameter.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct ParameterClaims {
     /// The ownership that ended last, while there is no new one.
     pub(super) before: Option<Ownership>,
     /// The controller preempted by a one-off command; its values are refused until it pauses.
-    pub(super) ousted: Option<Preempted>,
+    pub(super) preempted: Option<Preempted>,
     /// The controller that played last, needed if it vanishes.
     pub(super) last: Option<LastWriter>,
     pub(super) contributions: Mixer,
@@ -44,14 +44,14 @@ pub(super) struct Claimed {
 pub(super) struct ActiveWriter {
     pub(super) by: NodeId,
     pub(super) priority: Priority,
-    pub(super) heard: Instant,
+    pub(super) last_seen: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Preempted {
     pub(super) app: NodeId,
     pub(super) by: NodeId,
-    pub(super) heard: Instant,
+    pub(super) last_seen: Instant,
 }
 
 #[derive(Debug)]
@@ -64,13 +64,13 @@ pub(super) struct LastWriter {
 /// Refused values: another controller owns the parameter.
 #[derive(Debug, Default)]
 pub(super) struct WriteRefused {
-    untold: u64,
-    told: Option<Instant>,
+    unreported: u64,
+    reported_at: Option<Instant>,
 }
 
 impl ParameterClaims {
     pub(super) fn holder(&self, now: Instant) -> Option<(&NodeId, OwnershipKind, Priority)> {
-        let playing = self.playing.as_ref().filter(|playing| playing.is_heard(now));
+        let playing = self.playing.as_ref().filter(|playing| playing.is_active(now));
         let taken = self.taken.as_ref();
         match (playing, taken) {
             // A controller plays over a claim only if its priority is higher, or if it played before the claim.
@@ -85,7 +85,7 @@ impl ParameterClaims {
 }
 
 impl Claimed {
-    pub(super) fn as_told(&self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
+    pub(super) fn to_ownership(&self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
         let Self { by, stamp, priority } = self;
         Ownership {
             parameter,
@@ -96,15 +96,15 @@ impl Claimed {
         }
     }
 
-    pub(super) fn into_past(self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
+    pub(super) fn into_ended(self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
         let Self { by, stamp, priority } = self;
         Ownership { parameter, by, how, priority, stamp: Some(stamp) }
     }
 }
 
 impl ActiveWriter {
-    pub(super) fn is_heard(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.heard) < IDLE
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_seen) < IDLE_RELEASE
     }
 }
 
@@ -130,12 +130,15 @@ impl LastWriter {
 impl WriteRefused {
     /// Counts a refused value; returns the number of refused values if a report is due.
     pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < PAUSE) {
+        self.unreported += 1;
+        if self
+            .reported_at
+            .is_some_and(|reported_at| now.saturating_duration_since(reported_at) < REPORT_INTERVAL)
+        {
             return None;
         }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.reported_at = Some(now);
+        Some(std::mem::take(&mut self.unreported))
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) struct Writers {
     /// The number of apps without a token. While it is zero, no search for them is needed.
     gone: usize,
     /// The identity of this node's connection to the mesh, which changes when the node reconnects.
-    way: String,
+    session_id: String,
 }
 
 /// An app with its liveliness tokens; it may have two of them while it reconnects.
@@ -69,7 +69,7 @@ impl Writers {
     /// Counts a message from an app as a sign of life, whatever the state of its token.
     ///
     /// Over a direct link an app is reachable even when the mesh is not.
-    pub(super) fn heard(&mut self, app: &NodeId, now: Instant) {
+    pub(super) fn seen(&mut self, app: &NodeId, now: Instant) {
         if self.gone == 0 {
             return;
         }
@@ -79,7 +79,7 @@ impl Writers {
     }
 
     /// Registers an app that sends a command rather than values. Its token may not have been seen yet.
-    pub(super) fn meet(&mut self, app: &NodeId, now: Instant) {
+    pub(super) fn touch(&mut self, app: &NodeId, now: Instant) {
         if let Some(known) = self.apps.get_mut(app) {
             if known.tokens.is_empty() {
                 known.gone = Some(now);
@@ -108,7 +108,7 @@ impl Writers {
     }
 
     /// Records that a token of an app appeared; returns whether there was room for the app.
-    pub(super) fn came(&mut self, app: &NodeId, token: &str, now: Instant) -> bool {
+    pub(super) fn token_added(&mut self, app: &NodeId, token: &str, now: Instant) -> bool {
         if !self.apps.contains_key(app) && !self.has_room(now) {
             return false;
         }
@@ -121,7 +121,7 @@ impl Writers {
     }
 
     /// Records that a token of an app disappeared.
-    pub(super) fn went(&mut self, app: &NodeId, token: &str, now: Instant) {
+    pub(super) fn token_removed(&mut self, app: &NodeId, token: &str, now: Instant) {
         if let Some(known) = self.apps.get_mut(app) {
             known.tokens.remove(token);
             if known.tokens.is_empty() {
@@ -131,14 +131,14 @@ impl Writers {
         self.count_gone();
     }
 
-    /// Clears the token sets after this node reconnected to the mesh over `way`; live tokens are announced again.
+    /// Clears the token sets after this node reconnected to the mesh ; live tokens are announced again.
     ///
-    /// A repeated call with the same `way` has no effect.
-    pub(super) fn look_anew(&mut self, way: &str, now: Instant) {
-        if self.way == way {
+    /// A repeated call with the same `session_id` has no effect.
+    pub(super) fn reset_tokens(&mut self, session_id: &str, now: Instant) {
+        if self.session_id == session_id {
             return;
         }
-        self.way = way.into();
+        self.session_id = session_id.into();
         // An app without a token, such as a one-off command, does not vanish when this node reconnects.
         for app in self.apps.values_mut().filter(|app| !app.tokens.is_empty()) {
             app.tokens.clear();

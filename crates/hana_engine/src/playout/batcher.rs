@@ -24,7 +24,7 @@ pub struct Batcher {
     /// The time at which the last batch left.
     left: Option<i64>,
     next_repeat: Option<i64>,
-    forgotten: u64,
+    dropped: u64,
 }
 
 /// The timing of the batches.
@@ -87,14 +87,14 @@ impl Batcher {
             parameters: vec![RecordedBatch::NEVER; parameters],
             left: None,
             next_repeat: None,
-            forgotten: 0,
+            dropped: 0,
         }
     }
 
     /// Returns the number of moments that were dropped because the batches were not collected in time.
     #[must_use]
-    pub const fn forgotten(&self) -> u64 {
-        self.forgotten
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Sets a parameter, by its index in the visualization's info, at `now`.
@@ -122,7 +122,7 @@ impl Batcher {
         let is_over = now.saturating_sub(self.began.1) >= us(self.settings.moment).max(1);
         match self.times.last_mut() {
             Some(last) if !is_over => *last = now,
-            _ => self.begin_moment(now),
+            _ => self.begin_slice(now),
         }
         let row = self.rows.len() - width;
         self.rows[row + index] = value;
@@ -133,7 +133,7 @@ impl Batcher {
 
     /// Schedules one retransmission, with original timestamps, of every value set since `since` that was already
     /// sent.
-    pub fn say_again(&mut self, since: i64) {
+    pub fn retransmit_since(&mut self, since: i64) {
         for parameter in &mut self.parameters {
             let is_said = matches!(parameter.stage, SampleStage::Done | SampleStage::Repeated(_));
             if is_said && parameter.is_set && parameter.at >= since {
@@ -146,7 +146,7 @@ impl Batcher {
     /// Restores a value that was set at `at`, before this batcher was created, and schedules it with that timestamp.
     ///
     /// Returns `false` if there is no such parameter or the value is not finite.
-    pub fn recall(&mut self, index: usize, value: f32, at: i64) -> bool {
+    pub fn restore(&mut self, index: usize, value: f32, at: i64) -> bool {
         let Some(parameter) = self.parameters.get_mut(index).filter(|_| value.is_finite()) else {
             return false;
         };
@@ -155,7 +155,7 @@ impl Batcher {
         true
     }
 
-    fn begin_moment(&mut self, now: i64) {
+    fn begin_slice(&mut self, now: i64) {
         if self.times.is_empty() {
             self.began.0 = now;
         }
@@ -176,7 +176,7 @@ impl Batcher {
                 self.rows[next] = value;
             }
         }
-        self.forgotten += moments as u64;
+        self.dropped += moments as u64;
         self.times.drain(..moments);
         self.rows.drain(..moments * width);
     }
@@ -217,7 +217,7 @@ impl Batcher {
         frame.samples.clear();
         let is_due = |due: Option<i64>| due.is_some_and(|due| due <= now);
         if is_due(self.frame_due()) {
-            self.take_moments(now, frame);
+            self.take_slices(now, frame);
         } else if is_due(self.next_repeat) {
             self.repeat(now, frame);
         } else {
@@ -230,7 +230,7 @@ impl Batcher {
 
     // Indices fit: the number of parameters is limited.
     #[allow(clippy::cast_possible_truncation)]
-    fn take_moments(&mut self, now: i64, frame: &mut ModulationBatch) {
+    fn take_slices(&mut self, now: i64, frame: &mut ModulationBatch) {
         let Some(first) = self.times.first().copied() else { return };
         let width = self.parameters.len();
         frame.at = first;
@@ -329,18 +329,18 @@ mod tests {
     #[test]
     fn what_may_not_have_arrived_is_said_once_more_with_the_time_at_which_it_was_set() {
         let mut recorder = recorder(4);
-        recorder.recall(3, 0.4, START - 5_000_000);
+        recorder.restore(3, 0.4, START - 5_000_000);
         recorder.set(0, 0.1, START);
         let said = run(&mut recorder, START + 1_000_000);
         assert_eq!(said[0].1.values().collect::<Vec<_>>(), [(3, START - 5_000_000, 0.4)]);
         recorder.set(1, 0.2, START + 1_000_000);
         run(&mut recorder, START + 2_000_000);
         assert_eq!((said.len(), recorder.due()), (1 + 3, None));
-        recorder.say_again(START + 1);
+        recorder.retransmit_since(START + 1);
         let again = run(&mut recorder, START + 2_000_000);
         assert_eq!(again.len(), 1);
         assert_eq!(again[0].1.values().collect::<Vec<_>>(), [(1, START + 1_000_000, 0.2)]);
-        recorder.say_again(i64::MIN);
+        recorder.retransmit_since(i64::MIN);
         let again = run(&mut recorder, START + 3_000_000);
         assert_eq!(again.len(), 3, "never of a parameter that was not set");
         assert_eq!(recorder.due(), None);
@@ -413,7 +413,7 @@ mod tests {
         let mut frame = ModulationBatch::default();
         assert!(recorder.take(START + 200_000, &mut frame));
         frame.check().unwrap();
-        assert_eq!((frame.after.len(), recorder.forgotten()), (64, 136));
+        assert_eq!((frame.after.len(), recorder.dropped()), (64, 136));
         assert_eq!(frame.last_values().collect::<Vec<_>>(), [(0, 199.0 / 200.0)]);
     }
 

@@ -64,27 +64,27 @@ pub enum PathAction {
     /// Open a link and report the result.
     Open,
     /// Replace the current link by the one that was just opened.
-    Adopt,
+    UseLink,
     /// Close the link that was just opened: it is no longer needed.
     Discard,
     /// Close the link.
     Close,
     /// Send a probe along a path.
-    Ask {
+    Probe {
         /// The path.
         way: PlayPath,
         /// The number of the probe.
         number: u64,
     },
     /// Play over this path from now on, and retransmit the values set since `since`, or all values if it is `None`.
-    TurnTo {
+    SwitchPath {
         /// The path.
         way: PlayPath,
         /// The time before which every value that was set has arrived.
         since: Option<Instant>,
     },
     /// Retransmit the values set since `since`: they may be lost.
-    SayAgain {
+    RetransmitSince {
         /// The time before which every value that was set has arrived.
         since: Option<Instant>,
     },
@@ -245,7 +245,7 @@ impl PathSelector {
         let mut actions = vec![];
         match event {
             PathEvent::Found => {
-                self.lose_link(now, &mut actions);
+                self.drop_link(now, &mut actions);
                 self.is_found = true;
                 self.arrived = None;
                 self.said = now + Self::SAID;
@@ -262,7 +262,7 @@ impl PathSelector {
                 if self.way == PlayPath::Direct {
                     actions.push(PathAction::Discard);
                 } else {
-                    actions.push(PathAction::Adopt);
+                    actions.push(PathAction::UseLink);
                     self.has_link = true;
                     self.needed = 1;
                     self.direct = PathProbe::default();
@@ -277,7 +277,7 @@ impl PathSelector {
             },
             PathEvent::Closed => {
                 if self.has_link {
-                    self.lose_link(now, &mut actions);
+                    self.drop_link(now, &mut actions);
                     self.open_soon(now, self.pause);
                 }
             },
@@ -333,7 +333,7 @@ impl PathSelector {
         }
     }
 
-    fn turn(&mut self, way: PlayPath, now: Instant, actions: &mut Vec<PathAction>) {
+    fn switch_to(&mut self, way: PlayPath, now: Instant, actions: &mut Vec<PathAction>) {
         if self.way == way {
             return;
         }
@@ -345,17 +345,17 @@ impl PathSelector {
         }
         self.was_direct = true;
         self.path_mut(way).next = Some(now);
-        actions.push(PathAction::TurnTo { way, since: self.arrived });
+        actions.push(PathAction::SwitchPath { way, since: self.arrived });
     }
 
     /// Drops the link, which is closed or leads to an instance that has ended, and plays over the mesh.
-    fn lose_link(&mut self, now: Instant, actions: &mut Vec<PathAction>) {
+    fn drop_link(&mut self, now: Instant, actions: &mut Vec<PathAction>) {
         if self.has_link {
             self.has_link = false;
             self.direct = PathProbe::default();
             actions.push(PathAction::Close);
         }
-        self.turn(PlayPath::Mesh, now, actions);
+        self.switch_to(PlayPath::Mesh, now, actions);
     }
 
     fn look(&mut self, now: Instant, actions: &mut Vec<PathAction>) {
@@ -366,7 +366,7 @@ impl PathSelector {
         self.mesh.give_up(now);
         if self.has_link && self.direct.is_blocked(now, self.blocked_after()) {
             if self.way == PlayPath::Direct {
-                self.turn(PlayPath::Mesh, now, actions);
+                self.switch_to(PlayPath::Mesh, now, actions);
                 // An answer over the mesh moves this up; without one the visualization is busy or gone, and another
                 // link is no help.
                 self.open_soon(now, Self::LONGEST);
@@ -387,7 +387,7 @@ impl PathSelector {
                 let number = self.next_number;
                 self.next_number += 1;
                 self.path_mut(way).ask(number, now, every);
-                actions.push(PathAction::Ask { way, number });
+                actions.push(PathAction::Probe { way, number });
             }
         }
     }
@@ -408,12 +408,12 @@ impl PathSelector {
         if way == self.way {
             if answered.was_silent {
                 self.said = now + Self::SAID;
-                actions.push(PathAction::SayAgain { since: self.arrived });
+                actions.push(PathAction::RetransmitSince { since: self.arrived });
             } else if answered.asked >= self.said {
                 self.arrived = self.arrived.max(Some(answered.asked));
             }
         } else if way == PlayPath::Direct && self.direct.in_row >= self.needed {
-            self.turn(PlayPath::Direct, now, actions);
+            self.switch_to(PlayPath::Direct, now, actions);
             self.pause = Self::PAUSE;
             if matches!(self.opening, Opening::At(_)) {
                 self.opening = Opening::No;

@@ -194,14 +194,14 @@ impl ModulationReceiver {
         let passed = now.saturating_duration_since(self.advanced);
         let hung = passed > Self::STALE;
         self.advanced = now;
-        self.fetch();
+        self.prefetch();
         for (index, (track, arrivals)) in self.tracks.iter_mut().zip(&mut self.arrivals).enumerate()
         {
             if track.is_settled {
                 continue;
             }
             if hung {
-                arrivals.wake_up(track, local, now);
+                arrivals.drop_backlog(track, local, now);
             }
             if track.is_parked
                 && let Some(parked) = arrivals.parked
@@ -227,7 +227,7 @@ impl ModulationReceiver {
     ///
     /// Another thread has just written most of it, so it comes from another core's cache. Fetching all of it at once
     /// takes a fraction of the time of fetching it piece by piece.
-    fn fetch(&self) {
+    fn prefetch(&self) {
         let touch = |track: &Track| track.playout.touch() ^ i64::from(track.is_settled);
         black_box(self.tracks.iter().fold(0, |all, track| all ^ touch(track)));
     }
@@ -342,7 +342,7 @@ impl Newest {
 
 impl Arrivals {
     /// Discards waiting values that got old while the program hung, and defers the newest of them.
-    fn wake_up(&mut self, track: &mut Track, local: i64, now: Instant) {
+    fn drop_backlog(&mut self, track: &mut Track, local: i64, now: Instant) {
         let limit = ModulationReceiver::STALE + track.playout.delay();
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
         if let Some(value) = track.playout.forget_before(local.saturating_sub(limit))

@@ -93,11 +93,11 @@ const MAX_SESSIONS: usize = 16;
 /// Time in which a daemon that returned must publish the status of a process again.
 const CONFIRM: Duration = Duration::from_secs(3);
 /// How long the messages of a node may precede its token.
-const WORDS: Duration = Duration::from_secs(2);
+const ORPHAN_DATA_TTL: Duration = Duration::from_secs(2);
 /// Time in which a node that left, while its host is present, may still return over another session.
 const COMING_BACK: Duration = Duration::from_secs(1);
 /// How long a node that is lost alone stays listed.
-const LOST_ALONE: Duration = Duration::from_mins(1);
+const LOST_NODE_TTL: Duration = Duration::from_mins(1);
 /// How long the nodes of a lost host stay listed.
 const LOST_WITH_HOST: Duration = Duration::from_hours(7 * 24);
 
@@ -127,7 +127,7 @@ impl Entry {
         self.said_lost_alone
     }
 
-    pub(super) const fn say_lost_alone(&mut self, lost: bool) {
+    pub(super) const fn set_reported_lost(&mut self, lost: bool) {
         self.said_lost_alone = lost;
     }
 
@@ -179,7 +179,7 @@ impl Entry {
     pub(super) fn take(&mut self, sighting: Observation, now: Instant, unix_ms: u64) -> bool {
         self.heard_of.get_or_insert(now);
         match sighting {
-            Observation::Appeared { role, zid, .. } => {
+            Observation::TokenAdded { role, zid, .. } => {
                 if self.present.is_empty() {
                     // A present node must publish its health, so silence counts from now on.
                     self.health = Some(HealthMonitor::of_present(HealthLimits::default(), now));
@@ -192,7 +192,7 @@ impl Entry {
                 }
                 self.present.insert(zid, role).is_none()
             },
-            Observation::Vanished { zid, .. } => {
+            Observation::TokenRemoved { zid, .. } => {
                 let went = self.present.remove(&zid).is_some();
                 if self.present.is_empty() {
                     self.health = None;
@@ -200,7 +200,7 @@ impl Entry {
                 }
                 went
             },
-            Observation::Goodbye(_) => {
+            Observation::Closed(_) => {
                 self.said_goodbye = true;
                 false
             },
@@ -224,12 +224,12 @@ impl Entry {
                 self.look = look;
                 changed
             },
-            Observation::Holders(_, owners) => {
+            Observation::Owners(_, owners) => {
                 let changed = self.owners != owners;
                 self.owners = owners;
                 changed
             },
-            Observation::Session(_, session) => {
+            Observation::Operator(_, session) => {
                 let changed = *self.session != session;
                 if changed {
                     self.session = Arc::new(session);
@@ -241,12 +241,12 @@ impl Entry {
                 self.claims.insert(host, DaemonReport { status, stale_since: None });
                 is_news
             },
-            Observation::Lost(..) | Observation::Knocked(..) => false,
+            Observation::LostPeers(..) | Observation::Probed(..) => false,
         }
     }
 
     /// Returns whether its id is in use: the node is present, about to start, or was on a lost host.
-    pub(super) fn holds_its_id(&self, host: HostView) -> bool {
+    pub(super) fn reserves_id(&self, host: HostView) -> bool {
         let state = self.process().map(|(_, status)| status.state);
         let is_kept =
             state.is_some_and(|state| state.is_alive() || state == ProcessState::Restarting);
@@ -259,7 +259,7 @@ impl Entry {
     }
 
     /// Marks the status from `host` as stale: its daemon was replaced and must publish it again.
-    pub(super) fn doubt(&mut self, host: &NodeId, now: Instant) {
+    pub(super) fn mark_stale(&mut self, host: &NodeId, now: Instant) {
         if let Some(claim) = self.claims.get_mut(host) {
             claim.stale_since = Some(now);
         }
@@ -314,7 +314,7 @@ impl Entry {
         }
         let Some((gone, _)) = self.gone else {
             // Messages without a token either preceded it or came late, from a node that has left.
-            let is_echo = |at| now.saturating_duration_since(at) >= WORDS;
+            let is_echo = |at| now.saturating_duration_since(at) >= ORPHAN_DATA_TTL;
             return self.was.is_some() || self.heard_of.is_none_or(is_echo);
         };
         let gone_for = now.saturating_duration_since(gone);
@@ -328,7 +328,7 @@ impl Entry {
             },
             Some(Role::Daemon) => gone_for >= LOST_WITH_HOST,
             Some(Role::Visualization) => match host {
-                HostView::There => gone_for >= LOST_ALONE,
+                HostView::There => gone_for >= LOST_NODE_TTL,
                 HostView::Missing(_) => gone_for >= LOST_WITH_HOST,
             },
         }
@@ -361,7 +361,7 @@ impl Entry {
             let (state, reason) = self.state_by_health(now);
             let unwatched = !self.claims.is_empty() && reason.is_empty();
             let reason = if unwatched {
-                "its daemon is gone: nobody restarts it until hanad is back".into()
+                "its daemon is gone: it is not restarted until hanad is back".into()
             } else {
                 reason
             };
@@ -377,8 +377,8 @@ impl Entry {
         let reason = match cause {
             // A daemon is its own host.
             Some(Some(cause)) => cause.in_words(self.host().unwrap_or(node)),
-            Some(None) => "gone from the mesh a moment ago; looking why".into(),
-            None => "node_lost: it is gone from the mesh without a word, and no daemon launched it; start it where it was started".into(),
+            Some(None) => "gone from the mesh a moment ago; checking why".into(),
+            None => "node_lost: it left the mesh without a `closed` event, and no daemon launched it; start it again where it was started".into(),
         };
         (ProcessState::Unreachable, cause.flatten(), reason)
     }
@@ -403,7 +403,7 @@ impl Entry {
 
     /// Recomputes the state; returns whether it or its cause changed. A new reason alone is no change: it may count
     /// seconds.
-    pub(super) fn restate(
+    pub(super) fn recompute_state(
         &mut self,
         node: &NodeId,
         host: HostView,

@@ -115,7 +115,7 @@ impl HealthMonitor {
     }
 
     /// Excuses all silence until `now`, because no message could be received.
-    pub const fn excuse(&mut self, now: Instant) {
+    pub const fn forgive_until(&mut self, now: Instant) {
         self.moved_at = now;
         self.heard_at = now;
     }

@@ -36,11 +36,11 @@ impl HealthVerdict {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::Starting => "it has just come, and said nothing yet".into(),
+            Self::Starting => "it has just joined and published no health yet".into(),
             Self::Running => String::new(),
             Self::Slow { fps } => format!("draws only {fps:.0} frames a second"),
             Self::Stalling => {
-                "its render loop pauses again and again, for most of a second or longer".into()
+                "its main loop pauses repeatedly, for most of a second or longer".into()
             },
             Self::Throttled { every } => {
                 let every = every.as_secs_f32();
@@ -54,7 +54,7 @@ impl HealthVerdict {
                 )
             },
             Self::Frozen { for_ } => {
-                format!("its render loop has not moved for {:.1} s", for_.as_secs_f32())
+                format!("its main loop has made no progress for {:.1} s", for_.as_secs_f32())
             },
             Self::Silent { for_ } => format!("no sign of life for {:.1} s", for_.as_secs_f32()),
         }

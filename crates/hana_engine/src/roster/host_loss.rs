@@ -35,9 +35,9 @@ pub enum ProbeOutcome {
     /// Refused: the port is closed, so the machine is up.
     Refused,
     /// No answer, or no route.
-    Silent,
+    Timeout,
     /// Accepted.
-    Answered,
+    Connected,
 }
 
 /// Maximum number of missing hosts; more are taken for forged names.
@@ -64,7 +64,7 @@ impl HostLossDetector {
     }
 
     /// Handles the return or the clean exit of the daemon of `host`; returns the cause reported for its loss, if any.
-    pub fn settled(&mut self, host: &NodeId) -> Option<LossCause> {
+    pub fn resolved(&mut self, host: &NodeId) -> Option<LossCause> {
         self.hosts.remove(host)?.cause
     }
 
@@ -102,7 +102,7 @@ impl HostLossDetector {
     ) -> Option<LossCause> {
         let loss = self.hosts.get_mut(host)?;
         loss.knock_at = Some(now + KNOCK_AGAIN);
-        if knock == ProbeOutcome::Answered {
+        if knock == ProbeOutcome::Connected {
             let since = *loss.answers_since.get_or_insert(now);
             if now.saturating_duration_since(since) < JOINING {
                 return None;
@@ -112,8 +112,8 @@ impl HostLossDetector {
         }
         let cause = match knock {
             ProbeOutcome::Refused => LossCause::DaemonLost,
-            ProbeOutcome::Silent => LossCause::HostLost,
-            ProbeOutcome::Answered => LossCause::OffMesh,
+            ProbeOutcome::Timeout => LossCause::HostLost,
+            ProbeOutcome::Connected => LossCause::OffMesh,
         };
         (loss.cause.replace(cause) != Some(cause)).then_some(cause)
     }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn silence_is_a_lost_host_and_a_refusal_a_lost_daemon() {
         for (knock, cause) in [
-            (ProbeOutcome::Silent, LossCause::HostLost),
+            (ProbeOutcome::Timeout, LossCause::HostLost),
             (ProbeOutcome::Refused, LossCause::DaemonLost),
         ] {
             let (mut watch, start) = vanished();
@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(watch.due(at), vec![], "somebody knocks already");
             assert_eq!(watch.knocked(&host(), knock, at), Some(cause));
             assert_eq!(watch.lost().collect::<Vec<_>>(), vec![(&host(), cause, 7)]);
-            assert_eq!(watch.settled(&host()), Some(cause));
+            assert_eq!(watch.resolved(&host()), Some(cause));
             assert_eq!(watch.next_deadline(), None);
         }
     }
@@ -179,7 +179,7 @@ mod tests {
         while let Some(at) = watch.next_deadline().filter(|at| *at < start + 2 * JOINING) {
             watch.due(at);
             said.extend(
-                watch.knocked(&host(), ProbeOutcome::Answered, at).map(|cause| (cause, at)),
+                watch.knocked(&host(), ProbeOutcome::Connected, at).map(|cause| (cause, at)),
             );
         }
         let [(LossCause::OffMesh, at)] = said[..] else { panic!("{said:?}") };
@@ -189,10 +189,10 @@ mod tests {
     #[test]
     fn a_lost_host_that_answers_again_stays_what_it_was_until_it_has_had_time_to_join() {
         let (mut watch, start) = vanished();
-        watch.knocked(&host(), ProbeOutcome::Silent, start);
-        assert_eq!(watch.knocked(&host(), ProbeOutcome::Answered, start + KNOCK_AGAIN), None);
+        watch.knocked(&host(), ProbeOutcome::Timeout, start);
+        assert_eq!(watch.knocked(&host(), ProbeOutcome::Connected, start + KNOCK_AGAIN), None);
         assert_eq!(watch.cause(&host()), Some(LossCause::HostLost));
-        assert_eq!(watch.settled(&host()), Some(LossCause::HostLost));
+        assert_eq!(watch.resolved(&host()), Some(LossCause::HostLost));
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
         let (mut watch, start) = vanished();
         let mut causes = vec![];
         for (knock, seconds) in [
-            (ProbeOutcome::Silent, 1),
-            (ProbeOutcome::Silent, 3),
+            (ProbeOutcome::Timeout, 1),
+            (ProbeOutcome::Timeout, 3),
             (ProbeOutcome::Refused, 5),
             (ProbeOutcome::Refused, 7),
         ] {
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn one_that_has_said_goodbye_is_not_missed() {
         let (mut watch, start) = vanished();
-        assert_eq!(watch.settled(&host()), None);
+        assert_eq!(watch.resolved(&host()), None);
         assert_eq!(watch.due(start + Duration::from_secs(9)), vec![]);
         assert_eq!(watch.knocked(&host(), ProbeOutcome::Refused, start), None);
     }

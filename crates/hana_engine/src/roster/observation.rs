@@ -11,7 +11,7 @@ use crate::roster::host_loss::ProbeOutcome;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// A liveliness token was added.
-    Appeared {
+    TokenAdded {
         /// The node.
         node: NodeId,
         /// Its role.
@@ -20,14 +20,14 @@ pub enum Observation {
         zid: String,
     },
     /// A liveliness token was removed.
-    Vanished {
+    TokenRemoved {
         /// The node.
         node: NodeId,
         /// The Zenoh id of its session.
         zid: String,
     },
     /// A node announced its clean exit.
-    Goodbye(NodeId),
+    Closed(NodeId),
     /// A node published its info.
     Info(NodeInfo),
     /// A node published its health.
@@ -35,15 +35,15 @@ pub enum Observation {
     /// A visualization published its look.
     Look(NodeId, Look),
     /// A visualization published its parameter owners.
-    Holders(NodeId, ParameterOwners),
+    Owners(NodeId, ParameterOwners),
     /// An app or a bridge published its operator state.
-    Session(NodeId, OperatorState),
+    Operator(NodeId, OperatorState),
     /// A host's daemon published the status of a process.
     Process(NodeId, ProcessStatus),
     /// A host's daemon published its lost peers.
-    Lost(NodeId, LostPeers),
+    LostPeers(NodeId, LostPeers),
     /// The result of a probe of a host's daemon port.
-    Knocked(NodeId, ProbeOutcome),
+    Probed(NodeId, ProbeOutcome),
 }
 
 impl Observation {
@@ -51,22 +51,22 @@ impl Observation {
     #[must_use]
     pub fn of_event(from: &NodeId, event: &Event) -> Option<Self> {
         let is_goodbye = event.kind == EventKind::Closed && event.about == *from;
-        is_goodbye.then(|| Self::Goodbye(from.clone()))
+        is_goodbye.then(|| Self::Closed(from.clone()))
     }
 
     /// Returns the node that it concerns.
     #[must_use]
     pub const fn node(&self) -> &NodeId {
         match self {
-            Self::Appeared { node, .. }
-            | Self::Vanished { node, .. }
-            | Self::Goodbye(node)
+            Self::TokenAdded { node, .. }
+            | Self::TokenRemoved { node, .. }
+            | Self::Closed(node)
             | Self::Health(node, _)
             | Self::Look(node, _)
-            | Self::Holders(node, _)
-            | Self::Session(node, _)
-            | Self::Lost(node, _)
-            | Self::Knocked(node, _) => node,
+            | Self::Owners(node, _)
+            | Self::Operator(node, _)
+            | Self::LostPeers(node, _)
+            | Self::Probed(node, _) => node,
             Self::Info(info) => &info.node,
             Self::Process(_, status) => &status.node,
         }

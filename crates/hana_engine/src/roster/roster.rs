@@ -87,14 +87,14 @@ impl Roster {
     ) -> Vec<RosterChange> {
         let node = sighting.node().clone();
         match sighting {
-            Observation::Knocked(host, knock) => {
+            Observation::Probed(host, knock) => {
                 let Some(cause) = self.losses.knocked(&host, knock, now) else { return vec![] };
                 let nodes = self.lost_with(&host);
                 self.news.push(RosterEvent::Lost { host, cause, nodes });
                 self.restate_all(now, unix_ms)
             },
             Observation::Process(host, _) if self.left.contains(&host) => vec![],
-            Observation::Lost(reporter, lost) => {
+            Observation::LostPeers(reporter, lost) => {
                 if self.told.len() >= MAX_REPORTERS && !self.told.contains_key(&reporter) {
                     return vec![];
                 }
@@ -125,14 +125,14 @@ impl Roster {
     ) -> Vec<RosterChange> {
         let known = self.nodes.get(node).is_some_and(Entry::is_listed);
         // The departure of an unknown node changes nothing.
-        let goes = matches!(sighting, Observation::Vanished { .. } | Observation::Goodbye(_));
+        let goes = matches!(sighting, Observation::TokenRemoved { .. } | Observation::Closed(_));
         if !self.nodes.contains_key(node) {
             if goes {
                 return vec![];
             }
             if self.nodes.len() >= Self::MAX_NODES {
                 // A present node may evict one that is known only from messages.
-                let is_here = matches!(sighting, Observation::Appeared { .. });
+                let is_here = matches!(sighting, Observation::TokenAdded { .. });
                 let words = self.nodes.iter().find(|(_, entry)| !entry.is_shown());
                 let Some(words) = words.map(|(id, _)| id.clone()).filter(|_| is_here) else {
                     return vec![];
@@ -151,7 +151,7 @@ impl Roster {
         if !entry.is_listed() {
             return if known { vec![RosterChange::Removed(node.clone())] } else { vec![] };
         }
-        let restated = entry.restate(node, host, now, unix_ms);
+        let restated = entry.recompute_state(node, host, now, unix_ms);
         if !known {
             vec![RosterChange::Added(node.clone())]
         } else if changed || restated {
@@ -164,20 +164,20 @@ impl Roster {
     /// Applies what an observation of a daemon implies for its host; returns whether it affects the host's state.
     fn note_daemons(&mut self, sighting: &Observation, now: Instant, unix_ms: u64) -> bool {
         match sighting {
-            Observation::Appeared { node, role: Role::Daemon, .. } => {
+            Observation::TokenAdded { node, role: Role::Daemon, .. } => {
                 self.left.remove(node);
                 let was_here = self.is_present(node);
                 if !was_here {
                     for entry in self.nodes.values_mut() {
-                        entry.doubt(node, now);
+                        entry.mark_stale(node, now);
                     }
                 }
-                if let Some(cause) = self.losses.settled(node) {
+                if let Some(cause) = self.losses.resolved(node) {
                     self.news.push(RosterEvent::Found { host: node.clone(), cause });
                 }
                 !was_here
             },
-            Observation::Vanished { node, zid } => {
+            Observation::TokenRemoved { node, zid } => {
                 let Some(entry) = self.nodes.get(node).filter(|entry| entry.is_daemon()) else {
                     return false;
                 };
@@ -189,8 +189,8 @@ impl Roster {
                 }
                 goes
             },
-            Observation::Goodbye(node) if self.losses.is_missing(node) => {
-                self.losses.settled(node);
+            Observation::Closed(node) if self.losses.is_missing(node) => {
+                self.losses.resolved(node);
                 self.leaves(node);
                 true
             },
@@ -307,14 +307,14 @@ impl Roster {
                 continue;
             }
             let is_lost = entry.lost_alone_since(host, now).is_some();
-            entry.say_lost_alone(is_lost);
+            entry.set_reported_lost(is_lost);
             if is_lost
                 && !was_lost
                 && let Some(host) = entry.host().cloned()
             {
                 self.news.push(RosterEvent::NodeLost { node: node.clone(), host });
             }
-            let restated = entry.restate(&node, host, now, unix_ms);
+            let restated = entry.recompute_state(&node, host, now, unix_ms);
             if !was_listed {
                 changes.push(RosterChange::Added(node));
             } else if restated {
@@ -355,7 +355,7 @@ impl Roster {
 
     /// Returns the hosts to probe now, with the addresses at which their daemons listened.
     ///
-    /// Report the result of each probe as [`Observation::Knocked`].
+    /// Report the result of each probe as [`Observation::Probed`].
     pub fn to_knock(&mut self, now: Instant) -> Vec<(NodeId, Vec<String>)> {
         let due = self.losses.due(now);
         due.into_iter()
@@ -398,7 +398,7 @@ impl Roster {
     ///
     /// This way each event is published once.
     #[must_use]
-    pub fn is_spokesman(&self, own: &NodeId) -> bool {
+    pub fn is_reporter(&self, own: &NodeId) -> bool {
         let daemons = self.nodes.iter().filter(|(_, entry)| entry.is_daemon());
         let mut here = daemons.filter(|(_, entry)| entry.is_present()).map(|(node, _)| node);
         here.next().is_none_or(|first| first >= own)
@@ -408,7 +408,7 @@ impl Roster {
     #[must_use]
     pub fn is_held_elsewhere(&self, node: &NodeId, own: &NodeId) -> bool {
         let Some(entry) = self.nodes.get(node) else { return false };
-        entry.host() != Some(own) && entry.holds_its_id(self.host_view(node))
+        entry.host() != Some(own) && entry.reserves_id(self.host_view(node))
     }
 
     /// Returns the view of `node` at `unix_ms`.

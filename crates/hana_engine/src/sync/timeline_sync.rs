@@ -38,14 +38,14 @@ pub struct TimelineSync {
     /// The host it follows; `None` while it leads.
     follows: Option<NodeId>,
     /// The better candidate, and since when it has been better.
-    rather: Option<(NodeId, i64)>,
+    preferred: Option<(NodeId, i64)>,
     link: Option<LinkState>,
     /// Until when Link's reports may not yet reflect the last command.
     ordered_until_us: i64,
     /// When Link last received our beat; `i64::MIN` if it never did.
     adopted_us: i64,
     /// When this daemon started or woke up. Others should not follow it for a while after that.
-    woke_us: i64,
+    started_us: i64,
     seen_us: i64,
     say_us: i64,
     error_us: Option<u64>,
@@ -119,7 +119,7 @@ const LINK_SILENT_US: i64 = 2_000_000;
 /// How long another candidate must have been better before it replaces the leader.
 const PATIENCE_US: i64 = 1_000_000;
 /// A host up for less than this follows a better leader without the usual delay, since it has no followers.
-const YOUNG_US: i64 = 3_000_000;
+const WARM_UP_US: i64 = 3_000_000;
 /// A pause between two updates after which this host counts as away: suspended or asleep.
 const AWAY_US: i64 = 2_000_000;
 /// Duration of a dispute after which the id alone decides.
@@ -148,11 +148,11 @@ impl TimelineSync {
             jumps: 0,
             hosts: BTreeMap::new(),
             follows: None,
-            rather: None,
+            preferred: None,
             link: None,
             ordered_until_us: i64::MIN,
             adopted_us: i64::MIN,
-            woke_us: now_us,
+            started_us: now_us,
             seen_us: now_us,
             say_us: now_us,
             error_us: None,
@@ -234,7 +234,7 @@ impl TimelineSync {
     pub fn link_began(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.adopted_us = now_us;
         self.ordered_until_us = now_us.saturating_add(ORDERED_US);
-        let soon = now_us.saturating_add(Slew::LEAD_US);
+        let soon = now_us.saturating_add(Slew::LOOKAHEAD_US);
         vec![TimelineSyncAction::Link(LinkOrder::adopt(&self.course.at(soon).anchored_at(soon)))]
     }
 
@@ -267,7 +267,7 @@ impl TimelineSync {
         order: TransportRequest,
         now_us: i64,
     ) -> Result<Routing, TimelineError> {
-        let at_us = now_us.saturating_add(Slew::LEAD_US);
+        let at_us = now_us.saturating_add(Slew::LOOKAHEAD_US);
         // The changed timeline uses the final rate, not the temporary rate of a slew in progress.
         let rate = self.course.last().rate();
         let before = self.course.at(at_us).with_rate(rate, at_us)?;
@@ -306,7 +306,7 @@ impl TimelineSync {
             // After an absence all earlier reports are outdated, and former followers have continued without us.
             self.hosts.retain(|_, heard| heard.at_us == now_us);
             self.link = self.link.take().filter(|link| link.heard_us == now_us);
-            self.woke_us = now_us;
+            self.started_us = now_us;
         }
         self.hosts.retain(|_, heard| now_us.saturating_sub(heard.at_us) < SILENT_US);
         if self
@@ -316,7 +316,7 @@ impl TimelineSync {
         {
             self.link = None;
         }
-        self.choose(now_us);
+        self.elect(now_us);
         let mut actions = self.steer(now_us);
         actions.extend(self.align_link(now_us));
         actions.push(self.say(now_us));
@@ -338,7 +338,7 @@ impl TimelineSync {
     }
 
     /// Elects the host to follow.
-    fn choose(&mut self, now_us: i64) {
+    fn elect(&mut self, now_us: i64) {
         let followers = self.followers();
         let own = Candidacy {
             is_in_link: self.is_in_link(now_us),
@@ -368,21 +368,21 @@ impl TimelineSync {
             heard.disputes_us = both_lead.then(|| heard.disputes_us.unwrap_or(now_us));
         }
         if wanted == self.follows {
-            self.rather = None;
+            self.preferred = None;
             return;
         }
-        let is_young = followers == 0 && now_us.saturating_sub(self.woke_us) < YOUNG_US;
+        let is_young = followers == 0 && now_us.saturating_sub(self.started_us) < WARM_UP_US;
         let stands = self
             .follows
             .as_ref()
             .map_or(!is_young, |leader| self.hosts.get(leader).is_some_and(PeerTimeline::leads));
         let candidate = wanted.clone().unwrap_or_else(|| self.own.clone());
-        let since = match self.rather.take() {
+        let since = match self.preferred.take() {
             Some((who, since)) if who == candidate => since,
             _ => now_us,
         };
         if stands && now_us.saturating_sub(since) < PATIENCE_US {
-            self.rather = Some((candidate, since));
+            self.preferred = Some((candidate, since));
         } else {
             // An older estimate of this host's clock may no longer hold.
             if let Some(heard) = wanted.as_ref().and_then(|host| self.hosts.get_mut(host)) {
@@ -395,7 +395,7 @@ impl TimelineSync {
     /// Returns the leader's tempo map by the local clock, if the offset of its clock is known.
     fn of_leader(&self) -> Option<TempoMap> {
         let heard = self.hosts.get(self.follows.as_ref()?)?;
-        Some(heard.course?.here(&heard.clock?))
+        Some(heard.course?.to_local(&heard.clock?))
     }
 
     /// Returns where the timeline comes from.
@@ -430,7 +430,7 @@ impl TimelineSync {
         }
         // Link shares only the place in the bar. The number of the bar comes from the leader, or from our own
         // timeline.
-        let soon = now_us.saturating_add(Slew::LEAD_US);
+        let soon = now_us.saturating_add(Slew::LOOKAHEAD_US);
         let quantum = reported.quantum();
         let wanted = of_leader.unwrap_or(self.course);
         let off = wanted.at(soon).beat_at(soon) - reported.beat_at(soon);
@@ -439,7 +439,7 @@ impl TimelineSync {
         let is_near = left_us.abs() <= Slew::MOST_EASED_US;
         // Without a leader, a jump goes forward, so that no beat occurs twice.
         let bars = if is_near || of_leader.is_some() { nearest } else { (off / quantum).ceil() };
-        Some(TempoMap::of(reported.moved_by(bars * quantum)))
+        Some(TempoMap::of(reported.shifted_by(bars * quantum)))
     }
 
     /// Moves the tempo map towards the goal.
@@ -447,7 +447,7 @@ impl TimelineSync {
         self.error_us = None;
         let Some(goal) = self.goal(now_us) else { return vec![] };
         let approach = Slew::new(&self.course, &goal, now_us);
-        self.course = approach.taken_by(self.course);
+        self.course = approach.apply_to(self.course);
         let leader = self.follows.as_ref().and_then(|leader| self.hosts.get(leader));
         if let Some(leader) = leader {
             self.began_us = now_us.saturating_sub(leader.running_us(now_us));
@@ -464,8 +464,8 @@ impl TimelineSync {
             return vec![];
         }
         let reason = match (&self.follows, self.source()) {
-            (Some(leader), TimelineSource::Mesh) => format!("goes by '{leader}' now"),
-            (Some(leader), _) => format!("counts the bars as '{leader}' does now"),
+            (Some(leader), TimelineSource::Mesh) => format!("follows '{leader}' now"),
+            (Some(leader), _) => format!("uses the bar count of '{leader}' now"),
             (None, _) => "a session of Ableton Link has another beat".into(),
         };
         self.jumps += 1;
@@ -477,7 +477,7 @@ impl TimelineSync {
 
     /// Aligns a Link session without other peers with our timeline, so that a peer who joins finds the current beat.
     fn align_link(&mut self, now_us: i64) -> Option<TimelineSyncAction> {
-        let soon = now_us.saturating_add(Slew::LEAD_US);
+        let soon = now_us.saturating_add(Slew::LOOKAHEAD_US);
         let own = self.course.at(soon);
         let link = self.link.as_ref()?;
         let is_new = self.adopted_us == i64::MIN;
@@ -507,7 +507,7 @@ impl TimelineSync {
     fn say(&mut self, now_us: i64) -> TimelineSyncAction {
         self.say_us = now_us.saturating_add(PERIOD_US);
         self.course = self.course.since(now_us);
-        let coming = self.course.last_between(now_us, now_us.saturating_add(Slew::LEAD_US));
+        let coming = self.course.last_between(now_us, now_us.saturating_add(Slew::LOOKAHEAD_US));
         // A change that is about to take effect is published in advance; otherwise the current state is.
         let (shown, easing) = coming.map_or_else(
             || (self.course.at(now_us).anchored_at(now_us), self.course.easing_at(now_us)),

@@ -108,23 +108,23 @@ impl BatchStream {
         let mut desk = lock(&self.desk);
         desk.channel = channel;
         let before = std::mem::replace(&mut desk.link, link);
-        desk.recorder.say_again(since);
+        desk.recorder.retransmit_since(since);
         drop(desk);
         drop(before);
         self.wake.try_send(()).ok();
     }
 
     /// Retransmits the values set since `since`.
-    pub(crate) fn say_again(&self, since: i64) {
-        lock(&self.desk).recorder.say_again(since);
+    pub(crate) fn retransmit_since(&self, since: i64) {
+        lock(&self.desk).recorder.retransmit_since(since);
         self.wake.try_send(()).ok();
     }
 
     /// Sends values that were set before this stream existed, with their original timestamps.
-    pub(crate) fn recall(&self, values: impl IntoIterator<Item = (usize, f32, i64)>) {
+    pub(crate) fn restore(&self, values: impl IntoIterator<Item = (usize, f32, i64)>) {
         let mut desk = lock(&self.desk);
         for (place, value, at) in values {
-            desk.recorder.recall(place, value, at);
+            desk.recorder.restore(place, value, at);
         }
         drop(desk);
         self.wake.try_send(()).ok();
@@ -149,7 +149,7 @@ fn send(desk: &Mutex<BatchState>, woken: &flume::Receiver<()>) {
         let mut shared = lock(desk);
         let is_something = shared.recorder.take(now, &mut frame);
         let due = shared.recorder.due().unwrap_or(i64::MAX);
-        let forgotten = shared.recorder.forgotten();
+        let forgotten = shared.recorder.dropped();
         if !is_something {
             shared.planned = due;
         }

@@ -146,7 +146,7 @@ impl OwnershipClient {
         }
         self.take_answers();
         self.act();
-        self.claims.take_news()
+        self.claims.take_events()
     }
 
     fn look(&mut self, roster: &Roster) {
@@ -163,27 +163,27 @@ impl OwnershipClient {
         self.others.retain(|app, _| {
             let is_there = others.contains(app);
             if !is_there {
-                self.claims.app_went(app);
+                self.claims.app_left(app);
             }
             is_there
         });
         for app in &others {
             if !self.others.contains_key(*app) {
-                self.claims.app_came(app);
+                self.claims.app_joined(app);
                 self.others.insert((*app).clone(), None);
             }
         }
         for (app, heard) in &mut self.others {
             let Some(session) = roster.session(app) else { continue };
             if !heard.as_ref().is_some_and(|heard| Arc::ptr_eq(heard, session)) {
-                self.claims.hears(app, session, unix_ms);
+                self.claims.apply_peer_state(app, session, unix_ms);
                 *heard = Some(Arc::clone(session));
             }
         }
         self.visualizations.retain(|node| {
             let is_there = visualizations.contains(node);
             if !is_there {
-                self.claims.misses(node);
+                self.claims.target_gone(node);
             }
             is_there
         });
@@ -191,7 +191,7 @@ impl OwnershipClient {
             let (Some(info), Some(owners)) = (roster.info(node), roster.owners(node)) else {
                 continue;
             };
-            self.claims.sees(node, info.instance, owners, unix_ms);
+            self.claims.apply_owners(node, info.instance, owners, unix_ms);
             if !self.visualizations.contains(node) {
                 self.visualizations.insert(node.clone());
             }
@@ -231,7 +231,9 @@ impl OwnershipClient {
         if self.asked.len() < MOST_ASKED {
             let asked = &self.asked;
             let is_asked = |node: &NodeId| asked.iter().any(|asked| asked.node == *node);
-            for ClaimRequest { node, command } in self.claims.due(Instant::now(), is_asked) {
+            for ClaimRequest { node, command } in
+                self.claims.pending_requests(Instant::now(), is_asked)
+            {
                 let (worker, identity) = (&self.worker, &self.identity);
                 let (stamp, answer) = match command {
                     Control::Take(take) => {
@@ -258,7 +260,7 @@ impl OwnershipClient {
         if version == self.told || self.told_at.is_some_and(is_soon) {
             return;
         }
-        let session = self.claims.session();
+        let session = self.claims.operator_state();
         self.told_at = Some(now);
         let hundreds = u32::try_from(session.claims.len() / 100).unwrap_or(u32::MAX);
         self.pause = TELL.saturating_mul(hundreds + 1);

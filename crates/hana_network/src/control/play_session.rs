@@ -289,7 +289,7 @@ impl ValueBuffer {
         if let Some(before) = &self.run {
             before.stream.forget();
         }
-        run.stream.recall(carried);
+        run.stream.restore(carried);
         self.run = Some(run);
     }
 }
@@ -431,7 +431,7 @@ impl Inner {
     fn act(&self, core: &Arc<NodeContext>, hub: &mut LinkManager, action: PathAction) {
         match action {
             PathAction::Open => self.open(core, hub),
-            PathAction::Adopt => {
+            PathAction::UseLink => {
                 let Some(link) = hub.opened.take() else { return };
                 let bell = self.bell.clone();
                 let gone = link.when_gone(move || bell.ring());
@@ -440,7 +440,7 @@ impl Inner {
             },
             PathAction::Discard => hub.opened = None,
             PathAction::Close => hub.link = None,
-            PathAction::Ask { way, number } => {
+            PathAction::Probe { way, number } => {
                 let worker = match (way, &hub.link) {
                     (PlayPath::Direct, Some(linked)) => linked.link.worker(),
                     (PlayPath::Direct, None) => return,
@@ -449,7 +449,7 @@ impl Inner {
                 let run = hub.info.as_ref().map_or(0, |info| info.instance);
                 self.ask(worker, &core.identity, run, number);
             },
-            PathAction::TurnTo { way, since } => {
+            PathAction::SwitchPath { way, since } => {
                 let (channel, link) = match (way, &hub.link) {
                     (PlayPath::Direct, Some(linked)) => (&linked.channel, Some(&linked.link)),
                     _ => (&hub.mesh, None),
@@ -460,9 +460,9 @@ impl Inner {
                     run.stream.turn_to(Arc::clone(channel), link.cloned(), since);
                 }
             },
-            PathAction::SayAgain { since } => {
+            PathAction::RetransmitSince { since } => {
                 if let Some(run) = &lock(&self.desk).run {
-                    run.stream.say_again(steady_of(since, Instant::now()));
+                    run.stream.retransmit_since(steady_of(since, Instant::now()));
                 }
             },
         }

@@ -25,7 +25,7 @@ use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 pub enum SendError {
     /// No node with that id subscribed to the topic before the deadline.
     #[error(
-        "'{node}' is not on the mesh, or hears no '{topic}'; `hana nodes` lists who is there, `hana send {node}` what it hears"
+        "'{node}' is not on the mesh, or does not subscribe to '{topic}'; `hana nodes` lists who is there, `hana send {node}` what it hears"
     )]
     NotHeard {
         /// Id of the node.
@@ -162,7 +162,7 @@ impl ConfirmedSender {
         let now = Instant::now();
         let mut actions = vec![];
         let mut state = self.state();
-        match state.dispatch.post(address.clone(), lane, now + deadline, now, &mut actions) {
+        match state.dispatch.enqueue(address.clone(), lane, now + deadline, now, &mut actions) {
             Ok(letter) => {
                 // Every retransmission has the same envelope, by which the receiver detects duplicates.
                 let attachment = self.identity.next_envelope(&key).encode().unwrap_or_default();
@@ -192,12 +192,12 @@ impl ConfirmedSender {
         let mut attempts = vec![];
         for action in actions {
             match action {
-                RetryAction::Send { letter, within } => {
+                RetryAction::Send { send_id: letter, within } => {
                     if let Some(known) = state.letters.get(&letter) {
                         attempts.push(self.attempt(letter, known, within));
                     }
                 },
-                RetryAction::Failed { letter, why } => {
+                RetryAction::Failed { send_id: letter, why } => {
                     if let Some(failed) = state.letters.remove(&letter) {
                         self.counters.dropped(failed.lane, Some(&failed.address.node), 1);
                         failed.fail(why);
@@ -284,9 +284,9 @@ impl PendingMessage {
     fn fail(self, why: SendFailure) {
         let Destination { node, topic } = self.address;
         self.promise.keep(Err(match why {
-            SendFailure::NobodyThere => SendError::NotHeard { node, topic },
-            SendFailure::NoAnswer => SendError::NoAnswer { node, topic, waited: self.deadline },
-            SendFailure::NotSent => SendError::NotInTime { node, topic },
+            SendFailure::NoReceiver => SendError::NotHeard { node, topic },
+            SendFailure::Unconfirmed => SendError::NoAnswer { node, topic, waited: self.deadline },
+            SendFailure::NeverSent => SendError::NotInTime { node, topic },
         }));
     }
 }

@@ -935,7 +935,7 @@ impl NodeContext {
 
     /// Watches the liveliness tokens of controllers that have started to play this visualization.
     pub(crate) fn watch_new_players(&self, now: Instant) {
-        let new = self.board.tell_hands(|hands| hands.unwatched(now));
+        let new = self.board.tell_hands(|hands| hands.take_unwatched(now));
         if !new.is_empty() {
             let watches: Vec<RegistrationGuard> =
                 new.iter().map(|player| self.watch_player(player)).collect();
@@ -949,7 +949,7 @@ impl NodeContext {
         let board = Arc::clone(&self.board);
         self.worker.declare(pattern.clone(), move |session| {
             let way = session.zid().to_string();
-            board.tell_hands(|hands| hands.look_anew(&way, Instant::now()));
+            board.tell_hands(|hands| hands.reset_tokens(&way, Instant::now()));
             let board = Arc::clone(&board);
             let callback = move |sample: Sample| {
                 let token = sample.key_expr().as_str();
@@ -958,8 +958,8 @@ impl NodeContext {
                     return;
                 }
                 board.tell_hands(|hands| match sample.kind() {
-                    SampleKind::Put => hands.came(&node, &zid, Instant::now()),
-                    SampleKind::Delete => hands.went(&node, &zid, Instant::now()),
+                    SampleKind::Put => hands.token_added(&node, &zid, Instant::now()),
+                    SampleKind::Delete => hands.token_removed(&node, &zid, Instant::now()),
                 });
             };
             let tokens = session.liveliness().declare_subscriber(&pattern).history(true);

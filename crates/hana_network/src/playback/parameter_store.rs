@@ -141,7 +141,7 @@ impl PlaybackState {
             }
         });
         *version += u64::from(conductor.play(parameters, shown));
-        self.ease(now);
+        self.fade_to_default(now);
     }
 
     /// Applies a validated change, as of `beat`.
@@ -160,7 +160,7 @@ impl PlaybackState {
             }
             // Discards values received earlier.
             self.player.set(*place, self.parameters.values()[*place], now);
-            self.conductor.begin(*place, modulator.begun_at(beat));
+            self.conductor.begin(*place, modulator.starting_at(beat));
             self.hands.was_set(*place, change.by.as_ref());
         }
         self.version += 1;
@@ -177,7 +177,7 @@ impl PlaybackState {
         }
         let (WriteMode::Takes, Some(by)) = (change.claim, &change.by) else { return false };
         let stamp = Stamp { by: by.clone(), ..self.clock.stamp(unix_ms()) };
-        self.hands.oust(place, stamp, now);
+        self.hands.preempt(place, stamp, now);
         true
     }
 
@@ -230,7 +230,7 @@ impl PlaybackState {
     }
 
     /// Advances the fades of parameters that return to their defaults.
-    fn ease(&mut self, now: Instant) {
+    fn fade_to_default(&mut self, now: Instant) {
         let Self { parameters, player, hands, ease: Some(over), version, conductor, .. } = self
         else {
             return;
@@ -238,7 +238,7 @@ impl PlaybackState {
         if hands.is_idle() {
             return;
         }
-        let eased = hands.ease(*over, now, |place| {
+        let eased = hands.fade_to_default(*over, now, |place| {
             Some((*parameters.values().get(place)?, parameters.declared().get(place)?.default))
         });
         for (place, value) in eased {
@@ -282,7 +282,7 @@ impl PlaybackState {
     fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, OwnershipError> {
         let unix_ms = unix_ms();
         match stamp {
-            Some(stamp) if stamp.by == *by && self.clock.hear(stamp) => Ok(stamp.clone()),
+            Some(stamp) if stamp.by == *by && self.clock.observe(stamp) => Ok(stamp.clone()),
             Some(stamp) => Err(OwnershipError::Stamp { by: stamp.by.clone(), ms: stamp.ms }),
             None => Ok(Stamp { by: by.clone(), ..self.clock.stamp(unix_ms) }),
         }
@@ -399,7 +399,7 @@ impl ParameterStore {
     pub(crate) fn owners_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
         let now = Instant::now();
         let mut state = self.state();
-        for place in state.hands.pass(now) {
+        for place in state.hands.expire(now) {
             state.mix_anew(place, now);
         }
         let is_news = state.hands.version() != version;
@@ -454,7 +454,7 @@ impl ParameterStore {
         let stamp = state.stamp(by, release.stamp.as_ref())?;
         for place in places {
             state.hands.release(place, by, &stamp);
-            if state.hands.withdraws(place, by) {
+            if state.hands.remove_contribution(place, by) {
                 state.mix_anew(place, now);
             }
         }
@@ -536,7 +536,7 @@ impl ParameterStore {
         if played.taken.taken > 0 {
             state.played_instead(place);
             state.hands.played(place, by, now);
-            state.hands.contributes(place, by, value, now);
+            state.hands.set_contribution(place, by, value, now);
             played.values.push((place, mixed));
         }
         state.arrivals += 1;
@@ -594,7 +594,7 @@ impl ParameterStore {
                 played.values.push((place, value));
             }
             for (place, value) in contributed {
-                state.hands.contributes(place, by, value, now);
+                state.hands.set_contribution(place, by, value, now);
             }
         }
         state.arrivals += 1;

@@ -300,10 +300,10 @@ impl ObserverShared {
             return;
         };
         if sample.kind() == SampleKind::Delete {
-            self.sightings.push("", Observation::Vanished { node, zid });
+            self.sightings.push("", Observation::TokenRemoved { node, zid });
             return;
         }
-        self.sightings.push("", Observation::Appeared { node: node.clone(), role, zid });
+        self.sightings.push("", Observation::TokenAdded { node: node.clone(), role, zid });
         // A daemon does not need to know about apps that come and go.
         if self.curiosity == Scope::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
@@ -350,14 +350,14 @@ impl ObserverShared {
             Some(Key::Owners(node)) => self
                 .reception
                 .decode::<ParameterOwners>(&raw)
-                .map(|owners| Observation::Holders(node, owners)),
+                .map(|owners| Observation::Owners(node, owners)),
             Some(Key::Operator(node)) => self
                 .reception
                 .decode::<OperatorState>(&raw)
-                .map(|session| Observation::Session(node, session)),
+                .map(|session| Observation::Operator(node, session)),
             Some(Key::LostPeers(host)) => {
                 let lost = self.reception.decode::<LostPeers>(&raw);
-                lost.map(|lost| Observation::Lost(host, lost.with_times(local)))
+                lost.map(|lost| Observation::LostPeers(host, lost.with_times(local)))
             },
             Some(Key::Event(node)) => self
                 .reception
@@ -383,7 +383,7 @@ impl ObserverShared {
         let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
             // An address that both machines have, as with container networks, leads to the daemon of this machine.
             let endpoints = LocalAddresses::now(None).elsewhere(endpoints, eyes.own_port);
-            eyes.sightings.push("", Observation::Knocked(host, knock(&endpoints)));
+            eyes.sightings.push("", Observation::Probed(host, knock(&endpoints)));
         });
         if let Err(problem) = spawned {
             tracing::warn!("nobody can be sent to knock: {problem}");

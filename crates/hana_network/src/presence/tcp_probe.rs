@@ -29,12 +29,12 @@ pub(crate) fn knock(endpoints: &[String]) -> ProbeOutcome {
     }
     drop(tell);
     let until = Instant::now() + PATIENCE * 2;
-    let mut heard = ProbeOutcome::Silent;
+    let mut heard = ProbeOutcome::Timeout;
     while let Ok(answer) = told.recv_deadline(until) {
         match answer {
-            ProbeOutcome::Answered => return answer,
+            ProbeOutcome::Connected => return answer,
             ProbeOutcome::Refused => heard = answer,
-            ProbeOutcome::Silent => {},
+            ProbeOutcome::Timeout => {},
         }
     }
     heard
@@ -42,9 +42,9 @@ pub(crate) fn knock(endpoints: &[String]) -> ProbeOutcome {
 
 fn knock_at(address: SocketAddr) -> ProbeOutcome {
     match TcpStream::connect_timeout(&address, PATIENCE) {
-        Ok(_) => ProbeOutcome::Answered,
+        Ok(_) => ProbeOutcome::Connected,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => ProbeOutcome::Refused,
-        Err(_) => ProbeOutcome::Silent,
+        Err(_) => ProbeOutcome::Timeout,
     }
 }
 
@@ -61,12 +61,12 @@ mod tests {
         let open = format!("tcp/{}", listener.local_addr().unwrap());
         // No machine has this address.
         let nowhere = "tcp/255.255.255.255:7447".to_owned();
-        assert_eq!(knock(&[nowhere.clone(), open.clone()]), ProbeOutcome::Answered);
+        assert_eq!(knock(&[nowhere.clone(), open.clone()]), ProbeOutcome::Connected);
         drop(listener);
         assert_eq!(knock(&[open]), ProbeOutcome::Refused);
         let asked = Instant::now();
-        assert_eq!(knock(&[nowhere, "no endpoint".into()]), ProbeOutcome::Silent);
+        assert_eq!(knock(&[nowhere, "no endpoint".into()]), ProbeOutcome::Timeout);
         assert!(asked.elapsed() < Duration::from_secs(5));
-        assert_eq!(knock(&[]), ProbeOutcome::Silent);
+        assert_eq!(knock(&[]), ProbeOutcome::Timeout);
     }
 }

@@ -162,9 +162,9 @@ fn steer(heard: &TimelineCell, there: &RemoteState, clock: &ClockSync, host: &No
         return;
     };
     let now = local_us();
-    let goal = course.here(&clock);
+    let goal = course.to_local(&clock);
     heard.steer(|known| {
-        known.map_or(goal, |known| Slew::new(&known, &goal, now).taken_by(known.since(now)))
+        known.map_or(goal, |known| Slew::new(&known, &goal, now).apply_to(known.since(now)))
     });
     let shown = goal.at(now);
     // An error bound in microseconds, rounded up.

@@ -111,8 +111,7 @@ impl AdmissionFilter {
         } else {
             SequencePolicy::AsItComes
         };
-        let is_owned =
-            |kind: KeyKind| kind.message() == Some(M::NAME) && kind.is_spoken_by_owner_alone();
+        let is_owned = |kind: KeyKind| kind.message() == Some(M::NAME) && kind.is_owner_only();
         Self {
             owned: KeyKind::ALL.into_iter().any(is_owned),
             ..Self::new(order, M::MAX_PER_SECOND, M::LANE)
@@ -226,10 +225,8 @@ impl KeyTable {
     ) -> &mut KeyState {
         if !self.followed.contains_key(key) {
             let parsed = Key::parse(key);
-            let owner = parsed
-                .as_ref()
-                .filter(|key| key.is_spoken_by_owner_alone())
-                .map(|key| key.owner().clone());
+            let owner =
+                parsed.as_ref().filter(|key| key.is_owner_only()).map(|key| key.owner().clone());
             // An impersonator does not get a table entry.
             let from = envelope.map(|envelope| &envelope.from);
             let may_speak = owner.as_ref().is_none_or(|owner| from == Some(owner));
@@ -301,12 +298,12 @@ impl KeyState {
         }
         match self.sequence.arrive(envelope, now) {
             Arrival::New { missed } => AdmissionVerdict::Take { missed, complaint: None },
-            Arrival::Restored => {
+            Arrival::Reinstated => {
                 let complaint = self.quiet.due(now).map(|_| Violation::Rival);
                 AdmissionVerdict::Take { missed: 0, complaint }
             },
             Arrival::Stale => AdmissionVerdict::Late,
-            Arrival::Rival => {
+            Arrival::Impostor => {
                 AdmissionVerdict::Impersonated(self.quiet.due(now).map(|_| Violation::Rival))
             },
         }

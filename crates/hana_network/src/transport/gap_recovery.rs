@@ -59,7 +59,11 @@ impl GapRecovery {
         deliver: impl Fn(RawMessage) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let patience = if M::LANE.is_reliable() { PATIENCE } else { ASK_EVERY * 4 };
-        let limits = LaneLimits { patience, ask_every: ASK_EVERY, ..LaneLimits::default() };
+        let limits = LaneLimits {
+            give_up_after: patience,
+            retry_interval: ASK_EVERY,
+            ..LaneLimits::default()
+        };
         let bell = ticker.bell();
         let recovery = Arc::new_cyclic(|itself| Self {
             lane: M::LANE,
@@ -165,7 +169,7 @@ impl GapRecovery {
         };
         let Envelope { from, instance, sequence, .. } = &envelope;
         let was_asked_for =
-            from == node && *instance == question.instance && question.asks_for(*sequence);
+            from == node && *instance == question.instance && question.includes(*sequence);
         if was_asked_for {
             let raw = RawMessage { key: question.key.clone(), ..raw };
             self.tell(|topic, now, actions| {

@@ -240,7 +240,7 @@ impl Ring {
         let messages = self
             .messages
             .iter()
-            .filter(|message| question.asks_for(message.sequence))
+            .filter(|message| question.includes(message.sequence))
             .filter(|message| is_for_you(message))
             .take(usize::try_from(RetransmitRequest::MAX_MESSAGES).unwrap_or(usize::MAX))
             .cloned()
@@ -373,7 +373,11 @@ mod tests {
         const COUNT: u64 = 3000;
         let ms = Duration::from_millis;
         let start = Instant::now();
-        let limits = LaneLimits { patience: PATIENCE, ask_every: ms(500), ..LaneLimits::default() };
+        let limits = LaneLimits {
+            give_up_after: PATIENCE,
+            retry_interval: ms(500),
+            ..LaneLimits::default()
+        };
         let node = NodeId::new("thrower").unwrap();
         let mut ring = Ring::new(MAX_MESSAGES);
         let mut topic = TopicReceiver::new(lane, limits, start + ms(begins));

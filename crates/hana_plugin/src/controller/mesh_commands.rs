@@ -248,7 +248,11 @@ impl MeshCommands<'_> {
         }
         let Some(lane) = lane else {
             let (node, topic) = (kind.clone(), topic.clone());
-            return Err(refused.unwrap_or(SendCheckError::NotHeard { node, topic, heard: vec![] }));
+            return Err(refused.unwrap_or(SendCheckError::NotSubscribed {
+                node,
+                topic,
+                heard: vec![],
+            }));
         };
         let handed = self.link.node().map(|own| own.send_value_to_kind(kind, topic, lane, message));
         // Such a message is not acknowledged: only a failed hand-over is reported, in the form of a reply.

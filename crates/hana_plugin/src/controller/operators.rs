@@ -105,18 +105,18 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
             ClaimEvent::OwnerChanged { node, parameter, before, now } => {
                 commands.trigger(OwnerChanged { node, parameter, before, now });
             },
-            ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
+            ClaimEvent::Lost { node, parameter, by, apart } => {
                 tracing::info!("'{by}' has {parameter} of '{node}' now");
                 commands.trigger(ClaimLost { node, parameter, by, apart });
             },
-            ClaimEvent::KeptByYou { node, parameter, from } => {
+            ClaimEvent::Retained { node, parameter, from } => {
                 commands.trigger(ClaimKept { node, parameter, from });
             },
             ClaimEvent::Refused { node, parameters, reason } => {
                 tracing::warn!("not taken: '{node}' refuses: {reason}");
                 commands.trigger(ClaimRejected { node, parameters, reason });
             },
-            ClaimEvent::Noted { app, text } => commands.trigger(NoteReceived { app, text }),
+            ClaimEvent::NoteChanged { app, text } => commands.trigger(NoteReceived { app, text }),
         }
     }
 }

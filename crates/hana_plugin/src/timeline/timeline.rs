@@ -84,8 +84,8 @@ impl Timeline {
 
     /// Whether a multiple of `every` beats begins with this frame: [`on_beat`] as a method.
     #[must_use]
-    pub fn begins(&self, every: f64) -> bool {
-        self.watch.begins(every)
+    pub fn crossed(&self, every: f64) -> bool {
+        self.watch.crossed(every)
     }
 
     /// The moment to which these values refer, in microseconds of this machine's clock ([`hana_network::local_us`]).
@@ -124,13 +124,13 @@ impl Timeline {
 /// `on_beat(1.0)` is each beat, `on_beat(0.5)` twice a beat. True in exactly one frame, whatever the tempo
 /// does; beats that fall into one long frame count once.
 pub fn on_beat(every: f64) -> impl Fn(Res<Timeline>) -> bool + Clone {
-    move |timeline: Res<Timeline>| timeline.begins(every)
+    move |timeline: Res<Timeline>| timeline.crossed(every)
 }
 
 /// A run condition: a bar begins with this frame.
 #[must_use]
 pub fn on_bar(timeline: Res<Timeline>) -> bool {
-    timeline.begins(timeline.quantum())
+    timeline.crossed(timeline.quantum())
 }
 
 /// When frames begin, and when they are seen.
@@ -180,8 +180,8 @@ impl FrameTimingMode {
     }
 
     /// Begins a frame.
-    pub(crate) fn begins(&mut self, at_us: i64) {
-        self.last_frames.begins(at_us);
+    pub(crate) fn crossed(&mut self, at_us: i64) {
+        self.last_frames.crossed(at_us);
         self.begun_us = at_us;
         self.presented.0.begun_us.store(at_us, Ordering::Relaxed);
         self.shown_after = self.last_frames.middle();

@@ -20,7 +20,7 @@ macro_rules! custom_message {
         }
         const _: () = ::core::assert!(
             $crate::id::TopicName::is_valid($topic),
-            "the name of a topic has lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
+            "a topic name has lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
         );
         impl $crate::wire::CustomMessage for $message {
             const TOPIC: &'static str = $topic;

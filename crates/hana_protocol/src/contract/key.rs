@@ -185,8 +185,8 @@ impl Key {
 
     /// Whether only the node in the second chunk publishes on this key. Controllers may command and play any node.
     #[must_use]
-    pub const fn is_spoken_by_owner_alone(&self) -> bool {
-        self.kind().is_spoken_by_owner_alone()
+    pub const fn is_owner_only(&self) -> bool {
+        self.kind().is_owner_only()
     }
 
     /// Returns the node in the second chunk, which owns the key. For [`KindInbox`](Self::KindInbox) it is the kind.

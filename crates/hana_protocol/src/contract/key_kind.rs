@@ -216,7 +216,7 @@ impl KeyKind {
     ///
     /// Other nodes may command it, play it, and publish on custom topics.
     #[must_use]
-    pub const fn is_spoken_by_owner_alone(self) -> bool {
+    pub const fn is_owner_only(self) -> bool {
         matches!(self.row().publishers, Publishers::OwnerOnly)
     }
 

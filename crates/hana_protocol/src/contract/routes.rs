@@ -29,21 +29,21 @@ use crate::wire::message::Message;
 /// A message that a node of role `From` may send.
 #[diagnostic::on_unimplemented(
     message = "a node of role `{From}` may not send `{Self}`",
-    note = "who may send what stands in the table of `hana_protocol::contract::routes`"
+    note = "see the table in `hana_protocol::contract::routes`"
 )]
 pub trait SentBy<From: NodeRole> {}
 
 /// A message that a node of role `To` may receive.
 #[diagnostic::on_unimplemented(
     message = "a node of role `{To}` does not receive `{Self}`",
-    note = "who receives what stands in the table of `hana_protocol::contract::routes`"
+    note = "see the table in `hana_protocol::contract::routes`"
 )]
 pub trait ReceivedBy<To: NodeRole> {}
 
 /// A message that a node of role `From` may send to a node of role `To`.
 #[diagnostic::on_unimplemented(
     message = "a node of role `{From}` may not send `{Self}` to a node of role `{To}`",
-    note = "who may send what to whom stands in the table of `hana_protocol::contract::routes`"
+    note = "see the table in `hana_protocol::contract::routes`"
 )]
 pub trait Route<From: NodeRole, To: NodeRole>: SentBy<From> + ReceivedBy<To> {}
 

@@ -55,7 +55,7 @@ impl FromStr for Role {
 
 /// A string that is not the name of a role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no role; the roles are app, visualization, daemon and bridge")]
+#[error("'{text}' is not a role; the roles are app, visualization, daemon and bridge")]
 pub struct UnknownRole {
     /// The string.
     pub text: String,

@@ -15,7 +15,7 @@ pub struct TopicName(Arc<str>);
 /// A string that is not a topic name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "'{name}' is no name of a topic; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
+    "'{name}' is not a topic name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
 )]
 pub struct TopicNameError {
     /// The string, cut to 80 characters.

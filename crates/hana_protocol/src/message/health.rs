@@ -123,8 +123,8 @@ impl MessageFaultCause {
             Self::Dropped => "dropped",
             Self::Malformed => "unusable",
             Self::Limited => "too many",
-            Self::Impersonated => "in a false name",
-            Self::Held => "held by another",
+            Self::Impersonated => "impersonated",
+            Self::Held => "owned by another controller",
         }
     }
 }

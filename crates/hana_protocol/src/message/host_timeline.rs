@@ -225,7 +225,7 @@ mod tests {
         said.beat -= 0.02;
         said.easing = Some(SlewRate { rate: 1.02, for_us: 500_000 });
         let course =
-            said.continues(Some(TempoMap::of(heading.moved_by(-0.02).anchored_at(0)))).unwrap();
+            said.continues(Some(TempoMap::of(heading.shifted_by(-0.02).anchored_at(0)))).unwrap();
         let off = |at: i64| course.at(at).beat_at(at) - heading.beat_at(at);
         assert!((off(0) + 0.02).abs() < 1e-9, "{}", off(0));
         assert!((off(1_250_000) + 0.01).abs() < 1e-9, "{}", off(1_250_000));

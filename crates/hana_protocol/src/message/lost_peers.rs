@@ -86,13 +86,13 @@ impl LossCause {
     pub fn in_words(self, host: &NodeId) -> String {
         match self {
             Self::HostLost => format!(
-                "host_lost: the machine '{host}' does not answer: it is off, unplugged, or cut off from here"
+                "host_lost: the machine '{host}' does not respond: it is off, unplugged, or unreachable from here"
             ),
             Self::DaemonLost => format!(
-                "daemon_lost: no hanad runs on '{host}' any more, though the machine answers; what draws there goes on; start hanad there again"
+                "daemon_lost: hanad no longer runs on '{host}', but the machine responds; its visualizations continue; start hanad there again"
             ),
             Self::OffMesh => format!(
-                "off_mesh: '{host}' answers, but is not on the mesh as seen from here: it is joining, or is in another show"
+                "off_mesh: '{host}' responds, but is not visible on the mesh from here: it is joining, or belongs to another show"
             ),
         }
     }

@@ -63,8 +63,8 @@ impl Message for NodeInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendCheckError {
     /// The node does not receive messages on that topic.
-    #[error("'{node}' hears no '{topic}'; {}", heard_words(heard))]
-    NotHeard {
+    #[error("'{node}' does not subscribe to '{topic}'; {}", heard_words(heard))]
+    NotSubscribed {
         /// The node, or the kind.
         node: NodeId,
         /// The topic.
@@ -73,7 +73,7 @@ pub enum SendCheckError {
         heard: Vec<String>,
     },
     /// The message does not match the schema that the node announces.
-    #[error("this is no {name} as '{node}' reads it (version {version}): {misfit}")]
+    #[error("not a valid {name} for '{node}' (version {version}): {misfit}")]
     Misfit {
         /// The node, or the kind.
         node: NodeId,
@@ -89,9 +89,9 @@ pub enum SendCheckError {
 
 fn heard_words(heard: &[String]) -> String {
     if heard.is_empty() {
-        "it hears no custom messages".into()
+        "it subscribes to no custom messages".into()
     } else {
-        format!("it hears {}", heard.join(", "))
+        format!("it subscribes to {}", heard.join(", "))
     }
 }
 
@@ -103,7 +103,7 @@ impl NodeInfo {
     }
 
     /// Returns the custom messages that the node receives.
-    pub fn heard_messages(&self) -> impl Iterator<Item = &CustomMessageInfo> {
+    pub fn subscribed_messages(&self) -> impl Iterator<Item = &CustomMessageInfo> {
         self.messages.iter().filter(|message| message.direction.is_subscribed())
     }
 
@@ -123,11 +123,12 @@ impl NodeInfo {
         topic: &TopicName,
         message: &Value,
     ) -> Result<&CustomMessageInfo, SendCheckError> {
-        let Some(known) = self.heard_messages().find(|known| known.topic == topic.as_str()) else {
-            return Err(SendCheckError::NotHeard {
+        let Some(known) = self.subscribed_messages().find(|known| known.topic == topic.as_str())
+        else {
+            return Err(SendCheckError::NotSubscribed {
                 node: self.node.clone(),
                 topic: topic.clone(),
-                heard: self.heard_messages().map(|known| known.topic.clone()).collect(),
+                heard: self.subscribed_messages().map(|known| known.topic.clone()).collect(),
             });
         };
         known.shape().check(message).map(|()| known).map_err(|misfit| SendCheckError::Misfit {

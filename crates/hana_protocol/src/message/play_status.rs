@@ -45,13 +45,13 @@ impl PlayStatus {
     }
 }
 
-/// Formats the status: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no answer`.
+/// Formats the status: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no reply`.
 impl fmt::Display for PlayStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, round_trip_us, loss_percent, .. } = self;
         match round_trip_us {
             Some(us) => write!(f, "{path} {:.1} ms", f64::from(*us) / 1000.0)?,
-            None => write!(f, "{path}, no answer")?,
+            None => write!(f, "{path}, no reply")?,
         }
         if *loss_percent > 0 && round_trip_us.is_some() {
             write!(f, ", {loss_percent} % lost")?;
@@ -81,6 +81,6 @@ mod tests {
         let silent = PlayStatus { round_trip_us: None, loss_percent: 100, ..slow };
         assert_eq!(direct.to_string(), "direct 0.2 ms");
         assert_eq!(slow.to_string(), "mesh 1.4 ms, 3 % lost");
-        assert_eq!(silent.to_string(), "mesh, no answer");
+        assert_eq!(silent.to_string(), "mesh, no reply");
     }
 }

@@ -130,7 +130,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "signal {number} ({name})"),
                 None => write!(f, "signal {number}"),
             },
-            Self::Unknown => f.write_str("how it ended is not known"),
+            Self::Unknown => f.write_str("unknown exit status"),
         }
     }
 }

@@ -55,11 +55,11 @@ impl RetransmitRequest {
     /// Maximum number of messages in one reply; the requester asks again for the rest.
     pub const MAX_MESSAGES: u64 = 256;
     /// Maximum number of ranges in one request.
-    pub const MAX_STRETCHES: usize = 64;
+    pub const MAX_RANGES: usize = 64;
 
     /// Whether the request includes this number.
     #[must_use]
-    pub fn asks_for(&self, sequence: u64) -> bool {
+    pub fn includes(&self, sequence: u64) -> bool {
         self.missing.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
     }
 }

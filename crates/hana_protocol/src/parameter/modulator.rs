@@ -51,7 +51,7 @@ impl Modulator {
 
     /// Returns the modulator as started at `beat`: an envelope with [`Trigger::Once`] fires there.
     #[must_use]
-    pub const fn begun_at(self, beat: f64) -> Self {
+    pub const fn starting_at(self, beat: f64) -> Self {
         match self {
             Self::Env(Adsr { trigger: Trigger::Once, .. }) => {
                 let Self::Env(envelope) = self else { return self };

@@ -20,7 +20,7 @@ pub struct ParameterName(Arc<str>);
 /// A string that is not a parameter name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "'{name}' is no parameter name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
+    "'{name}' is not a parameter name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
 )]
 pub struct ParameterNameError {
     /// The string, cut to 80 characters.
@@ -228,7 +228,7 @@ impl Parameter {
     }
 
     /// Returns the values that are accepted unchanged; an empty range if values are rounded.
-    const fn plain(&self) -> RangeInclusive<f32> {
+    const fn plain_range(&self) -> RangeInclusive<f32> {
         if self.kind.is_stepped() || !(self.min.is_finite() && self.max.is_finite()) {
             return f32::INFINITY..=f32::NEG_INFINITY;
         }
@@ -304,7 +304,7 @@ pub struct Parameters {
     /// The range of values that each parameter accepts unchanged; empty if the parameter takes steps.
     ///
     /// Played values are compared with these: one cache line covers eight parameters, whereas a declaration takes two.
-    plain: Vec<RangeInclusive<f32>>,
+    plain_ranges: Vec<RangeInclusive<f32>>,
     values: Vec<f32>,
 }
 
@@ -318,9 +318,9 @@ impl Parameters {
                 unique.push(parameter);
             }
         }
-        let plain = unique.iter().map(Parameter::plain).collect();
+        let plain_ranges = unique.iter().map(Parameter::plain_range).collect();
         let values = unique.iter().map(|parameter| parameter.default).collect();
-        Self { declared: unique, plain, values }
+        Self { declared: unique, plain_ranges, values }
     }
 
     /// Returns the declarations, in order.
@@ -380,7 +380,7 @@ impl Parameters {
     ///
     /// When no such position exists, or the parameter does not accept the value.
     pub fn check_at(&self, place: usize, value: f32) -> Result<f32, ParameterError> {
-        if self.plain.get(place).is_some_and(|plain| plain.contains(&value)) {
+        if self.plain_ranges.get(place).is_some_and(|plain| plain.contains(&value)) {
             return Ok(value);
         }
         let count = self.declared.len();

@@ -17,17 +17,17 @@ impl Daemon {
         let now = Instant::now();
         match &observation {
             // The daemon's own token: its session is being reopened, and it receives nothing meanwhile.
-            Observation::Vanished { node, .. } if node == self.table.node.id() => {
+            Observation::TokenRemoved { node, .. } if node == self.table.node.id() => {
                 self.is_on_mesh = false;
                 return;
             },
-            Observation::Appeared { node, .. } if node == self.table.node.id() => {
+            Observation::TokenAdded { node, .. } if node == self.table.node.id() => {
                 self.on_rejoined(now);
             },
-            Observation::Appeared { node, zid, .. } => {
+            Observation::TokenAdded { node, zid, .. } => {
                 self.handle(node, ProcessEvent::Joined { session: zid.clone() });
             },
-            Observation::Vanished { node, zid } => {
+            Observation::TokenRemoved { node, zid } => {
                 self.timekeeper.update(&self.table.node, |sync, now| sync.lose(node, now));
                 self.handle(node, ProcessEvent::Left { session: zid.clone() });
             },
@@ -36,7 +36,7 @@ impl Daemon {
                 // Only the presence of other nodes matters, not their health.
                 return;
             },
-            Observation::Goodbye(node) => self.handle(node, ProcessEvent::ClosedByPerson),
+            Observation::Closed(node) => self.handle(node, ProcessEvent::ClosedByPerson),
             Observation::Info(info) if info.host == *self.table.node.host() => {
                 if let Some(process) = self.table.processes.get_mut(&info.node) {
                     process.note_instance(info.instance);
@@ -94,7 +94,7 @@ impl Daemon {
         self.table.check_at = now;
         for process in self.table.processes.values_mut() {
             if let Some(health) = &mut process.health {
-                health.excuse(now);
+                health.forgive_until(now);
             }
         }
     }

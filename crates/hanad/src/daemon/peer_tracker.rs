@@ -55,7 +55,7 @@ impl PeerTracker {
         for event in self.roster.take_news() {
             let event = describe(event);
             tracing::info!("{}", event.text);
-            if self.roster.is_spokesman(&self.own)
+            if self.roster.is_reporter(&self.own)
                 && let Err(problem) = node.events().publish(&event)
             {
                 tracing::warn!("cannot publish an event of '{}': {problem}", event.about);

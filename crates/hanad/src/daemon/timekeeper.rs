@@ -50,7 +50,7 @@ impl Timekeeper {
         let host = node.host().clone();
         let (memory, before) = TimelineMemory::of(file, files);
         let resumed = before.and_then(|said| TimelineSync::resuming(host.clone(), &said, now));
-        let begins = || TimelineSync::new(host.clone(), first.moved_by(-first.beat_at(now)), now);
+        let begins = || TimelineSync::new(host.clone(), first.shifted_by(-first.beat_at(now)), now);
         Self {
             sync: resumed.unwrap_or_else(begins),
             publisher: node.state_publisher(&Topic::timeline(host.clone())),

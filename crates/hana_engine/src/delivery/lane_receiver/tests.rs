@@ -8,11 +8,11 @@ type Receiver = LaneReceiver<u64>;
 type Actions = Vec<LaneAction<u64>>;
 
 const LIMITS: LaneLimits = LaneLimits {
-    patience: ms(1000),
-    grace: ms(5),
-    ask_every: ms(100),
-    kept: 1024,
-    held: 4096,
+    give_up_after: ms(1000),
+    reorder_window: ms(5),
+    retry_interval: ms(100),
+    publisher_history: 1024,
+    max_buffered: 4096,
     gaps: 256,
 };
 
@@ -48,7 +48,7 @@ fn tick(receiver: &mut Receiver, now: Instant) -> Actions {
 #[test]
 fn ordered_what_comes_after_a_gap_waits_for_it() {
     let start = Instant::now();
-    let mut receiver = Receiver::joining(Lane::ReliableOrdered, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::ReliableOrdered, LIMITS);
     assert_eq!(delivered(&arrive(&mut receiver, 7, start)), [7]);
     assert_eq!(arrive(&mut receiver, 9, start), []);
     assert_eq!(receiver.next_deadline(), Some(start + ms(5)));
@@ -62,7 +62,7 @@ fn ordered_what_comes_after_a_gap_waits_for_it() {
 #[test]
 fn unordered_what_comes_after_a_gap_does_not_wait() {
     let start = Instant::now();
-    let mut receiver = Receiver::joining(Lane::ReliableUnordered, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 0, start);
     assert_eq!(delivered(&arrive(&mut receiver, 3, start)), [3]);
     assert_eq!(delivered(&arrive(&mut receiver, 2, start)), [2]);
@@ -75,7 +75,7 @@ fn unordered_what_comes_after_a_gap_does_not_wait() {
 #[test]
 fn sequenced_the_newest_wins_and_nothing_is_asked_for() {
     let start = Instant::now();
-    let mut receiver = Receiver::joining(Lane::UnreliableSequenced, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::UnreliableSequenced, LIMITS);
     arrive(&mut receiver, 0, start);
     let actions = arrive(&mut receiver, 3, start);
     assert_eq!(
@@ -89,12 +89,12 @@ fn sequenced_the_newest_wins_and_nothing_is_asked_for() {
 #[test]
 fn what_nobody_has_any_more_is_lost_once_and_holds_up_nobody() {
     let start = Instant::now();
-    let mut receiver = Receiver::joining(Lane::ReliableOrdered, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::ReliableOrdered, LIMITS);
     for sequence in [0, 5] {
         arrive(&mut receiver, sequence, start);
     }
     let mut actions = vec![];
-    receiver.absent(0, 2, &mut actions);
+    receiver.mark_unavailable(0, 2, &mut actions);
     assert_eq!(actions, [LaneAction::Lost { first: 1, last: 2 }]);
     assert_eq!(tick(&mut receiver, start + ms(999)), [LaneAction::Ask { first: 3, last: 4 }]);
     let actions = tick(&mut receiver, start + ms(1000));
@@ -108,13 +108,13 @@ fn what_nobody_has_any_more_is_lost_once_and_holds_up_nobody() {
 #[test]
 fn the_loss_of_the_last_message_is_noticed_by_an_announcement() {
     let start = Instant::now();
-    let mut receiver = Receiver::from_beginning(Lane::ReliableUnordered, LIMITS);
+    let mut receiver = Receiver::from_start(Lane::ReliableUnordered, LIMITS);
     let mut actions = vec![];
     receiver.announced(1, start, &mut actions);
     receiver.tick(start + ms(5), &mut actions);
     assert_eq!(actions, [LaneAction::Ask { first: 0, last: 1 }]);
 
-    let mut receiver = Receiver::joining(Lane::ReliableUnordered, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::ReliableUnordered, LIMITS);
     let mut actions = vec![];
     receiver.announced(1, start, &mut actions);
     assert_eq!((actions, receiver.missing()), (vec![], 0), "who joins has missed nothing");
@@ -124,18 +124,18 @@ fn the_loss_of_the_last_message_is_noticed_by_an_announcement() {
 #[test]
 fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     let start = Instant::now();
-    let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
+    let mut receiver = Receiver::unknown_join(Lane::ReliableOrdered, LIMITS);
     assert_eq!(arrive(&mut receiver, 5, start), [], "held until it is known what came before");
     assert_eq!(tick(&mut receiver, start + ms(5)), [LaneAction::Ask { first: 0, last: 4 }]);
     assert_eq!(arrive(&mut receiver, 4, start + ms(6)), []);
     let mut actions = vec![];
-    receiver.not_for_us(0, 2, &mut actions);
+    receiver.skip_before_join(0, 2, &mut actions);
     assert_eq!(actions, [], "3 is still to come");
     assert_eq!(delivered(&arrive(&mut receiver, 3, start + ms(7))), [3, 4, 5]);
     assert_eq!((receiver.counts().lost, receiver.counts().recovered), (0, 2));
 
     // A message after a retransmitted one belongs to the subscription and is not given up early.
-    let mut receiver = Receiver::asking_back(Lane::ReliableUnordered, LIMITS);
+    let mut receiver = Receiver::unknown_join(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 5, start);
     arrive(&mut receiver, 2, start);
     receiver.unanswered(start, &mut vec![]);
@@ -145,12 +145,12 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     assert_eq!((receiver.missing(), receiver.counts().lost), (0, 2));
 
     // A slow reply does not make the receiver give up.
-    let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
+    let mut receiver = Receiver::unknown_join(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
     tick(&mut receiver, start + ms(999));
     assert_eq!((receiver.missing(), receiver.held()), (5, 1));
     // If no node answers, everything before the first received message counts as sent before the subscription.
-    let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
+    let mut receiver = Receiver::unknown_join(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
     let mut actions = vec![];
     receiver.unanswered(start + ms(1), &mut actions);
@@ -169,7 +169,7 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
 #[test]
 fn what_an_answer_left_out_is_asked_for_at_once_if_it_brought_anything() {
     let start = Instant::now();
-    let mut receiver = Receiver::joining(Lane::ReliableUnordered, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 0, start);
     arrive(&mut receiver, 9, start);
     let now = start + ms(5);
@@ -187,7 +187,7 @@ fn what_an_answer_left_out_is_asked_for_at_once_if_it_brought_anything() {
 fn a_number_from_nowhere_neither_grows_it_nor_stops_it() {
     let start = Instant::now();
     for lane in Lane::ALL {
-        let mut receiver = Receiver::from_beginning(lane, LIMITS);
+        let mut receiver = Receiver::from_start(lane, LIMITS);
         for sequence in [0, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
             arrive(&mut receiver, sequence, start);
         }
@@ -201,7 +201,7 @@ fn a_number_from_nowhere_neither_grows_it_nor_stops_it() {
 #[test]
 fn a_run_that_ends_leaves_nothing_waiting() {
     let start = Instant::now();
-    let mut receiver = Receiver::joining(Lane::ReliableOrdered, LIMITS);
+    let mut receiver = Receiver::late_joiner(Lane::ReliableOrdered, LIMITS);
     for sequence in [0, 2, 5] {
         arrive(&mut receiver, sequence, start);
     }
@@ -260,7 +260,7 @@ impl Model {
             let mut actions = vec![];
             if sent < count {
                 self.kept.push_back(sent);
-                if self.kept.len() > usize::try_from(LIMITS.kept).unwrap() {
+                if self.kept.len() > usize::try_from(LIMITS.publisher_history).unwrap() {
                     self.kept.pop_front();
                 }
                 // Some messages never leave the publisher, not even as retransmissions.
@@ -304,7 +304,7 @@ impl Model {
                     self.post(now, || Parcel::Asked(first, last));
                 }
             }
-            assert!(receiver.held() <= LIMITS.held && receiver.gaps.len() <= LIMITS.gaps);
+            assert!(receiver.held() <= LIMITS.max_buffered && receiver.gaps.len() <= LIMITS.gaps);
             now += ms(1);
         }
         handed
@@ -314,8 +314,8 @@ impl Model {
 fn keeps_its_promise(lane: Lane, seed: u64, loss: u64, jitter_ms: u64, silent: &BTreeSet<u64>) {
     const COUNT: u64 = 2000;
     // Requests and replies are lost as often as other messages: at 30 % loss, success takes up to forty attempts.
-    let limits = LaneLimits { patience: ms(2000), ask_every: ms(50), ..LIMITS };
-    let mut receiver = Receiver::from_beginning(lane, limits);
+    let limits = LaneLimits { give_up_after: ms(2000), retry_interval: ms(50), ..LIMITS };
+    let mut receiver = Receiver::from_start(lane, limits);
     let mut model = Model {
         random: seed | 1,
         loss,
@@ -362,8 +362,8 @@ proptest! {
         lane in prop::sample::select(Lane::ALL.to_vec()),
         steps in prop::collection::vec((0..6_u8, 0..80_u64, 0..80_u64, 0..400_u64), 1..200),
     ) {
-        let limits = LaneLimits { held: 8, gaps: 4, kept: 20, ..LIMITS };
-        let mut receiver = Receiver::from_beginning(lane, limits);
+        let limits = LaneLimits { max_buffered: 8, gaps: 4, publisher_history: 20, ..LIMITS };
+        let mut receiver = Receiver::from_start(lane, limits);
         let mut now = Instant::now();
         let mut handed = BTreeSet::new();
         let mut newest = None;
@@ -372,7 +372,7 @@ proptest! {
             match what {
                 0..=2 => receiver.arrive(number, number, now, &mut actions),
                 3 => receiver.announced(number, now, &mut actions),
-                4 => receiver.absent(number.min(other), number.max(other), &mut actions),
+                4 => receiver.mark_unavailable(number.min(other), number.max(other), &mut actions),
                 _ => {
                     now += ms(passed);
                     receiver.tick(now, &mut actions);

@@ -9,7 +9,7 @@ const GLOW: usize = 1;
 
 /// A visualization with two parameters: a zoom with one owner and a mixed glow.
 struct Stage {
-    hands: OwnershipArbiter,
+    arbiter: OwnershipArbiter,
     begun: Instant,
     now: Instant,
     zoom: f32,
@@ -32,51 +32,51 @@ fn declared() -> [Parameter; 2] {
 impl Stage {
     fn new() -> Self {
         let now = Instant::now();
-        let mut hands = OwnershipArbiter::new(&declared());
+        let mut arbiter = OwnershipArbiter::new(&declared());
         for app in ["knob", "desk", "osc"] {
-            hands.came(&id(app), "1", now);
+            arbiter.token_added(&id(app), "1", now);
         }
-        Self { hands, begun: now, now, zoom: 0.0 }
+        Self { arbiter, begun: now, now, zoom: 0.0 }
     }
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.hands.pass(self.now);
+        self.arbiter.expire(self.now);
     }
 
     /// Plays zoom; returns its owner if that is refused.
     fn play(&mut self, by: Option<&str>, value: f32) -> Result<(), String> {
         let by = by.map(id);
-        self.hands
+        self.arbiter
             .may_play(ZOOM, by.as_ref(), self.now)
             .map_err(|held| format!("{} {:?}", held.by, held.how))?;
-        self.hands.played(ZOOM, by.as_ref(), self.now);
+        self.arbiter.played(ZOOM, by.as_ref(), self.now);
         self.zoom = value;
         Ok(())
     }
 
     fn take(&mut self, by: &str, ms: u64, priority: i8) -> Result<(), String> {
-        let taken = self.hands.take(ZOOM, &stamp(ms, by), Priority(priority), self.now);
+        let taken = self.arbiter.take(ZOOM, &stamp(ms, by), Priority(priority), self.now);
         taken.map_err(|held| held.by.to_string())
     }
 
     fn holder(&self) -> Option<String> {
-        let owners = self.hands.owners(self.now);
+        let owners = self.arbiter.owners(self.now);
         let held = owners.owner_of(&declared()[ZOOM].name)?;
         Some(format!("{} {:?}", held.by, held.how))
     }
 
     fn told(&self) -> Vec<String> {
-        let owners = self.hands.owners(self.now).owners;
+        let owners = self.arbiter.owners(self.now).owners;
         owners.iter().map(|held| format!("{} {:?}", held.by, held.how)).collect()
     }
 
     /// Returns the value of zoom at a time since the start, while values of vanished apps return to the default.
     fn eased(&mut self, after: Duration) -> f32 {
         let zoom = self.zoom;
-        let eased = self
-            .hands
-            .ease(OVER, self.begun + after, |place| (place == ZOOM).then_some((zoom, 0.0)));
+        let eased = self.arbiter.fade_to_default(OVER, self.begun + after, |place| {
+            (place == ZOOM).then_some((zoom, 0.0))
+        });
         if let [(ZOOM, value)] = eased[..] {
             self.zoom = value;
         }
@@ -90,11 +90,11 @@ fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
     stage.play(Some("knob"), 0.1).unwrap();
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Active".into()));
     assert_eq!(stage.play(None, 0.2), Err("knob Active".into()), "nobody by name neither");
-    stage.pass(OwnershipArbiter::LAPSE / 2);
+    stage.pass(OwnershipArbiter::IDLE_RELEASE / 2);
     stage.play(Some("knob"), 0.3).unwrap();
-    stage.pass(OwnershipArbiter::LAPSE.mul_f32(0.9));
+    stage.pass(OwnershipArbiter::IDLE_RELEASE.mul_f32(0.9));
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Active".into()));
-    stage.pass(OwnershipArbiter::LAPSE / 2);
+    stage.pass(OwnershipArbiter::IDLE_RELEASE / 2);
     assert_eq!(stage.holder(), None);
     stage.play(Some("desk"), 0.2).unwrap();
     assert_eq!(stage.holder().unwrap(), "desk Active");
@@ -104,7 +104,7 @@ fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
 fn who_does_not_say_his_name_and_who_sets_hold_nothing() {
     let mut stage = Stage::new();
     stage.play(None, 0.1).unwrap();
-    stage.hands.was_set(ZOOM, Some(&id("desk")));
+    stage.arbiter.was_set(ZOOM, Some(&id("desk")));
     assert_eq!(stage.holder(), None);
     stage.play(Some("knob"), 0.2).unwrap();
 }
@@ -121,11 +121,11 @@ fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Claimed".into()));
     // An old claim arrives again over a detour.
     assert_eq!(stage.take("desk", 1, 0), Err("knob".into()));
-    stage.hands.release(ZOOM, &id("desk"), &stamp(3, "desk"));
+    stage.arbiter.release(ZOOM, &id("desk"), &stamp(3, "desk"));
     assert_eq!(stage.holder().unwrap(), "knob Claimed", "it is not the desk's to release");
-    stage.hands.release(ZOOM, &id("knob"), &stamp(1, "knob"));
+    stage.arbiter.release(ZOOM, &id("knob"), &stamp(1, "knob"));
     assert_eq!(stage.holder().unwrap(), "knob Claimed", "it was taken after that release");
-    stage.hands.release(ZOOM, &id("knob"), &stamp(4, "knob"));
+    stage.arbiter.release(ZOOM, &id("knob"), &stamp(4, "knob"));
     assert_eq!(stage.holder(), None);
     assert_eq!(stage.take("desk", 1, 0), Err("knob".into()), "older than what has ended since");
     stage.take("desk", 5, 0).unwrap();
@@ -134,12 +134,12 @@ fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
 #[test]
 fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_disturb() {
     let mut stage = Stage::new();
-    stage.hands.has_priority(&id("desk"), Priority(5), stage.now);
+    stage.arbiter.has_priority(&id("desk"), Priority(5), stage.now);
     stage.take("knob", 1, 0).unwrap();
     stage.play(Some("desk"), 0.5).unwrap();
     assert_eq!(stage.told(), ["desk Active", "knob Claimed"]);
     assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Active".into()));
-    stage.pass(OwnershipArbiter::LAPSE);
+    stage.pass(OwnershipArbiter::IDLE_RELEASE);
     assert_eq!(stage.holder().unwrap(), "knob Claimed");
     stage.take("desk", 2, 5).unwrap();
     assert_eq!(stage.take("knob", 3, 0), Err("desk".into()), "newer, and lower");
@@ -150,23 +150,23 @@ fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_
 fn who_vanishes_holds_for_a_grace_and_no_longer() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
-    stage.hands.went(&id("knob"), "1", stage.now);
+    stage.arbiter.token_removed(&id("knob"), "1", stage.now);
     stage.pass(GRACE.mul_f32(0.9));
     assert_eq!(stage.holder().unwrap(), "knob Claimed");
     // The app's daemon is back, and so is the app.
-    stage.hands.came(&id("knob"), "2", stage.now);
+    stage.arbiter.token_added(&id("knob"), "2", stage.now);
     stage.pass(GRACE * 2);
     assert_eq!(stage.holder().unwrap(), "knob Claimed");
-    stage.hands.went(&id("knob"), "2", stage.now);
+    stage.arbiter.token_removed(&id("knob"), "2", stage.now);
     stage.pass(GRACE);
     assert_eq!(stage.told(), ["knob Abandoned"]);
     // No other controller has taken it since, so the app's claim still counts when the app is back.
-    stage.hands.came(&id("knob"), "3", stage.now);
+    stage.arbiter.token_added(&id("knob"), "3", stage.now);
     stage.take("knob", 1, 0).unwrap();
-    stage.hands.went(&id("knob"), "3", stage.now);
+    stage.arbiter.token_removed(&id("knob"), "3", stage.now);
     stage.pass(GRACE);
     stage.take("desk", 2, 0).unwrap();
-    stage.hands.release(ZOOM, &id("desk"), &stamp(3, "desk"));
+    stage.arbiter.release(ZOOM, &id("desk"), &stamp(3, "desk"));
     assert_eq!(stage.take("knob", 1, 0), Err("desk".into()), "it does not fight back");
 }
 
@@ -175,7 +175,7 @@ fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
     // Both daemons are down, but the direct link is up.
-    stage.hands.look_anew("other way", stage.now);
+    stage.arbiter.reset_tokens("other way", stage.now);
     for _ in 0..10 {
         stage.pass(GRACE / 2);
         stage.play(Some("knob"), 0.5).unwrap();
@@ -191,16 +191,16 @@ fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
 fn what_a_passing_command_takes_sticks_until_the_player_pauses_or_takes() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
-    assert_eq!(stage.hands.oust(ZOOM, stamp(2, "hana-123"), stage.now), Some(id("knob")));
+    assert_eq!(stage.arbiter.preempt(ZOOM, stamp(2, "hana-123"), stage.now), Some(id("knob")));
     assert_eq!(stage.told(), ["hana-123 Released"]);
     for _ in 0..10 {
-        stage.pass(OwnershipArbiter::LAPSE / 2);
+        stage.pass(OwnershipArbiter::IDLE_RELEASE / 2);
         assert_eq!(stage.play(Some("knob"), 0.5), Err("hana-123 Released".into()));
     }
     assert_eq!(stage.take("knob", 1, 0), Err("hana-123".into()), "that take is over");
-    stage.pass(OwnershipArbiter::LAPSE);
+    stage.pass(OwnershipArbiter::IDLE_RELEASE);
     stage.play(Some("knob"), 0.5).unwrap();
-    stage.hands.oust(ZOOM, stamp(3, "hana-123"), stage.now);
+    stage.arbiter.preempt(ZOOM, stamp(3, "hana-123"), stage.now);
     stage.take("knob", 4, 0).unwrap();
     stage.play(Some("knob"), 0.5).unwrap();
 }
@@ -211,25 +211,25 @@ fn contributions_to_a_mixed_parameter_add_up_and_go_with_who_made_them() {
     let glow = &declared()[GLOW];
     for (by, value, sum) in [("knob", 0.5, 0.5), ("desk", 0.0, 0.25), ("osc", 1.0, 1.0)] {
         let by = id(by);
-        stage.hands.may_play(GLOW, Some(&by), stage.now).unwrap();
-        assert_eq!(stage.hands.mixed(GLOW, glow, Some(&by), value), sum);
-        stage.hands.contributes(GLOW, Some(&by), value, stage.now);
-        assert_eq!(stage.hands.mix(GLOW, glow), sum, "{by}");
+        stage.arbiter.may_play(GLOW, Some(&by), stage.now).unwrap();
+        assert_eq!(stage.arbiter.mixed(GLOW, glow, Some(&by), value), sum);
+        stage.arbiter.set_contribution(GLOW, Some(&by), value, stage.now);
+        assert_eq!(stage.arbiter.mix(GLOW, glow), sum, "{by}");
     }
-    assert_eq!(stage.hands.owners(stage.now).mixed[&glow.name].len(), 3);
-    stage.hands.went(&id("osc"), "1", stage.now);
-    assert!(stage.hands.pass(stage.now + GRACE / 2).is_empty());
-    assert_eq!(stage.hands.pass(stage.now + GRACE), [GLOW]);
-    assert_eq!(stage.hands.mix(GLOW, glow), 0.25);
-    assert!(stage.hands.withdraws(GLOW, &id("desk")));
-    assert_eq!(stage.hands.mix(GLOW, glow), 0.5);
-    stage.hands.set_mix(GLOW, -0.5, stage.now);
-    assert_eq!(stage.hands.mix(GLOW, glow), -0.5, "what is set is all there is of it");
+    assert_eq!(stage.arbiter.owners(stage.now).mixed[&glow.name].len(), 3);
+    stage.arbiter.token_removed(&id("osc"), "1", stage.now);
+    assert!(stage.arbiter.expire(stage.now + GRACE / 2).is_empty());
+    assert_eq!(stage.arbiter.expire(stage.now + GRACE), [GLOW]);
+    assert_eq!(stage.arbiter.mix(GLOW, glow), 0.25);
+    assert!(stage.arbiter.remove_contribution(GLOW, &id("desk")));
+    assert_eq!(stage.arbiter.mix(GLOW, glow), 0.5);
+    stage.arbiter.set_mix(GLOW, -0.5, stage.now);
+    assert_eq!(stage.arbiter.mix(GLOW, glow), -0.5, "what is set is all there is of it");
     // Both contributions are far off; only their sum is clamped.
     for (by, value) in [("knob", 1.0), ("desk", 1.0)] {
-        stage.hands.contributes(GLOW, Some(&id(by)), value, stage.now);
+        stage.arbiter.set_contribution(GLOW, Some(&id(by)), value, stage.now);
     }
-    assert_eq!(stage.hands.mix(GLOW, glow), 1.0);
+    assert_eq!(stage.arbiter.mix(GLOW, glow), 1.0);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn refusals_are_told_now_and_then_with_their_number() {
     let mut stage = Stage::new();
     let mut told = vec![];
     for _ in 0..7000 {
-        told.extend(stage.hands.refused(ZOOM, stage.now));
+        told.extend(stage.arbiter.refused(ZOOM, stage.now));
         stage.pass(Duration::from_millis(1));
     }
     assert_eq!(told, [1, 3000, 3000]);
@@ -247,7 +247,7 @@ fn refusals_are_told_now_and_then_with_their_number() {
 fn what_a_vanished_app_played_goes_back_slowly_unless_somebody_has_taken_it() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 1.0).unwrap();
-    stage.hands.went(&id("knob"), "1", stage.begun);
+    stage.arbiter.token_removed(&id("knob"), "1", stage.begun);
     assert_eq!(stage.eased(GRACE.mul_f32(0.99)), 1.0);
     let way: Vec<f32> = (0_u32..=4).map(|part| stage.eased(GRACE + OVER / 4 * part)).collect();
     assert!(way.is_sorted_by(|a, b| a > b), "{way:?}");
@@ -258,7 +258,7 @@ fn what_a_vanished_app_played_goes_back_slowly_unless_somebody_has_taken_it() {
 
     let mut stage = Stage::new();
     stage.play(Some("knob"), 1.0).unwrap();
-    stage.hands.went(&id("knob"), "1", stage.begun);
+    stage.arbiter.token_removed(&id("knob"), "1", stage.begun);
     stage.take("desk", 1, 0).unwrap();
     assert_eq!(stage.eased(GRACE + OVER), 1.0, "the look holds for who took over");
 }
@@ -268,15 +268,15 @@ fn an_app_that_is_back_in_time_has_lost_nothing() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 1.0).unwrap();
     // The app reconnects: its new token may appear before the old one disappears.
-    stage.hands.came(&id("knob"), "2", stage.begun);
-    stage.hands.went(&id("knob"), "1", stage.begun);
+    stage.arbiter.token_added(&id("knob"), "2", stage.begun);
+    stage.arbiter.token_removed(&id("knob"), "1", stage.begun);
     assert_eq!(stage.eased(GRACE + OVER), 1.0);
-    stage.hands.went(&id("knob"), "2", stage.begun);
-    stage.hands.came(&id("knob"), "3", stage.begun);
+    stage.arbiter.token_removed(&id("knob"), "2", stage.begun);
+    stage.arbiter.token_added(&id("knob"), "3", stage.begun);
     assert_eq!(stage.eased(GRACE + OVER), 1.0);
     // This node reconnects and sees the app again.
-    stage.hands.look_anew("other way", stage.begun);
-    stage.hands.came(&id("knob"), "3", stage.begun);
+    stage.arbiter.reset_tokens("other way", stage.begun);
+    stage.arbiter.token_added(&id("knob"), "3", stage.begun);
     assert_eq!(stage.eased(GRACE + OVER), 1.0);
 }
 
@@ -285,7 +285,7 @@ fn whoever_plays_it_meanwhile_ends_its_way_back() {
     for by in [Some("desk"), Some("knob"), None] {
         let mut stage = Stage::new();
         stage.play(Some("knob"), 1.0).unwrap();
-        stage.hands.went(&id("knob"), "1", stage.begun);
+        stage.arbiter.token_removed(&id("knob"), "1", stage.begun);
         assert_eq!(stage.eased(GRACE), 1.0);
         assert_eq!(stage.eased(GRACE + OVER / 2), 0.5);
         stage.now += GRACE + OVER / 2;
@@ -303,32 +303,32 @@ fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
     let mut stage = Stage::new();
     for number in 0..10_000 {
         let app = id(&format!("a{number}"));
-        stage.hands.came(&app, "1", stage.now);
-        stage.hands.take(ZOOM, &stamp(number, app.as_str()), Priority(1), stage.now).ok();
-        stage.hands.contributes(GLOW, Some(&app), 0.5, stage.now);
+        stage.arbiter.token_added(&app, "1", stage.now);
+        stage.arbiter.take(ZOOM, &stamp(number, app.as_str()), Priority(1), stage.now).ok();
+        stage.arbiter.set_contribution(GLOW, Some(&app), 0.5, stage.now);
     }
-    assert!(stage.hands.writers.apps.len() <= MOST_APPS);
-    assert!(stage.hands.slots[GLOW].contributions.apps().count() <= MOST_CONTRIBUTIONS);
-    assert!(stage.hands.owners(stage.now).owners.len() <= 2);
+    assert!(stage.arbiter.writers.apps.len() <= MOST_APPS);
+    assert!(stage.arbiter.slots[GLOW].contributions.apps().count() <= MOST_CONTRIBUTIONS);
+    assert!(stage.arbiter.owners(stage.now).owners.len() <= 2);
 }
 
 #[test]
 fn who_plays_is_looked_for_once_and_who_never_had_a_token_does_not_vanish() {
     let mut stage = Stage::new();
-    assert!(stage.hands.unwatched(stage.begun).is_empty(), "their tokens are seen already");
+    assert!(stage.arbiter.take_unwatched(stage.begun).is_empty(), "their tokens are seen already");
     stage.play(Some("late"), 1.0).unwrap();
     stage.take("pads", 1, 0).unwrap();
-    assert_eq!(stage.hands.unwatched(stage.begun), [id("late"), id("pads")]);
-    assert!(stage.hands.unwatched(stage.begun).is_empty());
-    stage.hands.release(ZOOM, &id("pads"), &stamp(2, "pads"));
-    stage.hands.look_anew("other way", stage.begun);
+    assert_eq!(stage.arbiter.take_unwatched(stage.begun), [id("late"), id("pads")]);
+    assert!(stage.arbiter.take_unwatched(stage.begun).is_empty());
+    stage.arbiter.release(ZOOM, &id("pads"), &stamp(2, "pads"));
+    stage.arbiter.reset_tokens("other way", stage.begun);
     assert_eq!(
         stage.eased(GRACE * 2 + OVER),
         1.0,
         "as a passing command, which leaves what it set"
     );
-    stage.hands.came(&id("late"), "1", stage.begun);
-    stage.hands.went(&id("late"), "1", stage.begun);
+    stage.arbiter.token_added(&id("late"), "1", stage.begun);
+    stage.arbiter.token_removed(&id("late"), "1", stage.begun);
     assert_eq!(stage.eased(GRACE), 1.0);
     assert_eq!(stage.eased(GRACE + OVER), 0.0);
 }

@@ -17,7 +17,7 @@ pub enum ClaimEvent {
         now: Option<(NodeId, OwnershipKind)>,
     },
     /// Another controller owns a parameter that this app had claimed.
-    TakenFromYou {
+    Lost {
         /// The visualization.
         node: NodeId,
         /// The parameter.
@@ -28,7 +28,7 @@ pub enum ClaimEvent {
         apart: bool,
     },
     /// Two apps claimed the parameter concurrently; this app's claim won.
-    KeptByYou {
+    Retained {
         /// The visualization.
         node: NodeId,
         /// The parameter.
@@ -46,7 +46,7 @@ pub enum ClaimEvent {
         reason: String,
     },
     /// An operator wrote or deleted a note.
-    Noted {
+    NoteChanged {
         /// The app at which the note was written.
         app: NodeId,
         /// The text; empty if the note was deleted.

@@ -11,34 +11,34 @@ use crate::ownership::claims::claim_key::{ClaimKey, ClaimState};
 use crate::ownership::lww_map::LwwEntry;
 
 /// The maximum size of the published claims in bytes; beyond it the oldest are left out.
-const TOLD: usize = 180 * 1024;
+const MAX_PUBLISHED_BYTES: usize = 180 * 1024;
 
 impl ClaimManager {
     /// Takes in the state published by another app, which is present.
-    pub fn hears(&mut self, from: &NodeId, session: &OperatorState, unix_ms: u64) {
+    pub fn apply_peer_state(&mut self, from: &NodeId, session: &OperatorState, unix_ms: u64) {
         // Ended claims go first: an app that knowingly takes over a claim publishes the end of the old one and the
         // new one.
         let (ended, live): (Vec<&Claim>, Vec<&Claim>) =
             session.claims.iter().partition(|wish| wish.ended);
         for wish in ended.into_iter().chain(live) {
-            self.hears_wish(wish, unix_ms);
+            self.apply_claim(wish, unix_ms);
         }
         for Note { app, text, stamp } in &session.notes {
-            if !self.clock.hear(stamp) || text.chars().count() > OperatorState::MAX_NOTE {
+            if !self.clock.observe(stamp) || text.chars().count() > OperatorState::MAX_NOTE {
                 continue;
             }
             let before = self.notes.get(app).cloned().unwrap_or_default();
             let written = LwwEntry { stamp: stamp.clone(), value: Some(text.clone()) };
             if self.notes.write(app.clone(), written) && *app != self.own && before != *text {
                 self.version += 1;
-                self.tell(ClaimEvent::Noted { app: app.clone(), text: text.clone() });
+                self.tell(ClaimEvent::NoteChanged { app: app.clone(), text: text.clone() });
             }
         }
-        self.note_unsaid(from, session);
+        self.update_unreported(from, session);
     }
 
     /// Updates the set of writes that an app made but does not publish.
-    fn note_unsaid(&mut self, from: &NodeId, session: &OperatorState) {
+    fn update_unreported(&mut self, from: &NodeId, session: &OperatorState) {
         let said = session.claims.iter().filter(|wish| wish.stamp.by == *from);
         let said: BTreeSet<ClaimKey> = said.map(ClaimKey::of).collect();
         let wrote = self.map.all_written().filter(|(_, written)| written.stamp.by == *from);
@@ -47,17 +47,17 @@ impl ClaimManager {
         let said: BTreeSet<&NodeId> = said.map(|note| &note.app).collect();
         let wrote = self.notes.all_written().filter(|(_, written)| written.stamp.by == *from);
         let notes = wrote.map(|(app, _)| app).filter(|app| !said.contains(app)).cloned().collect();
-        let unsaid: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (claims, notes);
-        let before = if unsaid.0.is_empty() && unsaid.1.is_empty() {
-            self.unsaid.remove(from)
+        let unreported: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (claims, notes);
+        let before = if unreported.0.is_empty() && unreported.1.is_empty() {
+            self.unreported.remove(from)
         } else {
-            self.unsaid.insert(from.clone(), unsaid.clone())
+            self.unreported.insert(from.clone(), unreported.clone())
         };
-        self.version += u64::from(before.unwrap_or_default() != unsaid);
+        self.version += u64::from(before.unwrap_or_default() != unreported);
     }
 
-    fn hears_wish(&mut self, wish: &Claim, unix_ms: u64) {
-        if !self.clock.hear(&wish.stamp) {
+    fn apply_claim(&mut self, wish: &Claim, unix_ms: u64) {
+        if !self.clock.observe(&wish.stamp) {
             return;
         }
         let of = ClaimKey::of(wish);
@@ -76,10 +76,10 @@ impl ClaimManager {
             if was_live && wish.ended {
                 let by = wish.to.clone().unwrap_or_else(|| wish.stamp.by.clone());
                 let ClaimKey { node, parameter, .. } = of;
-                self.ask_now(&node);
+                self.request_now(&node);
                 // An earlier instance of this app released it: nothing was taken.
                 if by != self.own {
-                    self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: false });
+                    self.tell(ClaimEvent::Lost { node, parameter, by, apart: false });
                 }
             }
             return;
@@ -101,31 +101,31 @@ impl ClaimManager {
                 });
             if !knew && wish.to.as_ref() == Some(&self.own) {
                 let from = wish.app.clone();
-                self.tell(ClaimEvent::KeptByYou { node, parameter, from });
+                self.tell(ClaimEvent::Retained { node, parameter, from });
             }
         } else if !self.present.contains(&of_app) {
             // The claimant is gone. If it comes back, the visualization decides.
         } else if is_lesser {
             let by = wish.app.clone();
             self.end(mine, Some(by.clone()), unix_ms);
-            self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: true });
+            self.tell(ClaimEvent::Lost { node, parameter, by, apart: true });
         } else {
             let from = wish.app.clone();
-            self.tell(ClaimEvent::KeptByYou { node, parameter, from });
+            self.tell(ClaimEvent::Retained { node, parameter, from });
         }
     }
 
     /// Returns the state to publish: this app's own writes, and those of other apps that do not publish them
     /// themselves.
     #[must_use]
-    pub fn session(&self) -> OperatorState {
+    pub fn operator_state(&self) -> OperatorState {
         let is_said_here =
             |stamp: &Stamp| stamp.by == self.own || !self.present.contains(&stamp.by);
         let is_unsaid = |of: &ClaimKey, by: &NodeId| {
-            self.unsaid.get(by).is_some_and(|(claims, _)| claims.contains(of))
+            self.unreported.get(by).is_some_and(|(claims, _)| claims.contains(of))
         };
         let is_unsaid_note = |of: &NodeId, by: &NodeId| {
-            self.unsaid.get(by).is_some_and(|(_, notes)| notes.contains(of))
+            self.unreported.get(by).is_some_and(|(_, notes)| notes.contains(of))
         };
         let mut claims: Vec<Claim> = self
             .map
@@ -151,7 +151,7 @@ impl ClaimManager {
             let names = [&wish.app, &wish.node, &wish.stamp.by].map(|id| id.as_str().len());
             let names = names.iter().sum::<usize>() + wish.parameter.as_str().len();
             bytes += 100 + names;
-            bytes <= TOLD
+            bytes <= MAX_PUBLISHED_BYTES
         });
         let notes = self.notes.all_written().filter(|(app, LwwEntry { stamp, .. })| {
             is_said_here(stamp) || is_unsaid_note(app, &stamp.by)

@@ -25,13 +25,19 @@ pub struct ClaimRequest {
     pub command: Control,
 }
 
-/// The delay before an unanswered request is repeated. It doubles up to `ASK_SELDOM`, to spare a busy network.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
-const ASK_SELDOM: Duration = Duration::from_secs(1);
+/// The delay before an unanswered request is repeated. It doubles up to `MAX_RETRY_INTERVAL`, to spare a busy network.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ClaimManager {
     /// Takes in the owners published by the instance `instance` of a visualization.
-    pub fn sees(&mut self, node: &NodeId, instance: u64, owners: &ParameterOwners, unix_ms: u64) {
+    pub fn apply_owners(
+        &mut self,
+        node: &NodeId,
+        instance: u64,
+        owners: &ParameterOwners,
+        unix_ms: u64,
+    ) {
         let known = self.played.entry(node.clone()).or_default();
         let is_other_run = known.instance != instance;
         if !is_other_run && known.owners == *owners {
@@ -40,25 +46,25 @@ impl ClaimManager {
         known.instance = instance;
         known.is_settled = false;
         known.granted.clear();
-        known.wait = ASK_AGAIN;
+        known.wait = RETRY_INTERVAL;
         let before = std::mem::replace(&mut known.owners, owners.clone());
         if is_other_run {
             self.confirmed.retain(|(of, _), _| of != node);
-            self.ask_now(node);
+            self.request_now(node);
         }
-        self.tell_changes(node, &before, owners);
+        self.report_changes(node, &before, owners);
         let mut settled: BTreeSet<&ParameterName> = BTreeSet::new();
         for held in &owners.owners {
             let Some(stamp) = &held.stamp else { continue };
-            if !self.clock.hear(stamp) || !settled.insert(&held.parameter) {
+            if !self.clock.observe(stamp) || !settled.insert(&held.parameter) {
                 continue;
             }
-            self.settle(node, held, stamp, unix_ms);
+            self.reconcile(node, held, stamp, unix_ms);
         }
     }
 
     /// Compares a published owner with this app's claim to the same parameter, and updates the claim.
-    fn settle(&mut self, node: &NodeId, held: &Ownership, stamp: &Stamp, unix_ms: u64) {
+    fn reconcile(&mut self, node: &NodeId, held: &Ownership, stamp: &Stamp, unix_ms: u64) {
         let of = ClaimKey {
             app: self.own.clone(),
             node: node.clone(),
@@ -84,9 +90,9 @@ impl ClaimManager {
                     if is_ended {
                         self.end(of, None, unix_ms);
                     } else {
-                        self.wish(of, unix_ms);
+                        self.renew(of, unix_ms);
                     }
-                    self.ask_now(node);
+                    self.request_now(node);
                 },
                 _ => drop(self.confirmed.remove(&at)),
             }
@@ -106,11 +112,11 @@ impl ClaimManager {
             let (by, parameter) = (held.by.clone(), held.parameter.clone());
             self.end(of, Some(by.clone()), unix_ms);
             let (node, apart) = (node.clone(), !was_confirmed);
-            self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart });
+            self.tell(ClaimEvent::Lost { node, parameter, by, apart });
         }
     }
 
-    fn tell_changes(&mut self, node: &NodeId, before: &ParameterOwners, now: &ParameterOwners) {
+    fn report_changes(&mut self, node: &NodeId, before: &ParameterOwners, now: &ParameterOwners) {
         let of = |owners: &ParameterOwners| -> BTreeMap<ParameterName, (NodeId, OwnershipKind)> {
             let held = owners.owners.iter().filter(|held| held.how.is_held()).rev();
             held.map(|held| (held.parameter.clone(), (held.by.clone(), held.how))).collect()
@@ -131,7 +137,7 @@ impl ClaimManager {
     }
 
     /// Records that a visualization is gone.
-    pub fn misses(&mut self, node: &NodeId) {
+    pub fn target_gone(&mut self, node: &NodeId) {
         if self.played.remove(node).is_some() {
             self.confirmed.retain(|(of, _), _| of != node);
         }
@@ -143,7 +149,7 @@ impl ClaimManager {
             let stamps =
                 took.taken.iter().filter_map(|name| Some((name.clone(), took.stamp.clone()?)));
             played.granted.extend(stamps);
-            played.wait = ASK_AGAIN;
+            played.wait = RETRY_INTERVAL;
         }
         for OwnedByOther { parameter, by, .. } in &took.held {
             let of = ClaimKey {
@@ -155,7 +161,7 @@ impl ClaimManager {
             if is_live && self.map.written(&of).map(|of| &of.stamp) == took.stamp.as_ref() {
                 self.end(of, Some(by.clone()), unix_ms);
                 let (node, parameter, by) = (node.clone(), parameter.clone(), by.clone());
-                self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: true });
+                self.tell(ClaimEvent::Lost { node, parameter, by, apart: true });
             }
         }
     }
@@ -186,7 +192,11 @@ impl ClaimManager {
     /// Returns the requests due at `now`: those that visualizations need to match this app's claims.
     ///
     /// `is_asked` returns whether a request to a visualization is still unanswered.
-    pub fn due(&mut self, now: Instant, is_asked: impl Fn(&NodeId) -> bool) -> Vec<ClaimRequest> {
+    pub fn pending_requests(
+        &mut self,
+        now: Instant,
+        is_asked: impl Fn(&NodeId) -> bool,
+    ) -> Vec<ClaimRequest> {
         let mut asks = vec![];
         let nodes: Vec<NodeId> = self.played.keys().cloned().collect();
         for node in nodes {
@@ -200,14 +210,14 @@ impl ClaimManager {
             let commands = self.differences(&node);
             let Some(played) = self.played.get_mut(&node) else { continue };
             if commands.is_empty() {
-                played.wait = ASK_AGAIN;
+                played.wait = RETRY_INTERVAL;
                 played.is_settled = true;
                 continue;
             }
             played.wait = if played.asked.is_none() {
-                ASK_AGAIN
+                RETRY_INTERVAL
             } else {
-                (played.wait * 2).clamp(ASK_AGAIN, ASK_SELDOM)
+                (played.wait * 2).clamp(RETRY_INTERVAL, MAX_RETRY_INTERVAL)
             };
             played.asked = Some(now);
             asks.extend(

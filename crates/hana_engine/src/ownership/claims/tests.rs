@@ -166,7 +166,7 @@ impl World {
         let apps = self.apps.len();
         for viz in 0..self.vizs.len() {
             let Some(of) = &mut self.vizs[viz].runs else { continue };
-            of.hands.pass(self.now);
+            of.hands.expire(self.now);
             // The state is published periodically and on request.
             let (owners, instance) = (of.hands.owners(self.now), self.vizs[viz].instance);
             self.number += 1;
@@ -181,7 +181,8 @@ impl World {
         for app in 0..apps {
             let now = self.now;
             let Some(of) = &mut self.apps[app].runs else { continue };
-            let (session, asks) = (of.claims.session(), of.claims.due(now, |_| false));
+            let (session, asks) =
+                (of.claims.operator_state(), of.claims.pending_requests(now, |_| false));
             self.number += 1;
             for other in (0..apps).filter(|other| *other != app) {
                 if self.chance.index(5) == 0 {
@@ -202,16 +203,16 @@ impl World {
     fn tell(&mut self, app: usize) {
         let id = self.apps[app].id.clone();
         let Some(of) = &mut self.apps[app].runs else { return };
-        for news in of.claims.take_news() {
+        for news in of.claims.take_events() {
             match news {
-                ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
+                ClaimEvent::Lost { node, parameter, by, apart } => {
                     assert_ne!(by, id);
                     of.believes.remove(&(node, parameter));
                     of.apart += usize::from(apart);
                 },
-                ClaimEvent::KeptByYou { .. } => of.kept += 1,
+                ClaimEvent::Retained { .. } => of.kept += 1,
                 ClaimEvent::OwnerChanged { .. }
-                | ClaimEvent::Noted { .. }
+                | ClaimEvent::NoteChanged { .. }
                 | ClaimEvent::Refused { .. } => {},
             }
         }
@@ -242,14 +243,14 @@ impl World {
                 let token = instance.to_string();
                 if reach {
                     of.unseen.remove(&app);
-                    of.hands.came(&id, &token, now);
+                    of.hands.token_added(&id, &token, now);
                     if instance > 1 {
-                        of.hands.went(&id, &(instance - 1).to_string(), now);
+                        of.hands.token_removed(&id, &(instance - 1).to_string(), now);
                     }
                 } else {
                     let since = *of.unseen.entry(app).or_insert(now);
                     if !runs || now - since >= MISSED {
-                        of.hands.went(&id, &token, now);
+                        of.hands.token_removed(&id, &token, now);
                     }
                 }
             }
@@ -264,7 +265,7 @@ impl World {
                 if reach {
                     of.unseen.remove(&other);
                     if other.0 {
-                        of.claims.app_came(&id);
+                        of.claims.app_joined(&id);
                     }
                     continue;
                 }
@@ -272,7 +273,7 @@ impl World {
                 if runs && now - since < MISSED {
                     continue;
                 }
-                if other.0 { of.claims.app_went(&id) } else { of.claims.misses(&id) }
+                if other.0 { of.claims.app_left(&id) } else { of.claims.target_gone(&id) }
             }
         }
     }
@@ -294,7 +295,7 @@ impl World {
                     let Some(of) = &mut self.apps[to.1].runs else { continue };
                     if is_run && of.heard.get(&from).is_none_or(|known| number > *known) {
                         of.heard.insert(from, number);
-                        of.claims.sees(&id, instance, &owners, unix_ms);
+                        of.claims.apply_owners(&id, instance, &owners, unix_ms);
                     }
                 },
                 Message::Session { number, session } => {
@@ -302,7 +303,7 @@ impl World {
                     let Some(of) = &mut self.apps[to.1].runs else { continue };
                     if of.heard.get(&from).is_none_or(|known| number > *known) {
                         of.heard.insert(from, number);
-                        of.claims.hears(&id, &session, unix_ms);
+                        of.claims.apply_peer_state(&id, &session, unix_ms);
                     }
                 },
                 Message::Command { instance, command } => {
@@ -437,7 +438,7 @@ impl World {
     }
 
     /// Lets time pass until all nodes agree; returns how long that took.
-    fn settle(&mut self) -> Duration {
+    fn reconcile(&mut self) -> Duration {
         let since = self.now;
         while let Some(disagreement) = self.disagreement() {
             let passed = self.now - since;
@@ -498,7 +499,7 @@ fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_se
         }
         // This is the last event: the network is whole again, but some nodes stay dead.
         world.heal();
-        let took = world.settle();
+        let took = world.reconcile();
         longest = longest.max(took);
         assert!(took <= AT_MOST, "seed {seed}: after {took:?}");
         runs += 1;
@@ -510,7 +511,7 @@ fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_se
         // The agreement lasts, even after the dead nodes are given up.
         world.loss = 0;
         world.pass(OwnershipArbiter::GRACE + Duration::from_secs(1));
-        let took = world.settle();
+        let took = world.reconcile();
         assert!(took <= Duration::from_secs(1), "seed {seed}: given up, after {took:?}");
     }
     assert!(slow * 100 <= runs, "{slow} of {runs} runs take longer than a second");
@@ -533,7 +534,7 @@ fn of_two_who_took_one_apart_the_newer_has_it_and_both_are_told() {
         world.take(1, 0, "zoom");
         world.pass(Duration::from_secs(1));
         world.heal();
-        let took = world.settle();
+        let took = world.reconcile();
         println!("measured: agreed {took:?} after the partition");
         let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
         assert_eq!(owners.owner_of(&name("zoom")).unwrap().by, id("app1"));
@@ -556,14 +557,14 @@ fn a_second_app_takes_over_and_the_first_does_not_fight_back_when_it_returns() {
         world.take(0, 0, parameter);
         world.take(0, 1, parameter);
     }
-    world.settle();
+    world.reconcile();
     world.apps[0].runs = None;
     world.pass(Duration::from_millis(100));
     let unix_ms = world.unix_ms(1);
     let second = world.apps[1].runs.as_mut().unwrap();
     assert_eq!(second.claims.left_behind(), [(id("app0"), 6)].into());
     assert_eq!(second.claims.take_over(&id("app0"), unix_ms), 6);
-    println!("measured: taken over after {:?}", world.settle());
+    println!("measured: taken over after {:?}", world.reconcile());
     world.start_app(0);
     world.pass(Duration::from_secs(2));
     assert_eq!(world.disagreement(), None);
@@ -581,7 +582,7 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
     world.pass(Duration::from_millis(200));
     world.take(0, 0, "zoom");
     world.take(0, 0, "hue");
-    world.settle();
+    world.reconcile();
     for away in [Duration::from_secs(1), OwnershipArbiter::GRACE * 2] {
         world.apps[0].runs = None;
         world.pass(away);
@@ -646,14 +647,14 @@ fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
         stamp: Stamp { ms, count: 0, by: id(&format!("a{number}")) },
     };
     let of_tomorrow = OperatorState { claims: vec![wish(0, u64::MAX)], ..OperatorState::default() };
-    claims.hears(&id("a0"), &of_tomorrow, 1000);
-    assert_eq!(claims.session().claims, []);
+    claims.apply_peer_state(&id("a0"), &of_tomorrow, 1000);
+    assert_eq!(claims.operator_state().claims, []);
     for number in 0..10_000 {
         let session =
             OperatorState { claims: vec![wish(number, number)], ..OperatorState::default() };
-        claims.hears(&id("a0"), &session, 1000);
+        claims.apply_peer_state(&id("a0"), &session, 1000);
     }
-    assert!(claims.session().claims.len() <= OperatorState::MAX_CLAIMS);
-    let bytes = hana_protocol::wire::codec::encode(&claims.session()).unwrap().len();
+    assert!(claims.operator_state().claims.len() <= OperatorState::MAX_CLAIMS);
+    let bytes = hana_protocol::wire::codec::encode(&claims.operator_state()).unwrap().len();
     assert!(bytes < <OperatorState as hana_protocol::wire::Message>::MAX_BYTES, "{bytes}");
 }

@@ -163,20 +163,20 @@ impl World {
                     let took = if self.now < self.direct_blocked_until { 1000 } else { 5 };
                     self.opening = Some((self.now + took, self.played.run));
                 },
-                PathAction::Adopt => self.link = self.opened.take(),
+                PathAction::UseLink => self.link = self.opened.take(),
                 PathAction::Discard => self.opened = None,
                 PathAction::Close => self.link = None,
-                PathAction::Ask { way: PlayPath::Direct, number } => {
+                PathAction::Probe { way: PlayPath::Direct, number } => {
                     let link = self.link.unwrap();
                     let packet = Packet::Question { link, number };
                     self.there[usize::try_from(link).unwrap()].send(self.now, packet);
                 },
-                PathAction::Ask { way: PlayPath::Mesh, number } => {
+                PathAction::Probe { way: PlayPath::Mesh, number } => {
                     self.mesh_there.send(self.now, Packet::Question { link: u64::MAX, number });
                 },
-                PathAction::TurnTo { since, .. } | PathAction::SayAgain { since } => {
+                PathAction::SwitchPath { since, .. } | PathAction::RetransmitSince { since } => {
                     let since = self.since(since);
-                    self.recorder.say_again(since);
+                    self.recorder.retransmit_since(since);
                 },
             }
         }
@@ -277,7 +277,7 @@ impl World {
             self.recorder = Batcher::new(self.run, PARAMETERS, BatcherSettings::default());
             for (index, (value, at)) in self.set.into_iter().enumerate() {
                 if value > 0.0 && Self::us(at) >= arrived {
-                    self.recorder.recall(index, value, Self::us(at));
+                    self.recorder.restore(index, value, Self::us(at));
                 }
             }
             self.hear(PathEvent::Found);

@@ -33,7 +33,7 @@ fn silence_that_was_ours_is_excused() {
     let mut watch = HealthMonitor::of_present(HealthLimits::default(), start);
     watch.hear(health(1, 60.0), start);
     assert!(watch.verdict(start + 9 * BEAT).is_unresponsive());
-    watch.excuse(start + 9 * BEAT);
+    watch.forgive_until(start + 9 * BEAT);
     assert_eq!(watch.verdict(start + 12 * BEAT), HealthVerdict::Running);
     assert!(watch.verdict(start + 17 * BEAT).is_unresponsive());
 }

@@ -10,7 +10,7 @@ fn id(text: &str) -> NodeId {
 }
 
 fn appeared(node: &str, role: Role) -> Observation {
-    Observation::Appeared { node: id(node), role, zid: format!("z-{node}") }
+    Observation::TokenAdded { node: id(node), role, zid: format!("z-{node}") }
 }
 
 /// Returns the info that a node publishes.
@@ -23,7 +23,7 @@ fn info(node: &str, role: Role, host: &str) -> Observation {
 }
 
 fn vanished(node: &str) -> Observation {
-    Observation::Vanished { node: id(node), zid: format!("z-{node}") }
+    Observation::TokenRemoved { node: id(node), zid: format!("z-{node}") }
 }
 
 fn health(node: &str, count: u64) -> Observation {
@@ -101,10 +101,10 @@ fn a_token_of_an_older_session_that_goes_late_does_not_take_the_node_away() {
     let mut roster = Roster::default();
     let now = Instant::now();
     let token =
-        |zid: &str| Observation::Appeared { node: id("desk"), role: Role::App, zid: zid.into() };
+        |zid: &str| Observation::TokenAdded { node: id("desk"), role: Role::App, zid: zid.into() };
     roster.observe(token("old"), now, 0);
     roster.observe(token("new"), now, 0);
-    roster.observe(Observation::Vanished { node: id("desk"), zid: "old".into() }, now, 0);
+    roster.observe(Observation::TokenRemoved { node: id("desk"), zid: "old".into() }, now, 0);
     assert!(roster.is_present(&id("desk")));
 }
 
@@ -144,7 +144,7 @@ fn a_lost_host_is_one_piece_of_news_with_all_that_was_on_it() {
     assert_eq!(roster.take_news(), vec![], "it is not known yet what it is");
     let at = roster.next_knock().unwrap();
     assert_eq!(roster.to_knock(at), vec![(id("h1"), vec![])]);
-    let changes = roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Silent), at, 60);
+    let changes = roster.observe(Observation::Probed(id("h1"), ProbeOutcome::Timeout), at, 60);
     assert_eq!(
         changes,
         vec![RosterChange::Changed(id("h1")), RosterChange::Changed(id("ripples"))]
@@ -171,7 +171,7 @@ fn behind_a_lost_daemon_a_visualization_is_judged_by_its_own_health() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
-    roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Refused), start, 0);
+    roster.observe(Observation::Probed(id("h1"), ProbeOutcome::Refused), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
     assert!(view.reason.starts_with("daemon_lost"), "{}", view.reason);
     // It joins before its info arrives.
@@ -187,7 +187,7 @@ fn a_daemon_that_is_back_says_again_what_it_knows_or_it_is_forgotten() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
-    roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Silent), start, 0);
+    roster.observe(Observation::Probed(id("h1"), ProbeOutcome::Timeout), start, 0);
     roster.observe(appeared("h1", Role::Daemon), start, 0);
     let later = start + Duration::from_secs(4);
     roster.tick(later, 4000);
@@ -202,7 +202,7 @@ fn a_daemon_that_leaves_in_good_order_is_not_lost() {
     let start = Instant::now();
     for word_first in [true, false] {
         let mut roster = two_hosts(start);
-        let mut sightings = [vanished("h1"), Observation::Goodbye(id("h1"))];
+        let mut sightings = [vanished("h1"), Observation::Closed(id("h1"))];
         if word_first {
             sightings.reverse();
         }
@@ -225,21 +225,22 @@ fn who_comes_later_is_told_what_is_lost_until_it_is_back() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
-    roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Silent), start, 0);
+    roster.observe(Observation::Probed(id("h1"), ProbeOutcome::Timeout), start, 0);
     let lost = roster.lost(start);
     assert_eq!(lost.hosts.len(), 1);
     assert_eq!(lost.hosts[0].nodes, vec![id("ripples")]);
 
     let mut newcomer = Roster::default();
     newcomer.observe(appeared("h2", Role::Daemon), start, 50);
-    newcomer.observe(Observation::Lost(id("h2"), lost), start, 50);
+    newcomer.observe(Observation::LostPeers(id("h2"), lost), start, 50);
     for node in ["h1", "ripples"] {
         let view = newcomer.view(&id(node), 99).unwrap();
         assert_eq!((view.state, view.since_ms), (ProcessState::Unreachable, 10));
         assert_eq!(view.host, Some(id("h1")));
         assert!(view.reason.starts_with("host_lost"), "{}", view.reason);
     }
-    let changes = newcomer.observe(Observation::Lost(id("h2"), LostPeers::default()), start, 50);
+    let changes =
+        newcomer.observe(Observation::LostPeers(id("h2"), LostPeers::default()), start, 50);
     assert_eq!(changes.len(), 2);
     assert_eq!(newcomer.views(0).len(), 1, "it is back, or given up");
 }
@@ -269,9 +270,9 @@ fn a_visualization_that_nobody_launched_is_lost_alone_and_forgotten_after_a_minu
 fn of_all_daemons_that_are_here_one_speaks() {
     let now = Instant::now();
     let mut roster = two_hosts(now);
-    assert!(roster.is_spokesman(&id("h1")) && !roster.is_spokesman(&id("h2")));
+    assert!(roster.is_reporter(&id("h1")) && !roster.is_reporter(&id("h2")));
     roster.observe(vanished("h1"), now, 0);
-    assert!(roster.is_spokesman(&id("h2")));
+    assert!(roster.is_reporter(&id("h2")));
 }
 
 #[test]

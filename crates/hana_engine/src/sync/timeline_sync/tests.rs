@@ -98,7 +98,7 @@ impl Sim {
             link: None,
         };
         let local = host.local(self.now);
-        let first = Timeline::DEFAULT.moved_by(-Timeline::DEFAULT.beat_at(local));
+        let first = Timeline::DEFAULT.shifted_by(-Timeline::DEFAULT.beat_at(local));
         host.ensemble = TimelineSync::new(id(name), first, local);
         self.hosts.push(host);
         self.nets[0].insert(number);

@@ -383,7 +383,7 @@ fn freeze_is_reported_by_show_and_killed_by_installation() {
         let mut fixture = Fixture::running(preset);
         assert_eq!(reports(&fixture.verdict(FROZEN)), [EventKind::Unresponsive]);
         assert_eq!(fixture.state(), ProcessState::Unresponsive);
-        assert_eq!(fixture.reason(), "its render loop has not moved for 0.7 s");
+        assert_eq!(fixture.reason(), "its main loop has made no progress for 0.7 s");
         assert!(fixture.wait(Duration::from_hours(1)).is_empty());
         assert_eq!(reports(&fixture.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
         assert_eq!(fixture.state(), ProcessState::Running);

@@ -7,7 +7,7 @@ use crate::parameter::modulator::wave::Wave;
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ModulatorError {
     /// The text is neither an LFO nor an envelope.
-    #[error("'{text}' is no modulator; write it like lfo:sine:1bar or env:1beat")]
+    #[error("'{text}' is not a modulator; write it like lfo:sine:1bar or env:1beat")]
     Kind {
         /// The input.
         text: String,
@@ -22,7 +22,7 @@ pub enum ModulatorError {
         text: String,
     },
     /// The text is not a length of time.
-    #[error("'{text}' is no length of time; write it like 1bar, 2beats, 1/2beat or 3s")]
+    #[error("'{text}' is not a length of time; write it like 1bar, 2beats, 1/2beat or 3s")]
     Length {
         /// The input.
         text: String,
@@ -40,7 +40,7 @@ pub enum ModulatorError {
         most: Period,
     },
     /// No such setting exists.
-    #[error("'{text}' is no setting here; there are {known}, such as {example}")]
+    #[error("'{text}' is not a setting here; there are {known}, such as {example}")]
     Setting {
         /// The input.
         text: String,

@@ -18,7 +18,7 @@ const ENV_SETTINGS: &str = "at, attack, decay, sustain, hold, release, depth, of
 impl Modulator {
     /// Whether a text is meant as a modulator, valid or not: `lfo:...`, `env:...`.
     #[must_use]
-    pub fn is_meant_by(text: &str) -> bool {
+    pub fn looks_like_modulator(text: &str) -> bool {
         let kind = text.split(':').next().unwrap_or_default();
         matches!(kind, "lfo" | "env")
     }

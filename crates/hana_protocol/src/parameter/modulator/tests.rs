@@ -98,10 +98,10 @@ fn an_envelope_goes_up_and_down_from_rest() {
 fn one_that_goes_off_once_does_it_where_it_comes_into_force() {
     let once = source("env:once:decay=2beats");
     assert_eq!(once.value_at(&flash(), &at_120(), 0), 0.0);
-    let begun = once.begun_at(12.0);
+    let begun = once.starting_at(12.0);
     assert_eq!(begun, source("env:at=12:decay=2beats"));
-    assert_eq!(begun.begun_at(16.0), begun, "and nowhere else afterwards");
-    assert_eq!(source("lfo:sine").begun_at(3.0), source("lfo:sine:1bar"));
+    assert_eq!(begun.starting_at(16.0), begun, "and nowhere else afterwards");
+    assert_eq!(source("lfo:sine").starting_at(3.0), source("lfo:sine:1bar"));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_is_written_wrongly_is_told_how_to_write_it() {
     let told = |text: &str| text.parse::<Modulator>().unwrap_err().to_string();
     assert_eq!(
         told("lf:sine"),
-        "'lf:sine' is no modulator; write it like lfo:sine:1bar or env:1beat"
+        "'lf:sine' is not a modulator; write it like lfo:sine:1bar or env:1beat"
     );
     assert_eq!(
         told("lfo:sin:1bar"),
@@ -130,10 +130,10 @@ fn what_is_written_wrongly_is_told_how_to_write_it() {
     assert_eq!(told("lfo:sine:offset=nan"), "'offset' is a number from -1 to 1, not NaN");
     assert_eq!(
         told("lfo:sine:speed=1"),
-        "'speed' is no setting here; there are phase, depth, offset, seed, such as depth=0.5"
+        "'speed' is not a setting here; there are phase, depth, offset, seed, such as depth=0.5"
     );
     assert!(told("env:1bar:phase=1").contains("attack"));
-    assert!(Modulator::is_meant_by("lfo:x") && !Modulator::is_meant_by("0.5"));
+    assert!(Modulator::looks_like_modulator("lfo:x") && !Modulator::looks_like_modulator("0.5"));
 }
 
 #[test]
