@@ -67,7 +67,7 @@ const TABLE: [Row; 15] = [
     Row { name: "ctrl-c",       how: Sent(Signal::INT),    reason: "Ctrl-C",        within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
     Row { name: "stopped",      how: Typed("stop"),        reason: "stopped",       within_s: 10, show: Down("stopped"), installation: Down("stopped"), manual: Down("stopped") },
     Row { name: "suspended",    how: Sent(Signal::STOP),   reason: "no sign of life", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
-    Row { name: "frozen",       how: Itself("freeze"),     reason: "has not moved", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
+    Row { name: "frozen",       how: Itself("freeze"),     reason: "has made no progress", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
     Row { name: "two-fps",      how: Itself("slow"),       reason: "draws only",    within_s: 10, show: Stays("slow"),   installation: Stays("slow"),   manual: Stays("slow") },
     Row { name: "never-there",  how: AtStart("never"),     reason: "not on the mesh", within_s: 30, show: Stays("unresponsive"), installation: ForEver, manual: Stays("unresponsive") },
     Row { name: "at-each-start", how: AtStart("crash"),    reason: "exit code 1",   within_s: 30, show: Loop,            installation: ForEver,         manual: Down("crashed") },

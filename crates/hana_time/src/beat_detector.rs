@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_begun_does_not_begin_again_when_the_beat_is_set_back() {
+    fn beat_set_back_does_not_cross_again() {
         let mut watch = BeatDetector::new();
         let timeline = at_120();
         watch.look(&timeline, 990_000);

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn those_of_one_beat_come_in_their_order_and_earlier_beats_first() {
+    fn changes_come_by_beat_then_in_their_order() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         for (change, beat) in [(1, 6.0), (2, 4.0), (3, 6.0), (4, 40.0), (5, 4.0)] {
             schedule.put(change, ScheduleAt::Beat(beat), &timeline, 0).unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn where_beats_are_counted_anew_the_next_bar_is_not_far_away_and_a_beat_is_that_beat() {
+    fn recounted_beats_keep_the_next_bar_near() {
         let mut schedule = ChangeSchedule::new(8);
         let own = Timeline::new(120.0, 0, 1000.5).unwrap();
         schedule.put(1, ScheduleAt::NextBar, &own, 0).unwrap();

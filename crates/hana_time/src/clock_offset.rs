@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_and_a_hundred_millionths_are_found_to_a_few_microseconds() {
+    fn large_offset_and_drift_are_found_to_a_few_microseconds() {
         let truth = Truth { ahead: HOUR, ppm: 100 };
         let mut clock = ClockOffset::default();
         for second in 0..40 {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_answer_changes_nothing_and_a_clock_that_was_set_is_believed() {
+    fn one_outlier_is_ignored_and_a_clock_step_is_accepted() {
         let truth = Truth { ahead: -HOUR, ppm: -40 };
         let mut clock = ClockOffset::default();
         for tick in 0..20 {

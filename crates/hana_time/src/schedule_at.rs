@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_read_as_they_are_written_and_others_are_told_how() {
+    fn text_round_trips_and_other_text_names_the_form() {
         for text in ["now", "next-beat", "next-bar", "beat:128", "beat:-0.5"] {
             assert_eq!(text.parse::<ScheduleAt>().unwrap().to_string(), text);
         }

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_near_is_eased_and_what_is_far_is_a_jump_that_is_told() {
+    fn near_goal_is_slewed_and_far_goal_is_a_reported_step() {
         let goal = Timeline::new(120.0, 0, 0.0).unwrap().with_rate(1.0001, 0).unwrap();
         let near = TempoMap::of(goal.shifted_by(-0.01));
         let approach = Slew::new(&near, &TempoMap::of(goal), 1_000_000);

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_day_of_changes_the_beat_is_off_by_less_than_a_microsecond() {
+    fn beat_is_off_by_less_than_a_microsecond_after_a_day() {
         // The exact beat, in whole numbers: tempos are hundredths of a beat per minute.
         let mut timeline = Timeline::new(120.0, 0, 0.0).unwrap();
         let (mut hundredths, mut exact, mut at) = (12_000_i128, 0_i128, 0_i64);

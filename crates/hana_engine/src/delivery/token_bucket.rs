@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_senders_share_a_limit_and_leave_room_when_they_are_gone() {
+    fn forged_senders_share_a_limit_and_expire() {
         let start = Instant::now();
         let mut limits = SenderLimits::new(10, start);
         assert_eq!(limits.admit(Some(&envelope("desk", 1)), start), Admission::Admitted);
@@ -189,7 +189,7 @@ mod tests {
         ///
         /// A limit of one per second is too small for that jitter.
         #[test]
-        fn who_keeps_to_the_limit_is_not_refused(
+        fn sender_within_the_limit_is_not_refused(
             per_second in 2_u32..5000,
             jitter in prop::collection::vec(0_u64..500_000, 300),
         ) {

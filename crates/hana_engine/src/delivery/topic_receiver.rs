@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_restarted_publisher_said_first_is_missing_if_it_does_not_come() {
+    fn first_messages_of_a_restarted_publisher_are_requested() {
         let start = Instant::now();
         let mut topic = topic(start);
         assert_eq!(arrive(&mut topic, 1, 0, start), [TopicAction::Deliver(100)]);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_run_before_still_owed_is_lost_and_what_waited_for_it_is_delivered() {
+    fn gaps_of_the_previous_instance_are_lost_and_rest_delivered() {
         let start = Instant::now();
         let mut topic = topic(start);
         arrive(&mut topic, 1, 0, start);
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_for_how_long_it_had_listened_when_it_heard_first_however_late_it_asks() {
+    fn request_has_the_time_since_subscribing_however_late() {
         let start = Instant::now();
         let mut topic = topic(start);
         let first = start + Duration::from_millis(20);
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_announced_with_its_age_is_older_than_the_listening_or_is_asked_for() {
+    fn announced_message_predates_subscription_or_is_requested() {
         let start = Instant::now();
         let now = start + Duration::from_millis(20);
         for (age_ms, asks) in [(21, None), (15, Some(question(0, 2, 2, 5000)))] {
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_ours_of_a_publisher_that_joined_later_even_if_it_never_answers() {
+    fn later_publisher_is_requested_from_its_start() {
         let start = Instant::now();
         let now = start + Duration::from_millis(20);
         let lost = TopicAction::Lost { source: source(), first: 0, last: 3 };

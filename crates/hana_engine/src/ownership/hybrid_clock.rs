@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stamped_after_something_was_heard_of_is_later_whatever_the_clocks_say() {
+    fn stamp_after_an_observed_stamp_is_later() {
         let (mut ahead, mut behind) = (clock("ahead"), clock("behind"));
         let first = ahead.stamp(3_600_000);
         assert!(behind.observe(&first));

@@ -156,7 +156,7 @@ mod tests {
         }
 
         #[test]
-        fn those_who_tell_each_other_all_they_have_agree_in_the_end(
+        fn maps_that_exchange_all_entries_converge(
             writes in writes(),
             heard_by in vec(0_u8..8, 60),
             gossip in vec((0_usize..3, 0_usize..3), 0..30),
@@ -184,7 +184,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_removed_does_not_come_back_and_no_more_is_kept_than_fits(writes in writes()) {
+        fn removed_entry_stays_removed_and_size_is_bounded(writes in writes()) {
             let map = of(&writes);
             prop_assert!(map.all_written().count() <= CAPACITY);
             for (key, value) in map.iter() {

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_have_arrived_is_said_once_more_with_the_time_at_which_it_was_set() {
+    fn unconfirmed_values_are_retransmitted_with_original_times() {
         let mut recorder = recorder(4);
         recorder.restore(3, 0.4, START - 5_000_000);
         recorder.set(0, 0.1, START);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_after_a_pause_goes_at_once_with_all_that_is_set_with_it() {
+    fn value_after_a_pause_is_sent_at_once_with_its_slice() {
         let mut recorder = recorder(3);
         assert_eq!(recorder.due(), None);
         recorder.set(2, 0.25, START);
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_samples_a_second_go_in_250_frames_and_none_waits_for_more_than_five_ms() {
+    fn thousand_samples_per_second_fit_250_batches_within_5_ms() {
         let mut recorder = recorder(64);
         let mut sent = vec![];
         for n in 0..1000 {
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_stays_is_said_again_twice_with_the_time_at_which_it_was_set() {
+    fn unchanged_value_is_repeated_twice_with_its_original_time() {
         let mut recorder = recorder(2);
         recorder.set(0, 0.1, START);
         recorder.set(0, 0.2, START + 1000);
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_asks_the_newest_moments_are_kept() {
+    fn newest_slices_are_kept_when_none_are_taken() {
         let mut recorder = recorder(64);
         for n in 0..200 {
             recorder.set(0, n as f32 / 200.0, START + n * 1000);
@@ -448,7 +448,7 @@ mod tests {
         /// Checks, for values set at any times, that all batches are valid, contain only values that were set, and
         /// end with the last value of each parameter.
         #[test]
-        fn the_last_value_of_each_is_what_is_said_last(
+        fn last_value_of_each_parameter_is_sent_last(
             sets in prop::collection::vec((0_usize..5, -1.0..1.0_f32, 0_i64..3000), 1..300),
             every in 0_u64..20,
             asked in 1_usize..20,

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_believed_after_a_few_messages_and_one_odd_message_is_not() {
+    fn clock_step_is_accepted_after_a_few_messages_not_after_one() {
         let start = Instant::now();
         let mut map = SenderClock::new(start);
         for n in 0..100_i64 {
@@ -257,8 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_is_believed_after_half_a_second_and_of_who_says_little_on_the_second()
-     {
+    fn clock_set_back_is_accepted_after_half_a_second() {
         for (every, believed_after) in [(1, 500), (100, 500), (3000, 3000)] {
             let start = Instant::now();
             let mut map = SenderClock::new(start);

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_host_that_answers_again_stays_what_it_was_until_it_has_had_time_to_join() {
+    fn lost_host_that_responds_again_has_time_to_join() {
         let (mut watch, start) = vanished();
         watch.knocked(&host(), ProbeOutcome::Timeout, start);
         assert_eq!(watch.knocked(&host(), ProbeOutcome::Connected, start + KNOCK_AGAIN), None);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_comes_back_without_its_daemon_is_said_so_once() {
+    fn machine_back_without_daemon_is_reported_once() {
         let (mut watch, start) = vanished();
         let mut causes = vec![];
         for (knock, seconds) in [
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_said_goodbye_is_not_missed() {
+    fn closed_host_is_not_missed() {
         let (mut watch, start) = vanished();
         assert_eq!(watch.resolved(&host()), None);
         assert_eq!(watch.due(start + Duration::from_secs(9)), vec![]);

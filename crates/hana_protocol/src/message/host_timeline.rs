@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_no_timeline_can_have_is_refused_by_the_name_of_its_field() {
+    fn impossible_number_is_refused_with_its_field() {
         for (right, wrong, field) in [
             ("120", "1200", "bpm"),
             ("120", "1e999", "bpm"),

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_two_holds_it_and_who_let_go_does_not() {
+    fn first_current_entry_is_the_owner() {
         let json = r#"{"owners": [
             {"parameter": "zoom", "by": "desk", "how": "active", "priority": 5},
             {"parameter": "zoom", "by": "app", "how": "claimed", "stamp": [1, 0, "app"]},

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_written_as_people_read_it_and_an_unknown_word_is_an_unknown_end() {
+    fn exit_is_readable_and_unknown_text_decodes_to_unknown() {
         for (exit, json) in [
             (Exit::Code(1), r#"{"code":1}"#),
             (Exit::Signal(9), r#"{"signal":9}"#),

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_wrongly_is_told_how_to_write_it() {
+    fn malformed_text_error_names_the_expected_form() {
         let told = |name, text| set(name, text).unwrap_err();
         assert_eq!(told("mode", "spirals"), "'mode' is one of rings, spiral, rain, not 'spirals'");
         assert_eq!(told("mode", "3"), "'mode' takes 0 (rings), 1 (spiral), 2 (rain), not 3");

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_a_machine_years_off_is_told_by_the_own_clock() {
+    fn time_of_a_host_years_off_is_read_by_the_own_clock() {
         let year_ms = 365 * 86_400_000_u64;
         let now = 60 * year_ms;
         let of = |their_now: u64| Envelope {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_envelope_is_said_to_be_none() {
+    fn malformed_attachment_is_no_envelope() {
         assert!(matches!(Envelope::decode(b"hello"), Err(EnvelopeError::Malformed(_))));
         assert!(matches!(Envelope::decode(&[]), Err(EnvelopeError::Malformed(_))));
         assert!(matches!(Envelope::decode(&[0; 200]), Err(EnvelopeError::TooLarge { .. })));

@@ -30,7 +30,7 @@ mod tests {
     struct Effect(&'static str, #[source] Cause);
 
     #[test]
-    fn each_cause_is_said_once() {
+    fn each_cause_is_printed_once() {
         assert_eq!(error_chain(&Effect("", Cause)), "cannot go on: it hurts");
         assert_eq!(error_chain(&Effect(": it hurts", Cause)), "cannot go on: it hurts");
     }

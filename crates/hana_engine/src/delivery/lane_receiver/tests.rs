@@ -87,7 +87,7 @@ fn sequenced_the_newest_wins_and_nothing_is_asked_for() {
 }
 
 #[test]
-fn what_nobody_has_any_more_is_lost_once_and_holds_up_nobody() {
+fn unavailable_message_is_lost_once_and_blocks_no_other() {
     let start = Instant::now();
     let mut receiver = Receiver::late_joiner(Lane::ReliableOrdered, LIMITS);
     for sequence in [0, 5] {
@@ -122,7 +122,7 @@ fn the_loss_of_the_last_message_is_noticed_by_an_announcement() {
 }
 
 #[test]
-fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
+fn message_before_subscription_is_neither_delivered_nor_lost() {
     let start = Instant::now();
     let mut receiver = Receiver::unknown_join(Lane::ReliableOrdered, LIMITS);
     assert_eq!(arrive(&mut receiver, 5, start), [], "held until it is known what came before");
@@ -167,7 +167,7 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
 }
 
 #[test]
-fn what_an_answer_left_out_is_asked_for_at_once_if_it_brought_anything() {
+fn rest_of_a_partial_retransmission_is_requested_at_once() {
     let start = Instant::now();
     let mut receiver = Receiver::late_joiner(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 0, start);

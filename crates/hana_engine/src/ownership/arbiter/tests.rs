@@ -85,7 +85,7 @@ impl Stage {
 }
 
 #[test]
-fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
+fn playing_a_free_parameter_owns_it_until_a_pause() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 0.1).unwrap();
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Active".into()));
@@ -101,7 +101,7 @@ fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
 }
 
 #[test]
-fn who_does_not_say_his_name_and_who_sets_hold_nothing() {
+fn anonymous_writers_and_set_commands_own_nothing() {
     let mut stage = Stage::new();
     stage.play(None, 0.1).unwrap();
     stage.arbiter.was_set(ZOOM, Some(&id("desk")));
@@ -110,7 +110,7 @@ fn who_does_not_say_his_name_and_who_sets_hold_nothing() {
 }
 
 #[test]
-fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
+fn claim_lasts_in_silence_until_released_or_taken() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 0.1).unwrap();
     stage.take("desk", 1, 0).unwrap();
@@ -132,7 +132,7 @@ fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
 }
 
 #[test]
-fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_disturb() {
+fn higher_priority_owns_while_playing_and_returns_on_pause() {
     let mut stage = Stage::new();
     stage.arbiter.has_priority(&id("desk"), Priority(5), stage.now);
     stage.take("knob", 1, 0).unwrap();
@@ -147,7 +147,7 @@ fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_
 }
 
 #[test]
-fn who_vanishes_holds_for_a_grace_and_no_longer() {
+fn vanished_app_owns_for_the_grace_period_only() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
     stage.arbiter.token_removed(&id("knob"), "1", stage.now);
@@ -171,7 +171,7 @@ fn who_vanishes_holds_for_a_grace_and_no_longer() {
 }
 
 #[test]
-fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
+fn active_app_has_not_vanished_without_its_token() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
     // Both daemons are down, but the direct link is up.
@@ -188,7 +188,7 @@ fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
 }
 
 #[test]
-fn what_a_passing_command_takes_sticks_until_the_player_pauses_or_takes() {
+fn preemption_by_a_command_lasts_until_the_player_pauses() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
     assert_eq!(stage.arbiter.preempt(ZOOM, stamp(2, "hana-123"), stage.now), Some(id("knob")));
@@ -206,7 +206,7 @@ fn what_a_passing_command_takes_sticks_until_the_player_pauses_or_takes() {
 }
 
 #[test]
-fn contributions_to_a_mixed_parameter_add_up_and_go_with_who_made_them() {
+fn contributions_add_up_and_leave_with_their_controllers() {
     let mut stage = Stage::new();
     let glow = &declared()[GLOW];
     for (by, value, sum) in [("knob", 0.5, 0.5), ("desk", 0.0, 0.25), ("osc", 1.0, 1.0)] {
@@ -233,7 +233,7 @@ fn contributions_to_a_mixed_parameter_add_up_and_go_with_who_made_them() {
 }
 
 #[test]
-fn refusals_are_told_now_and_then_with_their_number() {
+fn refusals_are_reported_at_intervals_with_their_number() {
     let mut stage = Stage::new();
     let mut told = vec![];
     for _ in 0..7000 {
@@ -244,7 +244,7 @@ fn refusals_are_told_now_and_then_with_their_number() {
 }
 
 #[test]
-fn what_a_vanished_app_played_goes_back_slowly_unless_somebody_has_taken_it() {
+fn values_of_a_vanished_app_fade_to_default_unless_claimed() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 1.0).unwrap();
     stage.arbiter.token_removed(&id("knob"), "1", stage.begun);
@@ -281,7 +281,7 @@ fn an_app_that_is_back_in_time_has_lost_nothing() {
 }
 
 #[test]
-fn whoever_plays_it_meanwhile_ends_its_way_back() {
+fn playing_ends_the_fade_to_default() {
     for by in [Some("desk"), Some("knob"), None] {
         let mut stage = Stage::new();
         stage.play(Some("knob"), 1.0).unwrap();
@@ -313,7 +313,7 @@ fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
 }
 
 #[test]
-fn who_plays_is_looked_for_once_and_who_never_had_a_token_does_not_vanish() {
+fn writers_are_watched_once_and_tokenless_ones_stay() {
     let mut stage = Stage::new();
     assert!(stage.arbiter.take_unwatched(stage.begun).is_empty(), "their tokens are seen already");
     stage.play(Some("late"), 1.0).unwrap();

@@ -484,7 +484,7 @@ fn carry_out(
 }
 
 #[test]
-fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_second() {
+fn all_nodes_agree_after_two_hundred_events() {
     /// Messages are lost while the nodes agree, so one run in a thousand takes slightly longer than a second.
     const AT_MOST: Duration = Duration::from_secs(2);
     let (mut longest, mut told) = (Duration::ZERO, [0, 0]);
@@ -521,7 +521,7 @@ fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_se
 }
 
 #[test]
-fn of_two_who_took_one_apart_the_newer_has_it_and_both_are_told() {
+fn newer_of_two_concurrent_claims_wins_and_both_are_notified() {
     for viz_side in [0, 1] {
         let mut world = World::new(7);
         world.loss = 0;
@@ -549,7 +549,7 @@ fn of_two_who_took_one_apart_the_newer_has_it_and_both_are_told() {
 }
 
 #[test]
-fn a_second_app_takes_over_and_the_first_does_not_fight_back_when_it_returns() {
+fn second_app_takes_over_and_returning_first_accepts_it() {
     let mut world = World::new(3);
     world.loss = 0;
     world.pass(Duration::from_millis(200));
@@ -576,7 +576,7 @@ fn a_second_app_takes_over_and_the_first_does_not_fight_back_when_it_returns() {
 }
 
 #[test]
-fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
+fn restarted_app_regains_what_no_other_app_took() {
     let mut world = World::new(5);
     world.loss = 0;
     world.pass(Duration::from_millis(200));

@@ -45,7 +45,7 @@ fn over_a_gap_there_is_no_slow_glide() {
 }
 
 #[test]
-fn what_comes_too_late_is_played_if_it_is_the_newest_and_never_if_it_is_not() {
+fn late_sample_is_played_only_if_it_is_the_newest() {
     let mut playout = JitterBuffer::new(JitterBufferSettings::default());
     playout.push(0, 0.1);
     assert_eq!(playout.value(200_000, ZERO), Some(0.1));
@@ -56,7 +56,7 @@ fn what_comes_too_late_is_played_if_it_is_the_newest_and_never_if_it_is_not() {
 }
 
 #[test]
-fn who_wakes_up_plays_nothing_of_what_piled_up() {
+fn resumed_program_plays_no_backlog() {
     let mut playout = JitterBuffer::new(JitterBufferSettings::default());
     playout.push(0, 0.0);
     playout.value(10_000, ZERO);

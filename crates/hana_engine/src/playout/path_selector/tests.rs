@@ -446,7 +446,7 @@ fn until_turned(world: &mut World, way: PlayPath) -> u64 {
 }
 
 #[test]
-fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free() {
+fn blocked_link_is_left_in_a_third_of_a_second_and_reused_later() {
     let mut world = World::new();
     let opened = until_turned(&mut world, PlayPath::Direct);
     assert!(opened < 30, "{opened} ms");
@@ -470,7 +470,7 @@ fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free
 }
 
 #[test]
-fn what_got_stuck_in_the_link_and_comes_when_nothing_is_played_any_more_is_not_shown() {
+fn values_stuck_in_a_link_are_not_shown_afterwards() {
     let mut world = World::new();
     until_turned(&mut world, PlayPath::Direct);
     for _ in 0..1000 {
@@ -491,7 +491,7 @@ fn what_got_stuck_in_the_link_and_comes_when_nothing_is_played_any_more_is_not_s
 }
 
 #[test]
-fn what_is_said_again_has_not_arrived_before_it_was_sent() {
+fn retransmission_is_not_acknowledged_before_it_is_sent() {
     // The outage ends at each moment around the answer that indicates a possible loss.
     for ends_after in 0..600 {
         let mut world = World::new();
@@ -513,7 +513,7 @@ fn what_is_said_again_has_not_arrived_before_it_was_sent() {
 }
 
 #[test]
-fn what_the_mesh_lost_before_there_was_a_link_is_said_again() {
+fn values_lost_on_the_mesh_are_retransmitted_over_the_link() {
     // The outage covers the regular retransmissions of a value, and starts at each moment between two probes.
     for begins_after in 0..1100 {
         let mut world = World::new();
@@ -532,7 +532,7 @@ fn what_the_mesh_lost_before_there_was_a_link_is_said_again() {
 }
 
 #[test]
-fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
+fn idle_controller_probes_seldom_and_resumes_on_the_best_path() {
     let mut world = World::new();
     until_turned(&mut world, PlayPath::Direct);
     for _ in 0..10_000 {
@@ -552,7 +552,7 @@ fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
 }
 
 #[test]
-fn of_many_sessions_each_asks_less_often_and_is_slower_to_give_a_link_up() {
+fn many_sessions_probe_less_and_give_up_later() {
     let mut world = World::new();
     until_turned(&mut world, PlayPath::Direct);
     world.switch.share_with(10);
@@ -588,7 +588,7 @@ fn where_nothing_comes_back_by_any_way_links_are_opened_seldom() {
 }
 
 #[test]
-fn where_nothing_comes_back_the_status_says_so() {
+fn status_shows_missing_replies() {
     let mut world = World::new();
     until_turned(&mut world, PlayPath::Direct);
     let status = world.switch.status(world.instant());

@@ -65,7 +65,7 @@ fn without_delay_a_value_is_shown_at_once() {
 }
 
 #[test]
-fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() {
+fn last_sent_of_values_and_batches_of_all_senders_wins() {
     let mut stage = Stage::new(0, 1);
     stage.put("knob", 0, 0, 0.0);
     stage.put("desk", 0, 0, 0.0);
@@ -89,7 +89,7 @@ fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() 
 }
 
 #[test]
-fn what_is_said_again_counts_if_it_was_lost_and_is_no_news_if_it_was_not() {
+fn retransmitted_value_counts_only_if_it_was_lost() {
     let mut stage = Stage::new(0, 2);
     stage.put("knob", 0, 0, 0.0);
     let again = ModulationBatch {
@@ -107,7 +107,7 @@ fn what_is_said_again_counts_if_it_was_lost_and_is_no_news_if_it_was_not() {
 }
 
 #[test]
-fn who_wakes_up_shows_nothing_of_what_piled_up() {
+fn resumed_program_shows_no_backlog() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         for at in 0..1000 {
@@ -148,7 +148,7 @@ fn the_last_value_is_shown_in_the_end_however_old_it_is() {
 }
 
 #[test]
-fn what_was_sent_later_and_is_said_again_later_still_counts() {
+fn later_value_counts_when_retransmitted() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         let say = |stage: &mut Stage, set: i64, arrives: u64, value: f32| {
@@ -174,7 +174,7 @@ fn what_was_sent_later_and_is_said_again_later_still_counts() {
 }
 
 #[test]
-fn what_took_so_long_that_its_senders_clock_is_in_doubt_does_not_shut_out_what_was_sent_after_it() {
+fn very_late_value_does_not_block_later_values() {
     let mut stage = Stage::new(0, 1);
     for at in 0..100 {
         stage.put("knob", at, at, 0.1);
@@ -218,7 +218,7 @@ fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
 }
 
 #[test]
-fn what_is_brought_by_a_thread_that_was_stopped_on_the_way_is_not_taken_for_fresh() {
+fn values_from_a_suspended_thread_are_not_fresh() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         for at in 0..1000 {
@@ -236,8 +236,7 @@ fn what_is_brought_by_a_thread_that_was_stopped_on_the_way_is_not_taken_for_fres
 }
 
 #[test]
-fn of_what_piled_up_from_a_sender_that_is_not_known_yet_the_last_is_shown_and_said_again_is_no_news()
- {
+fn backlog_of_a_new_sender_shows_its_last_value_once() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         for sent in 0..2000_u16 {
@@ -253,7 +252,7 @@ fn of_what_piled_up_from_a_sender_that_is_not_known_yet_the_last_is_shown_and_sa
 }
 
 #[test]
-fn what_was_sent_after_the_last_of_a_pile_counts_though_it_comes_when_that_is_shown() {
+fn value_sent_after_a_backlog_counts() {
     let mut stage = Stage::new(0, 1);
     for at in 0..100 {
         stage.put("knob", at, at, 0.1);
@@ -283,7 +282,7 @@ fn a_foreign_value_and_a_command_count_at_once_whatever_waits() {
 }
 
 #[test]
-fn a_clock_that_is_set_stops_nobody() {
+fn clock_step_of_a_sender_stops_no_values() {
     for by in [-3_600_000_i64, 3_600_000] {
         let mut stage = Stage::new(0, 1);
         for at in 0..100 {

@@ -9,7 +9,7 @@ fn health(count: u64, fps: f32) -> Health {
 }
 
 #[test]
-fn one_that_is_stopped_as_a_whole_is_silent_also_if_its_loop_stumbled_just_before() {
+fn suspended_process_is_silent_even_after_a_stall() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     watch.hear(health(1, 60.0), start);
@@ -101,7 +101,7 @@ fn a_covered_window_that_hangs_is_still_unresponsive() {
 }
 
 #[test]
-fn a_window_that_is_uncovered_runs_and_its_next_hang_is_noticed_as_ever() {
+fn uncovered_window_runs_and_its_next_hang_is_noticed() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     verdicts_of(&mut watch, start, 0..300, |_| 1.0, |beat| beat % 10 == 0);
@@ -186,7 +186,7 @@ fn a_loop_at_two_frames_a_second_is_slow_and_not_unresponsive() {
 }
 
 #[test]
-fn a_frozen_loop_is_noticed_within_a_second_although_health_goes_on() {
+fn frozen_loop_is_noticed_within_a_second_despite_health() {
     let (mut watch, frozen_at, _) = at_rate(60.0, 2);
     let count = watch.last().and_then(|health| health.frames).map_or(0, |frames| frames.count);
     let noticed = (1..100).map(|beat| frozen_at + BEAT * beat).find(|now| {
@@ -210,7 +210,7 @@ fn a_silent_node_is_noticed_within_a_second() {
 }
 
 #[test]
-fn one_that_is_there_and_is_never_heard_is_silent() {
+fn present_node_without_health_is_silent() {
     let start = Instant::now();
     let watch = HealthMonitor::of_present(HealthLimits::default(), start);
     assert_eq!(watch.verdict(start + BEAT), HealthVerdict::Starting);

@@ -53,7 +53,7 @@ fn state(roster: &Roster, node: &str) -> ProcessState {
 }
 
 #[test]
-fn a_visualization_stays_in_the_list_across_a_disconnect_and_an_app_does_not() {
+fn visualization_stays_listed_when_disconnected_app_does_not() {
     let mut roster = Roster::default();
     let now = Instant::now();
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
@@ -70,7 +70,7 @@ fn a_visualization_stays_in_the_list_across_a_disconnect_and_an_app_does_not() {
 }
 
 #[test]
-fn a_silent_node_becomes_unresponsive_by_time_alone_and_comes_back() {
+fn silent_node_turns_unresponsive_by_time_and_recovers() {
     let mut roster = Roster::default();
     let start = Instant::now();
     roster.observe(appeared("ripples", Role::Visualization), start, 0);
@@ -85,7 +85,7 @@ fn a_silent_node_becomes_unresponsive_by_time_alone_and_comes_back() {
 }
 
 #[test]
-fn what_the_daemon_says_of_its_process_goes_before_our_own_judgement() {
+fn state_published_by_the_daemon_overrides_own_verdict() {
     let mut roster = Roster::default();
     let now = Instant::now();
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
@@ -97,7 +97,7 @@ fn what_the_daemon_says_of_its_process_goes_before_our_own_judgement() {
 }
 
 #[test]
-fn a_token_of_an_older_session_that_goes_late_does_not_take_the_node_away() {
+fn late_loss_of_an_old_token_does_not_remove_the_node() {
     let mut roster = Roster::default();
     let now = Instant::now();
     let token =
@@ -167,7 +167,7 @@ fn a_lost_host_is_one_piece_of_news_with_all_that_was_on_it() {
 }
 
 #[test]
-fn behind_a_lost_daemon_a_visualization_is_judged_by_its_own_health() {
+fn without_a_daemon_a_visualization_is_judged_by_its_health() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
@@ -183,7 +183,7 @@ fn behind_a_lost_daemon_a_visualization_is_judged_by_its_own_health() {
 }
 
 #[test]
-fn a_daemon_that_is_back_says_again_what_it_knows_or_it_is_forgotten() {
+fn restarted_daemon_republishes_or_its_data_expires() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
@@ -221,7 +221,7 @@ fn a_daemon_that_leaves_in_good_order_is_not_lost() {
 }
 
 #[test]
-fn who_comes_later_is_told_what_is_lost_until_it_is_back() {
+fn late_joiner_learns_of_lost_peers_until_they_return() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
@@ -246,7 +246,7 @@ fn who_comes_later_is_told_what_is_lost_until_it_is_back() {
 }
 
 #[test]
-fn a_visualization_that_nobody_launched_is_lost_alone_and_forgotten_after_a_minute() {
+fn unlaunched_visualization_is_lost_alone_and_expires() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut roster = Roster::default();
@@ -276,7 +276,7 @@ fn of_all_daemons_that_are_here_one_speaks() {
 }
 
 #[test]
-fn words_that_come_before_their_token_are_kept_and_echoes_are_not_shown() {
+fn early_messages_are_kept_and_echoes_are_hidden() {
     let now = Instant::now();
     let mut roster = Roster::default();
     assert_eq!(roster.observe(health("ripples", 1), now, 0), vec![]);
@@ -289,7 +289,7 @@ fn words_that_come_before_their_token_are_kept_and_echoes_are_not_shown() {
 }
 
 #[test]
-fn of_two_processes_under_one_id_everybody_shows_the_same() {
+fn all_observers_show_the_same_of_two_processes_with_one_id() {
     let now = Instant::now();
     let of = |host: &str, state: ProcessState, since_ms| {
         let Observation::Process(_, status) = crashed("pulse") else { unreachable!() };
@@ -315,7 +315,7 @@ fn of_two_processes_under_one_id_everybody_shows_the_same() {
 }
 
 #[test]
-fn nobody_misses_a_token_that_never_said_what_it_is() {
+fn token_without_info_is_not_missed() {
     let now = Instant::now();
     let mut roster = Roster::default();
     for (node, role) in [("h1", Role::Daemon), ("ripples", Role::Visualization)] {
@@ -327,7 +327,7 @@ fn nobody_misses_a_token_that_never_said_what_it_is() {
 }
 
 #[test]
-fn what_an_instance_with_a_smaller_number_says_is_shown() {
+fn instance_with_a_smaller_number_is_shown() {
     let now = Instant::now();
     let mut roster = Roster::default();
     let of = |instance, pid| {

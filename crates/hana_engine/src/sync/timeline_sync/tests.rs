@@ -292,7 +292,7 @@ fn four() -> Sim {
 }
 
 #[test]
-fn who_comes_later_takes_over_the_beat_that_there_is() {
+fn late_joiner_adopts_the_existing_beat() {
     let mut sim = four();
     assert_eq!(sim.leaders(), ["h1"]);
     // Each newcomer had to jump once, the first host never.
@@ -309,7 +309,7 @@ fn who_comes_later_takes_over_the_beat_that_there_is() {
 }
 
 #[test]
-fn an_order_reaches_who_leads_and_all_change_at_the_same_time() {
+fn transport_request_reaches_the_leader_and_all_change_together() {
     let mut sim = four();
     assert_eq!(sim.order(3, TransportRequest::Tempo(999.0)), 0);
     for _ in 0..200 {
@@ -329,7 +329,7 @@ fn an_order_reaches_who_leads_and_all_change_at_the_same_time() {
 }
 
 #[test]
-fn when_the_leader_dies_the_others_go_on_and_when_it_is_back_it_follows() {
+fn others_continue_without_the_leader_and_it_follows_later() {
     let mut sim = four();
     let jumps = sim.jumps();
     sim.hosts[0].is_up = false;
@@ -347,7 +347,7 @@ fn when_the_leader_dies_the_others_go_on_and_when_it_is_back_it_follows() {
 }
 
 #[test]
-fn a_machine_that_slept_or_whose_clock_leaps_an_hour_follows_those_who_went_on() {
+fn host_that_slept_or_whose_clock_jumped_follows_the_others() {
     let mut sim = four();
     let jumps = sim.jumps();
     // The leader sleeps and its clock stops: by its clock no time has passed.
@@ -388,7 +388,7 @@ fn when_a_network_heals_the_larger_part_is_not_moved() {
 }
 
 #[test]
-fn of_two_halves_the_one_that_people_worked_with_leads_and_the_other_jumps_and_says_so() {
+fn used_half_of_a_partition_leads_and_the_other_reports_a_step() {
     let mut sim = four();
     sim.nets = vec![[0, 1].into(), [2, 3].into()];
     sim.run(5.0);
@@ -455,7 +455,7 @@ fn bars_of_seven_and_beats_below_zero_are_followed_like_others() {
 }
 
 #[test]
-fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link() {
+fn hosts_with_and_without_link_count_the_same_bars() {
     let mut sim = Sim::new();
     let (h1, h2, h3) = (sim.join("h1", 0), sim.join("h2", 100), sim.join("h3", -100));
     sim.run(8.0);
@@ -552,7 +552,7 @@ fn a_session_of_link_that_runs_is_joined_as_it_is() {
 }
 
 #[test]
-fn link_alone_is_told_where_the_beat_is_and_nobody_jumps() {
+fn link_alone_receives_the_beat_and_no_timeline_jumps() {
     let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let mut session = Timeline::new(120.0, 0, 0.77).unwrap();
     let mut told = 0;

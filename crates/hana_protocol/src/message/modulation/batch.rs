@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn sixty_four_parameters_for_four_milliseconds_fit_into_a_packet() {
+    fn four_ms_of_64_parameters_fit_into_a_packet() {
         let frame = ModulationBatch {
             instance: 1_760_000_000_000_000,
             at: 1_760_000_000_000_000,
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_said_of_a_parameter_at_a_moment_or_not_at_all() {
+    fn every_sample_is_a_value_or_absent() {
         let at = frame().at;
         let values: Vec<_> = frame().values().collect();
         assert_eq!(values, [(1, at, 0.1), (4, at, 0.2), (4, at + 1000, 0.5)]);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_field() {
+    fn error_names_the_field() {
         type Spoil = fn(&mut ModulationBatch);
         let spoilt: [(Spoil, &str); 9] = [
             (|frame| frame.indices = vec![], "indices: there are 0"),

@@ -36,7 +36,7 @@ fn values<const N: usize>(text: &str, of: &Parameter, beats: [f64; N]) -> [f32; 
 }
 
 #[test]
-fn each_wave_is_what_its_name_says() {
+fn each_wave_has_the_shape_of_its_name() {
     let quarters = [0.0, 1.0, 2.0, 3.0, 4.0];
     assert_eq!(values("lfo:sine:1bar", &zoom(), quarters), [0.0, 1.0, 0.0, -1.0, 0.0]);
     assert_eq!(values("lfo:triangle:1bar", &zoom(), quarters), [0.0, 1.0, 0.0, -1.0, 0.0]);
@@ -50,7 +50,7 @@ fn each_wave_is_what_its_name_says() {
 }
 
 #[test]
-fn lengths_are_beats_bars_and_seconds_and_beats_before_the_first_count_too() {
+fn lengths_are_beats_bars_and_seconds_also_before_beat_0() {
     assert_eq!(values("lfo:saw:2beats", &zoom(), [0.5, 2.5, -1.5]), [-0.5, -0.5, -0.5]);
     assert_eq!(values("lfo:saw:1/2beat", &zoom(), [0.125, 8.125]), [-0.5, -0.5]);
     assert_eq!(values("lfo:saw:2bars", &zoom(), [2.0, 10.0]), [-0.5, -0.5]);
@@ -105,7 +105,7 @@ fn one_that_goes_off_once_does_it_where_it_comes_into_force() {
 }
 
 #[test]
-fn what_is_written_wrongly_is_told_how_to_write_it() {
+fn malformed_text_error_names_the_expected_form() {
     let told = |text: &str| text.parse::<Modulator>().unwrap_err().to_string();
     assert_eq!(
         told("lf:sine"),

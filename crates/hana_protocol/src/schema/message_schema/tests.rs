@@ -156,7 +156,7 @@ fn a_shape_reads_what_is_of_the_same_shape_or_has_more() {
 }
 
 #[test]
-fn two_shapes_are_told_apart_by_the_field_on_both_sides() {
+fn schema_difference_names_the_field_on_both_sides() {
     #[derive(JsonSchema)]
     struct Reader {
         energy: f32,
@@ -201,7 +201,7 @@ fn two_shapes_are_told_apart_by_the_field_on_both_sides() {
 }
 
 #[test]
-fn a_whole_number_is_read_as_a_number_and_not_the_other_way_round() {
+fn integer_is_accepted_as_number_but_not_vice_versa() {
     assert_eq!(shape::<f32>().differences(&shape::<i64>()), []);
     assert_eq!(
         told(&shape::<i64>().differences(&shape::<f32>())),
