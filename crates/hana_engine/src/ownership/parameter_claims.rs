@@ -146,3 +146,28 @@ impl WriteRefused {
 fn smooth(along: f32) -> f32 {
     along * along * 2.0_f32.mul_add(-along, 3.0)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fade_starts_at_the_current_value_and_ends_at_the_default() {
+        let (start, over) = (Instant::now(), Duration::from_secs(2));
+        let mut last = LastWriter { by: NodeId::new("app").unwrap(), from: None };
+        assert_eq!(last.fade_step(1.0, 0.0, over, start), (1.0, false));
+        let (middle, is_there) = last.fade_step(0.7, 0.0, over, start + over / 2);
+        assert!((middle - 0.5).abs() < 1e-6 && !is_there);
+        assert_eq!(last.fade_step(0.1, 0.0, over, start + over), (0.0, true));
+    }
+
+    #[test]
+    fn refusals_are_reported_at_intervals() {
+        let start = Instant::now();
+        let mut refused = WriteRefused::default();
+        assert_eq!(refused.count(start), Some(1));
+        assert_eq!(refused.count(start), None);
+        assert_eq!(refused.count(start + REPORT_INTERVAL), Some(2));
+    }
+}

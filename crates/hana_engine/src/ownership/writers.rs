@@ -164,3 +164,47 @@ impl Writers {
             .collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> NodeId {
+        NodeId::new(text).unwrap()
+    }
+
+    #[test]
+    fn app_vanishes_after_its_last_token_and_the_grace_period() {
+        let (start, app) = (Instant::now(), id("app"));
+        let mut writers = Writers::default();
+        assert!(writers.token_added(&app, "1", start) && writers.token_added(&app, "2", start));
+        writers.token_removed(&app, "1", start);
+        assert!(writers.are_all_present());
+        writers.token_removed(&app, "2", start);
+        assert!(!writers.are_all_present() && !writers.has_vanished(&app, start));
+        assert!(writers.has_vanished(&app, start + GRACE));
+        writers.seen(&app, start + GRACE);
+        assert!(!writers.has_vanished(&app, start + GRACE));
+    }
+
+    #[test]
+    fn new_session_clears_the_tokens_once() {
+        let (start, app) = (Instant::now(), id("app"));
+        let mut writers = Writers::default();
+        writers.token_added(&app, "1", start);
+        writers.reset_tokens("a", start);
+        assert!(!writers.are_all_present());
+        writers.token_added(&app, "1", start);
+        writers.reset_tokens("a", start);
+        assert!(writers.are_all_present());
+    }
+
+    #[test]
+    fn stranger_is_returned_once_to_be_watched() {
+        let start = Instant::now();
+        let mut writers = Writers::default();
+        assert_eq!(writers.take_unwatched(vec![id("app")], start), [id("app")]);
+        assert_eq!(writers.take_unwatched(vec![id("app")], start), []);
+    }
+}

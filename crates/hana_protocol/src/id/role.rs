@@ -100,3 +100,23 @@ mod sealed {
     impl Sealed for crate::id::role::Daemon {}
     impl Sealed for crate::id::role::Bridge {}
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn role_round_trips_through_its_name() {
+        for role in Role::ALL {
+            assert_eq!(role.to_string().parse(), Ok(role));
+            assert_eq!(serde_json::to_value(role).unwrap(), role.as_str());
+        }
+    }
+
+    #[test]
+    fn unknown_role_is_refused_with_the_valid_ones() {
+        let error = "king".parse::<Role>().unwrap_err().to_string();
+        assert!(Role::ALL.iter().all(|role| error.contains(role.as_str())), "{error}");
+    }
+}

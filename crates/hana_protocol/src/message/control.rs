@@ -397,3 +397,35 @@ pub struct Refused {
     /// The text.
     pub reason: String,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_is_accepted_or_refused_with_a_reason() {
+        let reply: CommandReply =
+            serde_json::from_str(r#"{"refused": {"reason": "busy"}}"#).unwrap();
+        assert_eq!(reply, CommandReply::Refused(Refused { reason: "busy".into() }));
+        let accepted = serde_json::to_value(CommandReply::Accepted(Accepted {})).unwrap();
+        assert_eq!(accepted, serde_json::json!({"accepted": {}}));
+    }
+
+    #[test]
+    fn optional_parts_of_a_set_are_omitted() {
+        let zoom = ParameterName::new("zoom").unwrap();
+        let set = Control::from(Set::default().with(zoom, 0.5));
+        let json = serde_json::json!({"set": {"parameters": {"zoom": 0.5}}});
+        assert_eq!(serde_json::to_value(&set).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Control>(json).unwrap(), set);
+    }
+
+    #[test]
+    fn every_role_accepts_a_ping_and_one_role_a_start() {
+        let start = Control::from(Stop { node: NodeId::new("a").unwrap() });
+        let accepts =
+            |control: &Control| Role::ALL.iter().filter(|role| control.is_for(**role)).count();
+        assert_eq!((accepts(&Ping {}.into()), accepts(&start)), (4, 1));
+    }
+}

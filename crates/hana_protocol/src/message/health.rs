@@ -198,3 +198,31 @@ impl Message for Health {
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "health";
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headless_reason_is_cut_and_shown_as_remark() {
+        assert_eq!(Health::default().remark(), "");
+        let headless = Health { headless: Some("x".repeat(1000)), ..Health::default() };
+        assert!(headless.remark().chars().count() < Health::MAX_HEADLESS + 50);
+    }
+
+    #[test]
+    fn late_and_dropped_messages_are_no_errors() {
+        let counters = Counters { late: 1, dropped: 1, held: 1, ..Counters::default() };
+        assert!(!counters.has_errors());
+        assert!(Counters { missed: 1, ..counters }.has_errors());
+    }
+
+    #[test]
+    fn counters_of_an_older_node_decode_with_zeros() {
+        let json =
+            r#"{"sent": 1, "received": 2, "dropped": 0, "missed": 0, "late": 0, "malformed": 0}"#;
+        let counters: Counters = serde_json::from_str(json).unwrap();
+        assert_eq!((counters.sent, counters.received, counters.input_lost), (1, 2, 0));
+    }
+}

@@ -110,3 +110,28 @@ impl Message for LostPeers {
     const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "lost_peers";
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_hosts_and_nodes_are_converted() {
+        let json = r#"{"hosts": [{"host": "h1", "cause": "off_mesh", "since_ms": 5}],
+            "nodes": [{"node": "pulse", "host": "h2", "since_ms": 7}]}"#;
+        let lost: LostPeers = serde_json::from_str(json).unwrap();
+        let lost = lost.with_times(|ms| ms + 1);
+        assert_eq!((lost.hosts[0].since_ms, lost.nodes[0].since_ms), (6, 8));
+        assert_eq!(lost.hosts[0].cause, LossCause::OffMesh);
+    }
+
+    #[test]
+    fn explanation_starts_with_the_name_of_the_cause() {
+        let host = NodeId::new("h1").unwrap();
+        for cause in [LossCause::HostLost, LossCause::DaemonLost, LossCause::OffMesh] {
+            let text = cause.in_words(&host);
+            assert!(text.starts_with(cause.as_str()) && text.contains("'h1'"), "{text}");
+        }
+    }
+}

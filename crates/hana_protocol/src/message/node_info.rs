@@ -139,3 +139,41 @@ impl NodeInfo {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn info() -> NodeInfo {
+        let json = r#"{"node": "catcher-2", "kind": "catcher", "role": "visualization", "host": "h1", "pid": 1,
+            "instance": 1, "started_ms": 1, "version": "0.1.0", "messages": [
+                {"name": "Spark", "topic": "spark", "lane": "reliable_ordered", "version": 2,
+                 "direction": "subscribed", "schema": {"type": "object", "required": ["energy"]}},
+                {"name": "Caught", "topic": "caught", "lane": "reliable_ordered", "version": 1,
+                 "direction": "published"}]}"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn message_without_a_required_field_does_not_match() {
+        let (info, spark) = (info(), TopicName::new("spark").unwrap());
+        assert!(info.check_message(&spark, &serde_json::json!({"energy": 1})).is_ok());
+        let error = info.check_message(&spark, &serde_json::json!({})).unwrap_err();
+        assert!(matches!(error, SendCheckError::Misfit { version: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn published_topic_is_not_subscribed() {
+        let (info, caught) = (info(), TopicName::new("caught").unwrap());
+        let error = info.check_message(&caught, &Value::Null).unwrap_err();
+        assert!(error.to_string().ends_with("it subscribes to spark"), "{error}");
+        assert!(info.message_on("caught").is_some());
+    }
+
+    #[test]
+    fn kind_defaults_to_the_node() {
+        assert_eq!(info().kind().as_str(), "catcher");
+        assert_eq!(NodeInfo { kind: None, ..info() }.kind().as_str(), "catcher-2");
+    }
+}

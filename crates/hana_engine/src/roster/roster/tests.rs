@@ -179,7 +179,7 @@ fn without_a_daemon_a_visualization_is_judged_by_its_health() {
     roster.observe(health("ripples", 9), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
     assert_eq!(view.state, ProcessState::Running);
-    assert!(view.reason.contains("nobody restarts it"), "{}", view.reason);
+    assert!(view.reason.contains("it is not restarted"), "{}", view.reason);
 }
 
 #[test]

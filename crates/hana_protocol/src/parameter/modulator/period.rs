@@ -117,3 +117,32 @@ impl fmt::Display for Period {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn period_round_trips_through_its_text() {
+        for text in ["1beat", "2beats", "1bar", "0.25bars", "3s"] {
+            assert_eq!(Period::read(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Period::read("1/2beat"), Some(Period::Beats(0.5)));
+        assert_eq!(Period::read("500ms"), Some(Period::Seconds(0.5)));
+        assert_eq!(Period::read("0"), Some(Period::ZERO));
+    }
+
+    #[test]
+    fn number_without_a_unit_is_no_period() {
+        assert_eq!([Period::read("2"), Period::read("bar"), Period::read("2 hours")], [None; 3]);
+    }
+
+    #[test]
+    fn cycle_is_longer_than_zero_and_a_stage_may_be_zero() {
+        let (least, most) = Period::ZERO.cycle_limits();
+        assert!(!Period::ZERO.is_within(least, most));
+        let (least, most) = Period::ZERO.stage_limits();
+        assert!(Period::ZERO.is_within(least, most));
+    }
+}
