@@ -1,5 +1,6 @@
 //! Identifiers of nodes, roles and topics, and stamps that order writes.
 
+pub(crate) mod impl_name;
 pub(crate) mod node_id;
 pub mod role;
 pub(crate) mod stamp;

@@ -1,9 +1,9 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::id::impl_name::impl_name;
 
 /// The name of a node on the mesh: one chunk of a key, `[a-z0-9][a-z0-9_-]{0,62}`.
 ///
@@ -100,39 +100,7 @@ impl NodeId {
     }
 }
 
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for NodeId {
-    type Err = NodeIdError;
-
-    fn from_str(id: &str) -> Result<Self, NodeIdError> {
-        Self::new(id)
-    }
-}
-
-impl TryFrom<String> for NodeId {
-    type Error = NodeIdError;
-
-    fn try_from(id: String) -> Result<Self, NodeIdError> {
-        Self::new(&id)
-    }
-}
-
-impl From<NodeId> for String {
-    fn from(id: NodeId) -> Self {
-        id.0.as_ref().into()
-    }
-}
+impl_name!(NodeId, NodeIdError);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -1,10 +1,9 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::id::impl_name::impl_name;
 use crate::id::node_id::NodeId;
 
 /// The name of a custom topic: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key.
@@ -65,39 +64,7 @@ impl TopicName {
     }
 }
 
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for TopicName {
-    type Err = TopicNameError;
-
-    fn from_str(name: &str) -> Result<Self, TopicNameError> {
-        Self::new(name)
-    }
-}
-
-impl TryFrom<String> for TopicName {
-    type Error = TopicNameError;
-
-    fn try_from(name: String) -> Result<Self, TopicNameError> {
-        Self::new(&name)
-    }
-}
-
-impl From<TopicName> for String {
-    fn from(name: TopicName) -> Self {
-        name.0.as_ref().into()
-    }
-}
+impl_name!(TopicName, TopicNameError);
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,11 @@
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::id::impl_name::impl_name;
 use crate::parameter::kind::{ColourPart, ParameterKind, kind_or_range};
 use crate::parameter::sharing::Sharing;
 
@@ -47,39 +46,7 @@ impl ParameterName {
     }
 }
 
-impl fmt::Display for ParameterName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for ParameterName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for ParameterName {
-    type Err = ParameterNameError;
-
-    fn from_str(name: &str) -> Result<Self, ParameterNameError> {
-        Self::new(name)
-    }
-}
-
-impl TryFrom<String> for ParameterName {
-    type Error = ParameterNameError;
-
-    fn try_from(name: String) -> Result<Self, ParameterNameError> {
-        Self::new(&name)
-    }
-}
-
-impl From<ParameterName> for String {
-    fn from(name: ParameterName) -> Self {
-        name.0.as_ref().into()
-    }
-}
+impl_name!(ParameterName, ParameterNameError);
 
 /// A parameter of a visualization as announced in `info`: a named number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
