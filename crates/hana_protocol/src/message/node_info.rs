@@ -149,7 +149,8 @@ mod tests {
         let json = r#"{"node": "catcher-2", "kind": "catcher", "role": "visualization", "host": "h1", "pid": 1,
             "instance": 1, "started_ms": 1, "version": "0.1.0", "messages": [
                 {"name": "Spark", "topic": "spark", "lane": "reliable_ordered", "version": 2,
-                 "direction": "subscribed", "schema": {"type": "object", "required": ["energy"]}},
+                 "direction": "subscribed", "schema": {"type": "object",
+                    "properties": {"energy": {"type": "number"}}, "required": ["energy"]}},
                 {"name": "Caught", "topic": "caught", "lane": "reliable_ordered", "version": 1,
                  "direction": "published"}]}"#;
         serde_json::from_str(json).unwrap()
