@@ -195,7 +195,7 @@ fn missing_program_is_refused_with_the_searched_places() {
     let output = hana(h1, ["start", "missing"]);
     assert_eq!((output.code(), &*output.stdout), (Some(1), ""), "{output}");
     assert_eq!(output.stderr.lines().count(), 1, "{output}");
-    for word in ["there-is-no-such-program", "not found", "target"] {
+    for word in ["there-is-no-such-program", "cannot find", "target"] {
         assert!(output.stderr.contains(word), "no '{word}' in: {output}");
     }
     assert_nothing_left(h1);
