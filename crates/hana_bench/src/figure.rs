@@ -139,12 +139,13 @@ impl Latency {
     /// Summarizes rounds of messages; zero for no rounds.
     #[must_use]
     pub(crate) fn of(rounds: impl IntoIterator<Item = Vec<Duration>>) -> Self {
-        let of_round = |mut round: Vec<Duration>| {
+        let percentiles = |mut round: Vec<Duration>| {
             round.sort_unstable();
             let at = |share: usize| round.get(round.len() * share / 100).map(Duration::as_secs_f64);
             at(50).zip(at(99))
         };
-        let (half, slowest): (Vec<f64>, Vec<f64>) = rounds.into_iter().filter_map(of_round).unzip();
+        let (half, slowest): (Vec<f64>, Vec<f64>) =
+            rounds.into_iter().filter_map(percentiles).unzip();
         let us = |of: Vec<f64>| (median(of) * 1e7).round() / 10.0;
         Self { p50_us: us(half), p99_us: us(slowest) }
     }

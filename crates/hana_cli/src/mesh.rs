@@ -118,8 +118,8 @@ pub(crate) fn process_of(
         .filter_map(|received| {
             let host = hana_protocol::contract::Key::parse(&received.key)?.owner().clone();
             let (status, now_ms) = (received.message, unix_ms());
-            let of = |by: &Envelope| by.to_local_ms(status.since_ms, now_ms);
-            let since_ms = received.envelope.as_ref().map_or(status.since_ms, of);
+            let local_ms = |by: &Envelope| by.to_local_ms(status.since_ms, now_ms);
+            let since_ms = received.envelope.as_ref().map_or(status.since_ms, local_ms);
             Some((host, ProcessStatus { since_ms, ..status }))
         })
         .max_by_key(|(_, status)| (status.state.is_alive(), status.since_ms));

@@ -56,9 +56,9 @@ pub(crate) fn modulation(
     for round in 0..turns {
         for turn in 0..2 {
             if (turn == 0) == round.is_multiple_of(2) {
-                let (measured, of_round) = ours.measure(each, ended)?;
+                let (measured, round_stale) = ours.measure(each, ended)?;
                 hana_rounds.push(measured);
-                stale += of_round;
+                stale += round_stale;
             } else {
                 baseline_rounds.push(reference.measure(each, ended)?);
             }
@@ -113,9 +113,9 @@ impl HanaSide {
     }
 
     fn counts(&mut self) -> Result<(LaneTraffic, Vec<LaneTraffic>), BenchError> {
-        let of_played = self.played.iter_mut().map(|played| played.query("lane", REPLY_TIMEOUT));
-        let of_played = of_played.collect::<Result<_, _>>()?;
-        Ok((self.app.lane(Lane::UnreliableSequenced), of_played))
+        let lanes = self.played.iter_mut().map(|played| played.query("lane", REPLY_TIMEOUT));
+        let lanes = lanes.collect::<Result<_, _>>()?;
+        Ok((self.app.lane(Lane::UnreliableSequenced), lanes))
     }
 
     /// Plays for the duration `each` and measures.

@@ -80,7 +80,7 @@ fn candidates<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<Comple
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
-fn of_role(infos: &[NodeInfo], role: Role) -> impl Iterator<Item = &str> {
+fn ids_with_role(infos: &[NodeInfo], role: Role) -> impl Iterator<Item = &str> {
     infos.iter().filter(move |info| info.role == role).map(|info| info.node.as_str())
 }
 
@@ -91,21 +91,21 @@ pub(crate) fn nodes() -> Vec<CompletionCandidate> {
 
 /// Returns the ids of all hosts with a daemon.
 pub(crate) fn hosts() -> Vec<CompletionCandidate> {
-    candidates(of_role(&MeshNames::query().infos, Role::Daemon))
+    candidates(ids_with_role(&MeshNames::query().infos, Role::Daemon))
 }
 
 /// Returns the ids of all visualizations, also of launched ones that have ended.
 pub(crate) fn visualizations() -> Vec<CompletionCandidate> {
     let names = MeshNames::query();
     let launched = names.processes.iter().map(|process| process.node.as_str());
-    candidates(of_role(&names.infos, Role::Visualization).chain(launched))
+    candidates(ids_with_role(&names.infos, Role::Visualization).chain(launched))
 }
 
 /// Returns the ids of all nodes that have a log: daemons and what they launched.
 pub(crate) fn processes() -> Vec<CompletionCandidate> {
     let names = MeshNames::query();
     let launched = names.processes.iter().map(|process| process.node.as_str());
-    candidates(of_role(&names.infos, Role::Daemon).chain(launched))
+    candidates(ids_with_role(&names.infos, Role::Daemon).chain(launched))
 }
 
 /// Returns the catalogue names of all programs that daemons have launched.

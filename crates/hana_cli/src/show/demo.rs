@@ -143,8 +143,8 @@ impl Show<'_> {
         let done = self.node.command::<role::Visualization, _>(&info.node, set, mesh::COMMAND);
         done.wait(mesh::COMMAND * 2)??;
         let played = info.parameters.iter().filter_map(|parameter| {
-            let of = PLAYED.into_iter().find(|(name, ..)| *name == parameter.name.as_str())?;
-            Some((parameter.clone(), swing(of, index)))
+            let swung = PLAYED.into_iter().find(|(name, ..)| *name == parameter.name.as_str())?;
+            Some((parameter.clone(), swing(swung, index)))
         });
         let played = played.collect();
         Ok(DemoPlayer { session: self.node.play_session(&info.node), played })

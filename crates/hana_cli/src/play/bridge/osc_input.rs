@@ -54,10 +54,10 @@ impl OscInput {
         socket.set_read_timeout(Some(LOOK))?;
         enlarge(&socket);
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let thread_shared = Arc::clone(&shared);
         thread::Builder::new().name("hana osc".into()).spawn(move || {
             hurry();
-            read(&socket, &of_thread);
+            read(&socket, &thread_shared);
         })?;
         Ok(Self { shared })
     }

@@ -49,7 +49,7 @@ pub(crate) fn simple(message: &[u8]) -> Option<(&[u8], f32)> {
 /// Returns the address of a message in printable form.
 pub(crate) fn address(message: &[u8]) -> String {
     let address = message.split(|&byte| byte == 0).next().unwrap_or_default();
-    told(&String::from_utf8_lossy(address))
+    quote(&String::from_utf8_lossy(address))
 }
 
 /// Reads a datagram. A bundle is read as its messages; its time is ignored.
@@ -120,7 +120,7 @@ fn type_tags(message: &[u8]) -> &[u8] {
 }
 
 /// Returns an address in printable form.
-fn told(address: &str) -> String {
+fn quote(address: &str) -> String {
     sanitize_line(address, 100)
 }
 
@@ -133,9 +133,9 @@ fn value_of(address: &str, arguments: &[OscType]) -> Result<OscValue, OscError> 
         _ => None,
     };
     let Some((node, parameter)) = named else {
-        return Err(OscError::Address { address: told(address) });
+        return Err(OscError::Address { address: quote(address) });
     };
-    let address = told(address);
+    let address = quote(address);
     let [argument] = arguments else {
         return Err(OscError::Count { address, count: arguments.len() });
     };

@@ -202,8 +202,8 @@ impl Manager for Systemd {
         self.environment()?;
         let properties = self.properties()?;
         let text = self.unit.read();
-        let of = |name| properties.get(name).filter(|value| !value.is_empty()).cloned();
-        let word = |name| of(name).unwrap_or_default();
+        let property = |name| properties.get(name).filter(|value| !value.is_empty()).cloned();
+        let word = |name| property(name).unwrap_or_default();
         let mut notes = vec![];
         let beside = plan::daemon_beside()?;
         if text.as_ref().is_some_and(|text| !unit::starts(text, &beside)) {
@@ -218,10 +218,10 @@ impl Manager for Systemd {
             installed: text.is_some(),
             running: word("ActiveState") == "active",
             state: format!("{}, {}", word("ActiveState"), word("SubState")),
-            pid: of("MainPID").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0),
-            since: text.as_ref().and_then(|_| of("StateChangeTimestamp")),
-            restarts: of("NRestarts").and_then(|times| times.parse().ok()),
-            says: of("StatusText"),
+            pid: property("MainPID").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0),
+            since: text.as_ref().and_then(|_| property("StateChangeTimestamp")),
+            restarts: property("NRestarts").and_then(|times| times.parse().ok()),
+            says: property("StatusText"),
             file: text.as_ref().map(|_| self.unit.path().into()),
             log: text.as_ref().and_then(|text| self.log_of(text)),
             notes,

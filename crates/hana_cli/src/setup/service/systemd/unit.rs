@@ -43,24 +43,24 @@ pub(super) fn text(plan: &Plan, started_by: &StartedBy) -> String {
     let daemon = quoted(&plan.daemon.display().to_string());
     format!(
         "\
-# Written by `hana service install`, which writes it anew. For changes that stay: `{how} edit hanad`.
+# Written by `hana service install`, which overwrites it. For lasting changes: `{how} edit hanad`.
 [Unit]
 Description=hana: finds the other machines, launches and watches visualizations
-# However often it fails: when what it lacks is there, it shall run.
+# No limit: it starts once the cause of its failures is gone.
 StartLimitIntervalSec=0
 {unit}
 [Service]
 Type=notify
 ExecStart={daemon}
-# Reads the catalogue again. `hana service restart` has a new hanad take over; `restart` ends what runs.
+# Reads the catalogue again. `hana service restart` replaces hanad and keeps visualizations; `restart` ends them.
 ExecReload=/bin/kill -HUP $MAINPID
 {environment}{service}Restart=always
 RestartSec=1
-# Its own watchdog ends it after 10 s without a sign of its loop; this is for what hangs with all its threads.
+# Its own watchdog ends it if its loop hangs for 10 s; this one is for a process whose threads all hang.
 WatchdogSec=15
-# A crash of the daemon leaves its visualizations running, and the next one finds them. With any other mode
-# systemd would kill them before it starts the daemon again. An orderly stop ends them all the same: the
-# daemon does that when it is told to end, for which it needs up to 10 s.
+# After a crash of the daemon, its visualizations keep running, and the next daemon adopts them. In any other mode,
+# systemd would kill them before it restarts the daemon. A clean stop ends them: the daemon does that itself, and
+# needs up to 10 s.
 KillMode=process
 TimeoutStopSec=20
 TimeoutStartSec=60
