@@ -157,7 +157,7 @@ fn player(link: &DirectLink, way: PlayedBy) -> Set {
             })
         },
         PlayedBy::Frames => {
-            let stream = link.frame_stream(BatcherSettings::default()).unwrap();
+            let stream = link.batch_stream(BatcherSettings::default()).unwrap();
             Box::new(move |value| {
                 (0..PARAMETERS).for_each(|place| stream.set(place, value).unwrap());
             })

@@ -91,7 +91,7 @@ impl Together {
     }
 
     fn state(&self) -> String {
-        let (values, owners) = (self.stage.board().values(), self.stage.board().owners());
+        let (values, owners) = (self.stage.parameters().values(), self.stage.parameters().owners());
         format!("{values:?} {owners:?} {:?}", self.received().owners)
     }
 

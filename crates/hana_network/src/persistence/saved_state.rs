@@ -445,7 +445,7 @@ mod tests {
         fs::write(&file, &flipped).unwrap();
         let next = at(&file);
         assert_eq!(next.found("rings"), None);
-        assert!(next.damage().unwrap().to_string().contains("not used"));
+        assert!(next.damage().unwrap().to_string().contains("ignoring the state"));
         // A new save replaces the damaged file.
         next.save("rings", part(2, b"new")).unwrap();
         drop(next);

@@ -197,6 +197,7 @@ fn contributions_to_a_mixed_parameter_add_up_until_released() {
     let glow = Parameter { sharing: Sharing::Mix, ..Parameter::new(name("glow"), 0.0) };
     let mut playback = Playback::with(vec![glow]);
     playback.apply_value(Some(&envelope("desk", 0)), "glow", 0.25);
+    playback.pass(Duration::from_millis(1));
     let batch = batch(vec![0], vec![0.5]);
     let outcome = playback.apply_batch(Some(&envelope("osc", 0)), batch).unwrap();
     assert_eq!(outcome.values, [(0, 0.75)], "the echo has the sum");

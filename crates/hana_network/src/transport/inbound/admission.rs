@@ -388,7 +388,8 @@ mod tests {
         };
         let last_warning = violation(start, Some(&desk)).unwrap();
         assert!(
-            last_warning.starts_with("hana/ripples/health: 'desk' speaks for 'ripples'")
+            last_warning
+                .starts_with("hana/ripples/health: 'desk' publishes on a key that only 'ripples'")
                 && last_warning.ends_with("publish under its own id"),
             "{last_warning}"
         );
@@ -397,7 +398,7 @@ mod tests {
         }
         let last_warning = violation(start + AdmissionFilter::WARNING_INTERVAL, None).unwrap();
         assert!(
-            last_warning.contains("an unnamed sender") && last_warning.contains("1000 not taken"),
+            last_warning.contains("an unnamed sender") && last_warning.contains("1000 dropped"),
             "{last_warning}"
         );
     }
