@@ -117,7 +117,7 @@ fn incompatible_schema_names_the_field_and_mutes_one_topic() {
     start(h3, h3, "old");
     start(h3, h1, "thrower");
 
-    let words = "hana/thrower/topic/spark: 'old' reads energy as a text, 'thrower' (version 2) sends energy as a number; nothing more is taken from it on this topic until it comes back with a shape that fits";
+    let words = "hana/thrower/topic/spark: 'old' reads energy as a text, 'thrower' (version 2) sends energy as a number; ignoring its messages on this topic until it restarts with a compatible schema";
     let (_, event) = messages.wait_for(SOON, "the mismatch", |line| {
         line["key"] == "hana/old/event" && line["value"]["kind"] == "message_refused"
     });

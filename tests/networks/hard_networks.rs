@@ -75,7 +75,7 @@ fn taken_id_is_refused_with_its_host_and_process() {
     await_running(h2, "pulse");
     let second = spawn(h2, "pulse", &[]);
     let words = format!(
-        "the id 'pulse' is taken by process {pid} on host 'h1'; give this one another: HANA_NODE"
+        "the id 'pulse' is taken by process {pid} on host 'h1'; set another one here: HANA_NODE"
     );
     await_stderr(&second, &words);
     assert_draws(&second);
@@ -162,7 +162,7 @@ fn younger_duplicate_yields_when_a_split_network_heals() {
     let pid = older.pid();
     for words in [
         &format!(
-            "'stage' is there twice: process {pid} on host 'stage' has this id too, and is the older"
+            "two nodes have the id 'stage': process {pid} on host 'stage' has it too and is older"
         ),
         "HANA_HOST=",
     ] {
@@ -171,7 +171,10 @@ fn younger_duplicate_yields_when_a_split_network_heals() {
     assert_eq!(younger.wait(SOON).code(), Some(1));
     assert!(older.try_wait().is_none());
     let pid = of_left.pid();
-    await_stderr(&of_right, &format!("'pulse' is there twice: process {pid} on host 'stage'"));
+    await_stderr(
+        &of_right,
+        &format!("two nodes have the id 'pulse': process {pid} on host 'stage'"),
+    );
     assert!(of_right.try_wait().is_none());
     assert_draws(&of_right);
     // The processes that either daemon launched keep running.
@@ -202,7 +205,7 @@ fn second_daemon_on_a_host_reports_the_first_and_ends() {
     let second = spawn(h1, "hanad", &[("HANA_SHOW", "club")]).finish(SOON);
     assert_fails_with(
         &second,
-        &["port 7447 of this machine is in use by a hanad or another Zenoh program", "ss -ltnp"],
+        &["port 7447 of this machine is in use by hanad or another Zenoh program", "ss -ltnp"],
     );
     let list = nodes(h1);
     assert!(is(&list, "h1", "running") && is(&list, "pulse", "running"), "{list:?}");
@@ -251,9 +254,9 @@ while True: server.accept()[0].sendall(b'SSH-2.0-gate\\r\\n')";
     let silent = "import socket, time
 server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); time.sleep(600)";
     for (script, what, name) in [
-        (web, "a program that does not answer", "beside-web"),
+        (web, "a program that does not respond", "beside-web"),
         (gate, "a program that is neither hanad nor Zenoh", "beside-gate"),
-        (silent, "a program that does not answer", "beside-silence"),
+        (silent, "a program that does not respond", "beside-silence"),
     ] {
         let mut command = h1.command("python3");
         command.args(["-u", "-c", script]);
@@ -269,7 +272,7 @@ server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); 
         let list = hana(h1, ["nodes"]);
         assert!(list.stdout.contains(name) && list.stdout.contains("h2"), "{list}");
         for printed in [&list.stderr, &pulse.stderr()] {
-            assert_eq!(printed.matches(&format!("is held by {what}")).count(), 1, "{printed}");
+            assert_eq!(printed.matches(&format!("is in use by {what}")).count(), 1, "{printed}");
         }
     }
 }
@@ -336,7 +339,7 @@ fn without_multicast_hosts_meet_at_configured_addresses() {
         // An address without a daemon is reported.
         eventually(HEALED, "the report", || {
             let printed = daemons[2].stderr();
-            let words = "10.77.0.99:7447 is named in `connect`, but cannot be connected to";
+            let words = "10.77.0.99:7447 is named in `connect`, but is unreachable";
             if printed.contains(words) { Ok(()) } else { Err(printed) }
         });
     }
@@ -359,9 +362,8 @@ fn firewalled_host_is_reported_and_documented_ports_suffice() {
     }
     let (d1, d2) = (start_daemon(h1), start_daemon(h2));
     // The scouting message passes, and its reply too; the connection does not.
-    let words = |host: &Host| {
-        format!("{}:7447 answers when daemons look for each other, but cannot", host.address())
-    };
+    let words =
+        |host: &Host| format!("{}:7447 replies to discovery, but is unreachable", host.address());
     eventually(SOON, "the report of one daemon", || {
         let (one, other) = (d1.stderr(), d2.stderr());
         if one.contains(&words(h2)) || other.contains(&words(h1)) {

@@ -250,7 +250,7 @@ fn impersonated_messages_are_refused_and_reported() {
         command.arg(foreign::script("hostile.py")).arg(endpoint);
         command.args(["forge", "4", key, "pulse", instance, dead]);
         let attacker = show.guest.spawn(command);
-        show.await_refusal("h1", &[key, "two senders call themselves 'pulse'"]);
+        show.await_refusal("h1", &[key, "two senders use the id 'pulse'"]);
         let begun = Instant::now();
         let mut seen = 0;
         while begun.elapsed() < Duration::from_millis(2500) {
@@ -336,7 +336,13 @@ fn flood_on_any_kind_of_key_is_survived() {
         show.await_refusal("pulse", &["hana/pulse/control", "an unnamed sender", "more than 1000"]);
     figure(&report);
     show.await_refusal("pulse", &["hana/pulse/modulation/", "there is no parameter"]);
-    show.await_refusal("h1", &["hana/pulse/health", "an unnamed sender speaks for 'pulse'"]);
+    show.await_refusal(
+        "h1",
+        &[
+            "hana/pulse/health",
+            "an unnamed sender publishes on a key that only 'pulse' may publish on",
+        ],
+    );
 
     // In the output for operators, too.
     let table = hana(show.show.host("h2"), ["nodes"]).ok().stdout;

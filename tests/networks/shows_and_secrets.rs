@@ -168,8 +168,8 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
         (&d1, "10.77.0.3:7447 has no secret"),
         (&d1, "10.77.0.4:7447 has another secret"),
         (&d2, "10.77.0.3:7447 has no secret"),
-        (&d3, "10.77.0.1:7447 wants a secret, and none is set here"),
-        (&d3, "10.77.0.4:7447 wants a secret, and none is set here"),
+        (&d3, "10.77.0.1:7447 requires a secret, and none is set here"),
+        (&d3, "10.77.0.4:7447 requires a secret, and none is set here"),
         (&d4, "10.77.0.1:7447 has another secret"),
         (&d4, "10.77.0.3:7447 has no secret"),
     ];
@@ -217,19 +217,22 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
         command.arg("nodes");
         host.run_within(SOON, command)
     };
-    assert_fails_with(&list(h1, None), &["daemon on this machine wants a secret", "HANA_SECRET"]);
+    assert_fails_with(
+        &list(h1, None),
+        &["daemon on this machine requires a secret", "HANA_SECRET"],
+    );
     assert_fails_with(&list(h1, Some(other_secret)), &["has another one than is set here"]);
     assert_fails_with(&list(without, Some(secret)), &["daemon on this machine has none"]);
     assert!(list(h1, Some(secret)).ok().stdout.contains("pulse-2"));
     let mut by_hand = with(h1, "pulse", None);
     by_hand.env("HANA_NODE", "stranger");
     let by_hand = h1.spawn(by_hand);
-    eventually(SOON, "the refusal in its log", || by_hand.stderr().contains("wants a secret"));
+    eventually(SOON, "the refusal in its log", || by_hand.stderr().contains("requires a secret"));
     // It draws anyway and retries, without logging the refusal again.
     let beats = || count(&by_hand.stdout(), "beat");
     let before = beats();
     eventually(SOON, "the visualization to draw", || beats() >= before + 2);
-    assert_eq!(count(&by_hand.stderr(), "wants a secret"), 1, "{}", by_hand.stderr());
+    assert_eq!(count(&by_hand.stderr(), "requires a secret"), 1, "{}", by_hand.stderr());
 
     // Long enough for the daemons to meet several times.
     let d1_up = || {
@@ -342,7 +345,7 @@ fn launched_programs_get_the_settings_of_their_daemon() {
     assert_eq!(listening.lines().count(), 4, "{listening}");
     let logs: String =
         ["a", "b", "c", "d"].iter().map(|id| hana(&["logs", id]).ok().stdout).collect();
-    assert_eq!(count(&logs, "all ports for play links are in use, 7450-7452"), 1, "{logs}");
+    assert_eq!(count(&logs, "all ports for direct links are in use (7450-7452)"), 1, "{logs}");
 }
 
 #[test]
@@ -350,7 +353,7 @@ fn broken_settings_are_one_error_line_and_drawing_goes_on() {
     let Some(lab) = Lab::new("broken") else { return };
     let h1 = &lab.host("h1");
     set(h1, "multicast = true\nshow = 'The Club'\n");
-    let place = "home/.config/hana/hanad.toml:2: show: \"The Club\" is no name of a show";
+    let place = "home/.config/hana/hanad.toml:2: show: \"The Club\" is not a show name";
     assert_fails_with(&h1.run(["hanad"]), &[place]);
     assert_fails_with(&hana(h1, ["nodes"]), &[place]);
     let by_hand = h1.spawn(h1.command("pulse"));

@@ -113,5 +113,5 @@ fn saved_state_outlives_the_daemon_and_damage_is_reported() {
     wait_for_another(h1, second);
     assert_eq!(wait_for_beats(h1, 1)[0], 1);
     let printed = hana(h1, ["logs", "pulse"]).ok().stdout;
-    assert!(printed.contains("what an earlier run saved is not used"), "{printed}");
+    assert!(printed.contains("ignoring the state that an earlier instance saved"), "{printed}");
 }

@@ -25,7 +25,7 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(2);
 /// Joins for the duration of one command.
 pub(crate) fn join() -> anyhow::Result<Node<role::App>> {
     let name = NodeId::new("hana").context("the command's own name")?;
-    let config = NodeConfig::passing(&name)?;
+    let config = NodeConfig::unlisted(&name)?;
     Node::join(config).wait(JOIN).context("joining the mesh")?.context("joining the mesh")
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn query<M: Message + ReceivedBy<role::App>>(
 ) -> anyhow::Result<Vec<Received<M>>> {
     let topics = topics.into();
     let begun = Instant::now();
-    let found = node.ask(topics.clone(), QUERY_TIMEOUT).wait(QUERY_TIMEOUT * 2)?;
+    let found = node.query(topics.clone(), QUERY_TIMEOUT).wait(QUERY_TIMEOUT * 2)?;
     if found.is_empty() && begun.elapsed() >= QUERY_TIMEOUT {
         bail!(no_reply(topics.pattern()));
     }
@@ -62,7 +62,7 @@ pub(crate) fn query_all<M: Message + ReceivedBy<role::App>>(
     let deadline = Instant::now() + QUERY_TIMEOUT;
     loop {
         let begun = Instant::now();
-        let mut found = node.ask(topics.clone(), ATTEMPT_TIMEOUT).wait(QUERY_TIMEOUT)?;
+        let mut found = node.query(topics.clone(), ATTEMPT_TIMEOUT).wait(QUERY_TIMEOUT)?;
         found.retain(|received| is_wanted(&received.message));
         if !found.is_empty() || begun.elapsed() < ATTEMPT_TIMEOUT {
             return Ok(found);
@@ -83,7 +83,7 @@ fn no_reply(pattern: &str) -> String {
 /// Returns the error of a command; if the node does not exist, with the nearest id on the mesh.
 pub(crate) fn explain(node: &Node<role::App>, error: CommandError) -> anyhow::Error {
     match error {
-        CommandError::NotThere { node: id } => unknown_node(node, &id),
+        CommandError::NoSuchNode { node: id } => unknown_node(node, &id),
         error => error.into(),
     }
 }

@@ -37,7 +37,7 @@ fn newest_value_wins_over_a_bad_link_and_losses_are_counted() {
     // The link opens while the network is good.
     let relay = UdpRelay::new(target, UdpRelaySettings::default());
     info.play = vec![format!("udp/{}", relay.address())];
-    let link = app.play(&info).wait(SOON).unwrap().unwrap();
+    let link = app.open_direct_link(&info).wait(SOON).unwrap().unwrap();
     relay.set(UdpRelaySettings {
         seed: 11,
         loss: 0.3,
@@ -49,7 +49,7 @@ fn newest_value_wins_over_a_bad_link_and_losses_are_counted() {
     let publisher = link.modulation(name);
     let mut shown = vec![];
     let look = |shown: &mut Vec<f32>| {
-        let value = played.board().values()[0];
+        let value = played.parameters().values()[0];
         if shown.last() != Some(&value) {
             shown.push(value);
         }

@@ -65,7 +65,7 @@ fn probe_prints_its_beat() {
         thread::sleep(Duration::from_micros(left));
         let before = kernel_us();
         let here = local_us();
-        let (now, said) = (timeline.at(here).unwrap(), timeline.said().unwrap());
+        let (now, said) = (timeline.at(here).unwrap(), timeline.last_published().unwrap());
         let taken = kernel_us() - before;
         // After an interruption between the two readings the time is unknown.
         if taken < 100 {

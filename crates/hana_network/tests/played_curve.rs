@@ -81,8 +81,8 @@ impl Played {
         // The link opens while the network is good: opening it over a bad one is not under test.
         let relay = UdpRelay::new(([127, 0, 0, 1], port).into(), UdpRelaySettings::default());
         info.play = vec![format!("udp/{}", relay.address())];
-        let link = app.play(&info).wait(SOON).unwrap().unwrap();
-        let stream = link.frame_stream(BatcherSettings::default()).unwrap();
+        let link = app.open_direct_link(&info).wait(SOON).unwrap().unwrap();
+        let stream = link.batch_stream(BatcherSettings::default()).unwrap();
         relay.set(settings);
         Self { visualization, relay, _link: link, stream }
     }
@@ -125,7 +125,7 @@ fn look_at(played: &[Played; 2]) -> Round {
             break;
         }
         for (curve, of) in curves.iter_mut().zip(played) {
-            let (before, value) = (now_us(), of.visualization.board().values()[0]);
+            let (before, value) = (now_us(), of.visualization.parameters().values()[0]);
             // After an interruption between the two readings the time is unknown.
             if now_us() - before < 500.0 {
                 curve.0.push((before, value.into()));
@@ -160,7 +160,7 @@ fn sine_over_a_bad_network_is_shown_intact_one_delay_later() {
         }
     });
     let deadline = Instant::now() + SOON;
-    while played.iter().any(|of| of.visualization.board().values()[1] == 0.0) {
+    while played.iter().any(|of| of.visualization.parameters().values()[1] == 0.0) {
         assert!(Instant::now() < deadline, "no value arrives");
         thread::sleep(FRAME);
     }

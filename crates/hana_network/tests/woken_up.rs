@@ -65,7 +65,7 @@ fn suspended_visualization() {
     while begun.elapsed() < 3 * SOON {
         // Before the reading, because the process may be suspended at any point.
         let at = now();
-        let values = node.board().values();
+        let values = node.parameters().values();
         println!("shown {at} {} {}", values[0], values[PARAMETERS - 1]);
         thread::sleep(Duration::from_millis(4));
     }
@@ -157,7 +157,7 @@ fn player(link: &DirectLink, way: PlayedBy) -> Set {
             })
         },
         PlayedBy::Frames => {
-            let stream = link.frame_stream(BatcherSettings::default()).unwrap();
+            let stream = link.batch_stream(BatcherSettings::default()).unwrap();
             Box::new(move |value| {
                 (0..PARAMETERS).for_each(|place| stream.set(place, value).unwrap());
             })
@@ -171,7 +171,7 @@ fn assert_nothing_old_shown(way: PlayedBy, transport: DirectLinkTransport, delay
     let over = format!("{transport}/");
     assert!(info.play[0].starts_with(&over), "{:?}", info.play);
     let app = Node::<role::App>::join(config("hands")).wait(SOON).unwrap().unwrap();
-    let link = app.play(&info).wait(SOON).unwrap().unwrap();
+    let link = app.open_direct_link(&info).wait(SOON).unwrap().unwrap();
     let ended = Arc::new(AtomicBool::new(false));
     let (set, ended_by_player) = (player(&link, way), Arc::clone(&ended));
     let hands = thread::spawn(move || {

@@ -130,8 +130,8 @@ fn play(
     let hands = NodeId::new("hands").expect("it is an id");
     let hands = NodeConfig::from_environment(hands).expect("the settings can be read");
     let hands = Node::<role::App>::join(hands).wait(SOON).expect("in time").expect("it joins");
-    let link = hands.play(info).wait(SOON).expect("in time").expect("it is reached");
-    let stream = link.frame_stream(BatcherSettings::default()).expect("a thread can be started");
+    let link = hands.open_direct_link(info).wait(SOON).expect("in time").expect("it is reached");
+    let stream = link.batch_stream(BatcherSettings::default()).expect("a thread can be started");
     let ended = Arc::clone(ended);
     thread::spawn(move || {
         let (_hands, _link, begun) = (hands, link, Instant::now());

@@ -38,7 +38,7 @@ pub enum Connectivity {
     DaemonLost,
     /// The node is not on the mesh.
     Disconnected {
-        /// The cause. After [`DisconnectedBy::Error`] the node rejoins by itself.
+        /// The cause. After [`DisconnectedBy::NoNetwork`] the node rejoins by itself.
         by: DisconnectedBy,
         /// The reason, and what to do, in plain words.
         reason: String,
@@ -55,7 +55,7 @@ impl Connectivity {
     /// Whether the node is on the mesh through the daemon of this machine.
     #[must_use]
     pub const fn has_daemon(&self) -> bool {
-        matches!(self, Self::Connected { way: AttachMode::ThroughDaemon })
+        matches!(self, Self::Connected { way: AttachMode::ViaDaemon })
     }
 }
 
@@ -89,7 +89,7 @@ impl<R: NodeRole> Deref for NodeConnectivity<R> {
 impl From<ConnectionState> for Connectivity {
     fn from(connection: ConnectionState) -> Self {
         match connection {
-            ConnectionState::Connected { way } => Self::Connected { way },
+            ConnectionState::Connected { mode } => Self::Connected { way: mode },
             ConnectionState::DaemonLost => Self::DaemonLost,
             ConnectionState::Disconnected { by, reason } => Self::Disconnected { by, reason },
         }
@@ -164,23 +164,24 @@ mod tests {
         let connected = |way| Some(Connectivity::Connected { way });
         assert!(run(None).is_empty(), "without the plugin none of them holds");
         assert!(run(Some(Connectivity::Joining)).is_empty());
-        let way = AttachMode::ThroughDaemon;
+        let way = AttachMode::ViaDaemon;
         assert_eq!(run(connected(way)), ["just connected", "connected", "daemon"]);
         assert_eq!(run(connected(way)), ["connected", "daemon"]);
         assert_eq!(run(Some(Connectivity::DaemonLost)), ["just disconnected"]);
         assert!(run(Some(Connectivity::DaemonLost)).is_empty());
-        assert_eq!(run(connected(AttachMode::WithoutDaemon)), ["just connected", "connected"]);
+        assert_eq!(run(connected(AttachMode::Peer)), ["just connected", "connected"]);
     }
 
     #[test]
     fn each_node_of_a_program_has_its_own_connectivity() {
         let ran = |what: &'static str| move |mut ran: ResMut<Ran>| ran.0.push(what);
         let mut app = App::new();
-        let away = Connectivity::Disconnected { by: DisconnectedBy::Error, reason: "off".into() };
+        let away =
+            Connectivity::Disconnected { by: DisconnectedBy::NoNetwork, reason: "off".into() };
         app.init_resource::<Ran>()
             .insert_resource(NodeConnectivity::<AppRole>::new(away))
             .insert_resource(NodeConnectivity::<Visualization>::new(Connectivity::Connected {
-                way: AttachMode::ThroughDaemon,
+                way: AttachMode::ViaDaemon,
             }))
             .add_systems(
                 Update,

@@ -37,7 +37,7 @@ pub struct DaemonLost {
 pub struct Disconnected {
     /// The role of the node: a program with both plugins has two.
     pub role: Role,
-    /// The cause. After [`DisconnectedBy::Error`] the program rejoins by itself.
+    /// The cause. After [`DisconnectedBy::NoNetwork`] the program rejoins by itself.
     pub by: DisconnectedBy,
     /// The reason, and what to do, in plain words.
     pub reason: String,

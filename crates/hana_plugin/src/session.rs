@@ -77,19 +77,22 @@ impl<R: NodeRole> MeshSession<R> {
         let is_there = self.node.as_ref().is_some_and(|node| {
             !matches!(
                 node.connection(),
-                ConnectionState::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. }
+                ConnectionState::Disconnected {
+                    by: DisconnectedBy::LocalLeave | DisconnectedBy::IdConflict,
+                    ..
+                }
             )
         });
         if !is_there && self.joining.is_none() {
             self.node = None;
             self.again = Some(Instant::now());
-            self.news.tell();
+            self.news.increment();
         }
     }
 
     /// Takes the node out, to leave with it; the program does not rejoin by itself.
     pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
-        self.news.tell();
+        self.news.increment();
         self.again = None;
         self.joining = None;
         self.node.take()
@@ -108,10 +111,10 @@ impl<R: NodeRole> MeshSession<R> {
         timeline::build(app);
         let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
         // Triggers the join.
-        news.tell();
+        news.increment();
         let presented = app.world_mut().get_resource_or_init::<PresentedAt>().clone();
         app.insert_resource(Self {
-            config: Box::new(config.map(|config| config.with_news(news.clone()))),
+            config: Box::new(config.map(|config| config.with_change_counter(news.clone()))),
             node: None,
             joining: None,
             again: Some(Instant::now()),
@@ -157,7 +160,7 @@ impl MeshSession<role::Visualization> {
     /// nothing has changed.
     #[must_use]
     pub fn change(&self, set: &Set) -> Option<Result<SetReply, SetError>> {
-        self.node().map(|node| node.board().change(set))
+        self.node().map(|node| node.parameters().change(set))
     }
 }
 
@@ -175,7 +178,7 @@ fn follow<R: NodeRole>(
     let is_showing = notices.follow(R::ROLE, &connectivity, connectivity.is_changed());
     if link.node.is_none() || has_more || is_showing {
         // Looks at it again in the next frame.
-        link.news.tell();
+        link.news.increment();
     }
 }
 
@@ -200,11 +203,11 @@ fn join<R: NodeRole>(
             Err(error) => {
                 let reason = error_chain(error);
                 tracing::error!("not on the mesh: {reason}");
-                fails(reason, DisconnectedBy::Error, false);
+                fails(reason, DisconnectedBy::NoNetwork, false);
             },
         }
     }
-    let Some(outcome) = link.joining.as_ref().and_then(Pending::take) else { return };
+    let Some(outcome) = link.joining.as_ref().and_then(Pending::try_recv) else { return };
     link.joining = None;
     match outcome {
         Ok(node) => {
@@ -225,10 +228,10 @@ fn join<R: NodeRole>(
             }
             match error {
                 JoinError::IdTaken(rival) => {
-                    fails(reason, DisconnectedBy::Peer, tries_again);
+                    fails(reason, DisconnectedBy::IdConflict, tries_again);
                     commands.trigger(IdTaken::by(rival, R::ROLE));
                 },
-                _ => fails(reason, DisconnectedBy::Error, tries_again),
+                _ => fails(reason, DisconnectedBy::NoNetwork, tries_again),
             }
         },
     }
@@ -243,7 +246,7 @@ fn tell<R: NodeRole>(
     let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
     if has_news {
         let left = std::mem::take(&mut link.left).then(|| ConnectionState::Disconnected {
-            by: DisconnectedBy::Us,
+            by: DisconnectedBy::LocalLeave,
             reason: "the program left before it had joined".into(),
         });
         let of_node = link.changes.as_ref();
@@ -253,8 +256,8 @@ fn tell<R: NodeRole>(
         for (node, change) in changes.chain(left.map(|left| (None, left))) {
             NodeConnectivity::set(connectivity, change.clone().into());
             match (change, node) {
-                (ConnectionState::Connected { way }, Some(node)) => {
-                    commands.trigger(Connected { role: R::ROLE, node: node.clone(), way });
+                (ConnectionState::Connected { mode }, Some(node)) => {
+                    commands.trigger(Connected { role: R::ROLE, node: node.clone(), way: mode });
                 },
                 (ConnectionState::DaemonLost, _) => commands.trigger(DaemonLost { role: R::ROLE }),
                 (ConnectionState::Disconnected { by, reason }, _) => {
@@ -266,11 +269,11 @@ fn tell<R: NodeRole>(
     }
     let Some(node) = &link.node else { return };
     // The network layer has reported it, and has left; the program goes on.
-    if let Some(rival) = node.displaced().try_recv() {
+    if let Some(rival) = node.id_conflicts().try_recv() {
         commands.trigger(IdTaken::by(rival, R::ROLE));
     }
-    if events::tell_problems(node.problems(), commands) {
-        link.news.tell();
+    if events::tell_problems(node.diagnostics(), commands) {
+        link.news.increment();
     }
     if !link.told_to_end && node.is_shutdown_requested() {
         link.told_to_end = true;

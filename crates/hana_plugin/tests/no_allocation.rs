@@ -96,7 +96,7 @@ fn frame_with_64_moving_parameters_allocates_nothing() {
     let controller = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
     let controller = Node::<role::App>::join(controller).wait(SOON).unwrap().unwrap();
     let session = controller.play_session(&info.node);
-    session.found(info);
+    session.set_target_info(info);
     let names: Vec<ParameterName> =
         (0..32).map(|place| ParameterName::new(&format!("p{place}")).unwrap()).collect();
     eventually(SOON, "the session to be direct", || {

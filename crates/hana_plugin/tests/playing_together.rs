@@ -54,7 +54,7 @@ impl Together {
         let rival = Node::<role::App>::join(of("rival"));
         let stage = stage.wait(SOON).unwrap().unwrap();
         let rival = rival.wait(SOON).unwrap().unwrap();
-        let (watch, operator) = (rival.watch_mesh(), rival.operator());
+        let (watch, operator) = (rival.watch_mesh(), rival.ownership_client());
         let session = rival.play_session(&id("stage"));
         let mut desk = App::new();
         desk.add_plugins(ControllerPlugin::new("desk")).init_resource::<Received>();
@@ -83,7 +83,7 @@ impl Together {
             assert!(Instant::now() < deadline, "waited too long for {awaited}: {}", self.state());
             each(self);
             self.desk.update();
-            self.stage.frames().bump();
+            self.stage.frames().tick();
             self.watch.poll();
             self.operator.poll(self.watch.roster());
             thread::sleep(FRAME);
@@ -91,7 +91,7 @@ impl Together {
     }
 
     fn state(&self) -> String {
-        let (values, owners) = (self.stage.board().values(), self.stage.board().owners());
+        let (values, owners) = (self.stage.parameters().values(), self.stage.parameters().owners());
         format!("{values:?} {owners:?} {:?}", self.received().owners)
     }
 
@@ -110,7 +110,7 @@ impl Together {
     }
 
     fn shown(&self) -> f32 {
-        self.stage.board().values()[0]
+        self.stage.parameters().values()[0]
     }
 
     fn received(&self) -> &Received {

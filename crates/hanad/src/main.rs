@@ -151,7 +151,7 @@ fn run(
     let config = DaemonConfig::find(arguments.config.as_deref())?;
     diagnostics.watch(&config.network)?;
     let show = config.network.show.clone();
-    let identity = NodeConfig::of_daemon(host.id().clone())?
+    let identity = NodeConfig::for_daemon(host.id().clone())?
         .with_network(config.network.clone())
         .with_instance_after(state.last_instance());
     if let Err(problem) = hana_process::become_subreaper() {

@@ -91,7 +91,7 @@ impl Stage {
         let mut out = io::stdout().lock();
         while !told_to_end.load(Ordering::Acquire) {
             for of in &mut all {
-                of.node.frames().bump();
+                of.node.frames().tick();
                 of.look();
             }
             if Instant::now() >= next_line {
@@ -121,7 +121,7 @@ impl Visualization {
         let now = ramp::now();
         let mut values = std::mem::take(&mut self.values);
         let before = values.clone();
-        self.version = self.node.board().read_since(self.version, &mut values);
+        self.version = self.node.parameters().read_if_changed(self.version, &mut values);
         // The initial value was not played.
         for ((value, before), heard) in values.iter().zip(before).zip(&mut self.heard) {
             if value.to_bits() != before.to_bits() {

@@ -85,7 +85,7 @@ impl Desk {
         let config = NodeConfig::from_environment(NodeId::new(id)?)?;
         let joining = Node::<role::App>::join(config);
         let node = joining.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
-        let (watch, operator) = (node.watch_mesh(), node.operator());
+        let (watch, operator) = (node.watch_mesh(), node.ownership_client());
         Ok(Self { node, watch, operator, played: HashMap::new(), shown: Value::Null })
     }
 

@@ -46,20 +46,20 @@ fn run(closed: &AtomicBool) -> anyhow::Result<()> {
     let (mut values, mut version) = (vec![], 0);
     while !node.is_shutdown_requested() && !closed.load(Ordering::Acquire) {
         let before = version;
-        version = node.board().read_since(version, &mut values);
+        version = node.parameters().read_if_changed(version, &mut values);
         if let [zoom, speed] = values[..] {
             if version != before {
                 say(format_args!("zoom {zoom:+.3}  speed {speed:+.3}"));
             }
             wave.go_on(zoom, speed);
         }
-        if node.board().in_force() == Some(Override::Blackout) {
+        if node.parameters().override_mode() == Some(Override::Blackout) {
             show("");
         } else {
             show(&wave.row());
         }
         // Only the loop that draws may do this: others see by it when the loop freezes.
-        node.frames().bump();
+        node.frames().tick();
         thread::sleep(FRAME);
     }
     // Marks the exit as clean, so that it is not taken for a crash.

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             ScheduleRunnerPlugin::run_loop(FRAME),
             VisualizationPlugin::<Stumble>::new("stumble")
                 .draws_blackout_itself()
-                .when_app_vanishes(OnControllerLost::Ease(EASE)),
+                .when_app_vanishes(OnControllerLost::FadeToDefault(EASE)),
         ))
         .add_systems(Update, stumble)
         .run();

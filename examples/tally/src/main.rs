@@ -115,10 +115,10 @@ fn count(
     told_to_end: &AtomicBool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let in_order = node.hear::<InOrder>();
-    let as_they_come = node.hear::<AsTheyCome>();
-    let newest = node.hear::<Newest>();
-    let as_luck_will = node.hear::<AsLuckWill>();
+    let in_order = node.subscribe_custom::<InOrder>();
+    let as_they_come = node.subscribe_custom::<AsTheyCome>();
+    let newest = node.subscribe_custom::<Newest>();
+    let as_luck_will = node.subscribe_custom::<AsLuckWill>();
     let mut write = |slowly| -> io::Result<usize> {
         let arrived = write_down(&in_order, slowly, out)?
             + write_down(&as_they_come, slowly, out)?
@@ -240,7 +240,7 @@ struct OnLane<'a, M> {
 impl<'a, M: Counted + hana_protocol::contract::routes::SentBy<role::App>> OnLane<'a, M> {
     fn of(node: &Node<role::App>, sending: &'a Sending) -> Self {
         let is_sent = sending.lane.as_ref().is_none_or(|lane| lane == M::LANE.as_str());
-        Self { courier: is_sent.then(|| node.courier()), sending, unanswered: vec![] }
+        Self { courier: is_sent.then(|| node.message_sender()), sending, unanswered: vec![] }
     }
 
     fn send(&mut self, run: u64, number: u64, out: &mut impl Write) -> io::Result<()> {
@@ -254,7 +254,7 @@ impl<'a, M: Counted + hana_protocol::contract::routes::SentBy<role::App>> OnLane
                 self.take_answers(out)?;
                 Ok(())
             },
-            Some(node) => courier.stream_to(node, &message),
+            Some(node) => courier.send_unconfirmed(node, &message),
         };
         if let Err(problem) = outcome {
             writeln!(out, "refused {} {number}: {problem}", M::LANE)?;
@@ -267,7 +267,7 @@ impl<'a, M: Counted + hana_protocol::contract::routes::SentBy<role::App>> OnLane
         let lane: Lane = M::LANE;
         let mut problem = Ok(());
         self.unanswered.retain(|(number, answer)| {
-            let Some(answer) = answer.take() else { return true };
+            let Some(answer) = answer.try_recv() else { return true };
             problem = match answer {
                 Ok(_) => writeln!(out, "taken {lane} {number}"),
                 Err(problem) => writeln!(out, "failed {lane} {number}: {problem}"),

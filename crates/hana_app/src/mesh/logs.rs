@@ -22,7 +22,7 @@ pub(crate) fn plugin(app: &mut App) {
 impl Logs {
     /// Returns the last `count` lines of a node, the newest last; none if its log is not followed.
     pub(crate) fn last(&mut self, node: &NodeId, count: usize) -> Vec<String> {
-        let Some(tail) = self.tails.iter_mut().find(|tail| tail.of() == node) else {
+        let Some(tail) = self.tails.iter_mut().find(|tail| tail.node() == node) else {
             return vec![];
         };
         let lines = tail.lines();
@@ -36,9 +36,9 @@ fn follow(session: Res<MeshSession<role::App>>, model: Res<AppModel>, mut logs: 
     let failed = model.toasts.active().map(|toast| &toast.node);
     let selected = model.selected().map(|view| &view.node);
     let shown: Vec<&NodeId> = selected.into_iter().chain(failed).collect();
-    logs.tails.retain(|tail| shown.contains(&tail.of()));
+    logs.tails.retain(|tail| shown.contains(&tail.node()));
     for node in shown {
-        if !logs.tails.iter().any(|tail| tail.of() == node) {
+        if !logs.tails.iter().any(|tail| tail.node() == node) {
             logs.tails.push(own.tail_log(node, MAX_LINES));
         }
     }

@@ -46,6 +46,6 @@ fn problem(connectivity: &Connectivity) -> Option<String> {
 /// Returns tempo, bar and beat, and their source, once they are known.
 fn beat(node: &Node<role::App>) -> Option<(String, String)> {
     let now = local_us();
-    let (timeline, published) = (node.timeline().at(now)?, node.timeline().said()?);
+    let (timeline, published) = (node.timeline().at(now)?, node.timeline().last_published()?);
     Some((HostTimeline::beat_in_words(&timeline, now), published.source_in_words()))
 }

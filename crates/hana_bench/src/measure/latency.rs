@@ -238,7 +238,7 @@ impl Played {
             })?;
         let info: NodeInfo = visualization.query("info", REPLY_TIMEOUT)?;
         let link = app
-            .play(&info)
+            .open_direct_link(&info)
             .wait(REPLY_TIMEOUT)
             .map_err(BenchError::network("opening a direct link"))?
             .map_err(BenchError::network("opening a direct link"))?;
@@ -248,7 +248,7 @@ impl Played {
             visualization: Mutex::new(visualization),
             value: link.modulation(name),
             frames: link
-                .frame_stream(at_once)
+                .batch_stream(at_once)
                 .map_err(BenchError::system("starting a thread for frames"))?,
             _link: link,
         })
@@ -256,7 +256,7 @@ impl Played {
 
     fn send_value(&self, number: u64) -> Result<(), BenchError> {
         let value = Modulation { value: value_of(number) };
-        self.value.publish_at_once(&value).map_err(BenchError::network("playing a value"))
+        self.value.publish_blocking(&value).map_err(BenchError::network("playing a value"))
     }
 
     fn send_frame(&self, number: u64) -> Result<(), BenchError> {
@@ -290,10 +290,10 @@ impl HanaSide {
             udp: Played::start(here, &app, "played-udp", true)?,
             subscriber: Mutex::new(subscriber),
             lanes: Lanes {
-                latest: app.courier(),
-                reliable_ordered: app.courier(),
-                best_effort: app.courier(),
-                reliable_unordered: app.courier(),
+                latest: app.message_sender(),
+                reliable_ordered: app.message_sender(),
+                best_effort: app.message_sender(),
+                reliable_unordered: app.message_sender(),
             },
             answerer: NodeId::new("answerer").map_err(BenchError::network("naming a node"))?,
             _answerer: answerer,
@@ -343,7 +343,7 @@ impl HanaSide {
             courier: &MessageSender<M>,
             number: u64,
         ) -> Result<(), BenchError> {
-            courier.publish_at_once(&M::new(number)).map_err(BenchError::network("publishing"))
+            courier.publish_blocking(&M::new(number)).map_err(BenchError::network("publishing"))
         }
         match place {
             4 => send(&self.lanes.latest, number),

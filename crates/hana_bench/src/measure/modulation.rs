@@ -99,12 +99,12 @@ impl HanaSide {
             visualization.ready()?;
             let info: NodeInfo = visualization.query("info", REPLY_TIMEOUT)?;
             let link = app
-                .play(&info)
+                .open_direct_link(&info)
                 .wait(REPLY_TIMEOUT)
                 .map_err(BenchError::network("opening a direct link"))?
                 .map_err(BenchError::network("opening a direct link"))?;
             let stream = link
-                .frame_stream(BatcherSettings::default())
+                .batch_stream(BatcherSettings::default())
                 .map_err(BenchError::system("starting a thread for frames"))?;
             streams.push(stream);
             links.push(link);

@@ -127,7 +127,7 @@ impl HanaSide {
         })?;
         let info: NodeInfo = played.query("info", REPLY_TIMEOUT)?;
         let link = app
-            .play(&info)
+            .open_direct_link(&info)
             .wait(REPLY_TIMEOUT)
             .map_err(BenchError::network("opening a direct link"))?
             .map_err(BenchError::network("opening a direct link"))?;
@@ -145,10 +145,10 @@ impl HanaSide {
             values,
             link,
             subscriber,
-            latest: app.courier(),
-            reliable_ordered: app.courier(),
-            best_effort: app.courier(),
-            reliable_unordered: app.courier(),
+            latest: app.message_sender(),
+            reliable_ordered: app.message_sender(),
+            best_effort: app.message_sender(),
+            reliable_unordered: app.message_sender(),
             app,
         };
         ours.meet()?;
@@ -198,7 +198,7 @@ impl HanaSide {
             BatcherSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
         let stream = self
             .link
-            .frame_stream(settings)
+            .batch_stream(settings)
             .map_err(BenchError::system("starting a thread for frames"))?;
         let before = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
         let begun = Instant::now();
@@ -241,7 +241,7 @@ impl HanaSide {
             let value = Modulation { value: value_of(number % 1_000_000) };
             for publisher in &self.values {
                 publisher
-                    .publish_at_once(&value)
+                    .publish_blocking(&value)
                     .map_err(BenchError::network("playing a value"))?;
             }
         }
@@ -267,7 +267,7 @@ impl HanaSide {
             for _ in 0..64 {
                 number += 1;
                 courier
-                    .publish_at_once(&M::new(number))
+                    .publish_blocking(&M::new(number))
                     .map_err(BenchError::network("publishing"))?;
             }
         }

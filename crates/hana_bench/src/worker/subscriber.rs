@@ -49,7 +49,7 @@ fn listen<M: Numbered + ReceivedBy<role::App>>(
 ) -> Arc<ReceiveCounter> {
     let counter = Arc::new(ReceiveCounter::default());
     let (thread_counter, ended, node) = (Arc::clone(&counter), Arc::clone(ended), Arc::clone(node));
-    let messages = node.hear::<M>();
+    let messages = node.subscribe_custom::<M>();
     thread::spawn(move || {
         let mut received = 0;
         while !ended.load(Ordering::Relaxed) {

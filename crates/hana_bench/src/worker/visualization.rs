@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), BenchError> {
         .map_err(BenchError::network("joining the mesh"))?
         .map_err(BenchError::network("joining the mesh"))?;
     let seen = Arc::new(Seen::default());
-    let board = Arc::clone(node.board());
+    let board = Arc::clone(node.parameters());
     let looking = {
         let seen = Arc::clone(&seen);
         let at_once = delay.is_zero();
@@ -69,12 +69,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), BenchError> {
             let mut shown = vec![0.0_f32; count];
             while !seen.ended.load(Ordering::Relaxed) {
                 if at_once {
-                    arrivals = board.wait_for_arrival(arrivals, Duration::from_millis(50));
+                    arrivals = board.wait_for_update(arrivals, Duration::from_millis(50));
                 } else {
                     // A visualization reads its board once a frame.
                     thread::sleep(Duration::from_micros(16_667));
                 }
-                let now = board.read_since(version, &mut values);
+                let now = board.read_if_changed(version, &mut values);
                 if now != version {
                     version = now;
                     seen.look(&mut shown, &values, delay);

@@ -37,7 +37,11 @@ pub(crate) fn run(arguments: &PingArguments, format: Format) -> anyhow::Result<(
     })?;
     let play = match mesh::info_of(&node, id)?.filter(|info| !info.play.is_empty()) {
         Some(info) => {
-            match node.play(&info).wait(PING_TIMEOUT * 6).context("opening a direct link")? {
+            match node
+                .open_direct_link(&info)
+                .wait(PING_TIMEOUT * 6)
+                .context("opening a direct link")?
+            {
                 Ok(link) => Some(measure(&node, *count, || link.ping(PING_TIMEOUT))?),
                 Err(problem) => {
                     output::warn(error_chain(&problem));

@@ -44,7 +44,7 @@ pub(crate) fn while_absent<T>(
     loop {
         let problem = match command()? {
             Ok(done) => return Ok(done),
-            Err(problem @ CommandError::NotThere { .. }) => problem,
+            Err(problem @ CommandError::NoSuchNode { .. }) => problem,
             Err(problem) => return Err(problem.into()),
         };
         let timeout = if watch.is_none() { QUERY_TIMEOUT } else { ROSTER_TIMEOUT };

@@ -93,7 +93,7 @@ fn send_to_node(
     format: Format,
 ) -> anyhow::Result<()> {
     let known = checked(info, topic, message)?;
-    node.send_value(&info.node, topic, message, mesh::COMMAND).wait(mesh::COMMAND * 2)??;
+    node.send_json(&info.node, topic, message, mesh::COMMAND).wait(mesh::COMMAND * 2)??;
     let CustomMessageInfo { name, version, .. } = known;
     let (nodes, version) = (vec![&info.node], *version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::Accepted };
@@ -118,7 +118,7 @@ fn send_to_kind(
     for info in &subscribers {
         known = checked(info, topic, message)?;
     }
-    node.send_value_to_kind(kind, topic, known.lane, message).wait(mesh::COMMAND)??;
+    node.send_json_to_kind(kind, topic, known.lane, message).wait(mesh::COMMAND)??;
     node.leave().wait(LEAVE_TIMEOUT)?;
     let nodes: Vec<&NodeId> = subscribers.iter().map(|info| &info.node).collect();
     let (name, version) = (&known.name, known.version);

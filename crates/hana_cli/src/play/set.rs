@@ -102,7 +102,7 @@ fn values_of(
         return Ok(numbers);
     }
     let info = while_absent(own, node, || {
-        Ok(mesh::info_of(own, node)?.ok_or_else(|| CommandError::NotThere { node: node.clone() }))
+        Ok(mesh::info_of(own, node)?.ok_or_else(|| CommandError::NoSuchNode { node: node.clone() }))
     })?;
     let mut values = BTreeMap::new();
     for (name, word) in words {

@@ -45,7 +45,7 @@ struct TempoLine {
 impl TempoLine {
     fn now(watch: &TimelineHandle) -> Option<Self> {
         let now = local_us();
-        let (timeline, published) = (watch.at(now)?, watch.said()?);
+        let (timeline, published) = (watch.at(now)?, watch.last_published()?);
         let beat = HostTimeline::beat_in_words(&timeline, now);
         let words = format!("{beat}  {}", published.source_in_words());
         Some(Self {
@@ -95,7 +95,7 @@ where
         node.command::<role::Daemon, _>(host, command, mesh::COMMAND).wait(mesh::COMMAND * 2)
     };
     match request(node.host())? {
-        Err(CommandError::NotThere { .. }) => {
+        Err(CommandError::NoSuchNode { .. }) => {
             let Some(host) = any_host(&node)? else {
                 bail!("no timeline on the mesh; start a daemon with `hanad`")
             };

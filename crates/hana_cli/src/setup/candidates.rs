@@ -52,8 +52,8 @@ impl MeshNames {
 
     fn from_mesh(node: &Node<role::App>, deadline: Instant) -> Self {
         let limit = remaining(deadline).saturating_sub(LEAVE_TIMEOUT);
-        let infos = node.ask(Topics::<NodeInfo>::every_info(), limit);
-        let processes = node.ask(Topics::<ProcessStatus>::every_process(), limit);
+        let infos = node.query(Topics::<NodeInfo>::every_info(), limit);
+        let processes = node.query(Topics::<ProcessStatus>::every_process(), limit);
         let infos = infos.wait(remaining(deadline)).unwrap_or_default();
         let processes = processes.wait(remaining(deadline)).unwrap_or_default();
         Self {
@@ -64,7 +64,7 @@ impl MeshNames {
 }
 
 fn join(deadline: Instant) -> Option<Node<role::App>> {
-    let config = NodeConfig::passing(&NodeId::new("hana").ok()?).ok()?;
+    let config = NodeConfig::unlisted(&NodeId::new("hana").ok()?).ok()?;
     Node::join(config).wait(remaining(deadline)).ok()?.ok()
 }
 

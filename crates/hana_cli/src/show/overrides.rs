@@ -85,7 +85,7 @@ pub(crate) fn run<C: Overriding>(
 
 /// Finds the visualizations on one host or on all.
 fn find(node: &Node<role::App>, host: Option<&NodeId>, mut found: impl FnMut(&NodeId)) {
-    node.watch_mesh().look_around(mesh::QUERY_TIMEOUT, |roster| {
+    node.watch_mesh().wait_with(mesh::QUERY_TIMEOUT, |roster| {
         roster
             .views(unix_ms())
             .iter()

@@ -55,12 +55,12 @@ pub(crate) fn start_on(
         let pending = own.command::<role::Daemon, _>(host, start.clone(), timeout);
         match pending.wait(timeout + mesh::COMMAND)? {
             Ok(started) => return Ok(started),
-            Err(CommandError::NotThere { .. })
+            Err(CommandError::NoSuchNode { .. })
                 if host == own.host() && daemon_is_listening() && Instant::now() < deadline =>
             {
                 std::thread::sleep(Duration::from_millis(20));
             },
-            Err(CommandError::NotThere { node }) => {
+            Err(CommandError::NoSuchNode { node }) => {
                 let hint = mesh::hint(own, &node).unwrap_or_default();
                 bail!("no daemon on host '{node}'; start one there with `hanad`{hint}")
             },

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_with_another_hostname_stays_the_host_it_was() {
+    fn changed_hostname_keeps_the_host_id() {
         let memory = memory_of(&[("m", "alpha", "alpha")]);
         let host = |hostname| memory.host("m", &id(hostname), |_| HostUse::Idle);
         assert_eq!(host("beta"), Some(id("alpha")));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_whose_daemon_lives_is_not_taken_by_another_name() {
+    fn running_daemon_keeps_its_host_id() {
         let memory = memory_of(&[("m", "box-1", "box-1")]);
         assert_eq!(memory.host("m", &id("box-2"), |_| HostUse::Taken), None);
         let memory = memory_of(&[("m", "box-1", "box-1"), ("m", "box-2", "box-2")]);
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_name_is_remembered_while_it_is_used() {
+    fn placeholder_hostname_is_remembered_while_in_use() {
         let memory = memory_of(&[("m", "localhost", "localhost")]);
         assert_eq!(memory.host("m", &id("wall"), |_| HostUse::Idle), None);
         assert_eq!(memory.host("m", &id("wall"), |_| HostUse::InUse), Some(id("localhost")));
     }
 
     #[test]
-    fn what_is_written_is_read_and_a_damaged_file_is_nothing() {
+    fn memory_round_trips_and_damaged_file_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(HostMemory::read(dir.path()), HostMemory::default());
         let memory = memory_of(&[("m", "beta", "alpha")]);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_hostnames_as_dhcp_gives_are_bounded() {
+    fn remembered_hostnames_are_bounded() {
         let mut memory = HostMemory::default();
         for number in 0..MOST * 2 {
             memory.remember("m", &id(&format!("dhcp-{number}")), &id("alpha"));

@@ -1,13 +1,14 @@
 use std::path::{Path, PathBuf};
-use std::{env, fmt, io};
+use std::{env, fmt};
 
 use etcetera::BaseStrategy;
 use hana_time::{Timeline, TimelineError, sanitize_line};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use thiserror::Error;
 
-use crate::config::network_settings::{NetworkSettings, variable};
+use crate::config::environment::env_var;
+use crate::config::machine_config_error::MachineConfigError;
+use crate::config::network_settings::NetworkSettings;
 use crate::config::play_transport::DirectLinkTransport;
 use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
@@ -40,37 +41,6 @@ pub enum ConfigSource {
     Directory(PathBuf),
     /// No configuration was found: all defaults, and the built-in catalogue.
     BuiltIn,
-}
-
-/// A reason why the settings cannot be used. Never contains a secret.
-#[derive(Debug, Error)]
-pub enum MachineConfigError {
-    /// The file does not exist or cannot be read.
-    #[error("the configuration {} cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The file has an error.
-    #[error("{}:{line}: {problem}; config/hanad.toml of the project shows every key", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The error, with the key.
-        problem: String,
-    },
-    /// An environment variable that overrides the file is invalid.
-    #[error("the environment variable {variable} cannot be used: {problem}")]
-    Variable {
-        /// Its name.
-        variable: &'static str,
-        /// The error.
-        problem: String,
-    },
 }
 
 /// The contents of `hanad.toml`. Every key is optional.
@@ -125,7 +95,7 @@ impl fmt::Display for ConfigSource {
         match self {
             Self::File(path) => write!(f, "configuration from {}", path.display()),
             Self::Directory(path) => write!(f, "configuration in {}", path.display()),
-            Self::BuiltIn => write!(f, "no configuration found, using what ships"),
+            Self::BuiltIn => write!(f, "no configuration found, using the defaults"),
         }
     }
 }
@@ -145,7 +115,7 @@ impl MachineConfig {
     pub fn find(named: Option<&Path>) -> Result<Self, MachineConfigError> {
         let mut settings = Self::find_file(named)?;
         settings.network.override_by_environment()?;
-        if let Some(word) = variable("HANA_LINK")? {
+        if let Some(word) = env_var("HANA_LINK")? {
             settings.link = switch(&word)?;
         }
         Ok(settings)
@@ -249,7 +219,7 @@ fn switch(word: &str) -> Result<bool, MachineConfigError> {
         "off" => Ok(false),
         _ => Err(MachineConfigError::Variable {
             variable: "HANA_LINK",
-            problem: format!("'{}' is neither on nor off", sanitize_line(word, 40)),
+            problem: format!("'{}' is not on or off", sanitize_line(word, 40)),
         }),
     }
 }
@@ -283,7 +253,7 @@ impl MachineConfigFile {
             let key = key.map(|(key, _)| key.trim()).unwrap_or_default();
             let problem = match key {
                 // TOML's error message may repeat the value.
-                "secret" => "secret: this must be a text in quotes, on one line, without spaces at its ends, at most 256 bytes".into(),
+                "secret" => "secret: must be a quoted string on one line, without spaces at its ends, at most 256 bytes".into(),
                 key if key.is_empty() || error.message().contains(&format!("`{key}`")) => {
                     error.message().into()
                 },
@@ -312,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_on_or_off() {
+    fn switch_accepts_only_on_and_off() {
         assert!(switch("on").unwrap() && !switch("off").unwrap());
         let problem = switch("maybe").unwrap_err().to_string();
         assert!(problem.contains("HANA_LINK") && problem.contains("'maybe'"), "{problem}");
     }
 
     #[test]
-    fn the_file_that_ships_is_the_default() {
+    fn shipped_file_contains_the_defaults() {
         let settings = MachineConfig::load(&shipped()).unwrap();
         assert_eq!(settings.network, NetworkSettings::default());
         assert_eq!(settings.visualizations, None);
@@ -327,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_the_shipped_file_shows_is_taken_and_every_key_is_shown() {
+    fn shipped_file_shows_every_key() {
         let text = std::fs::read_to_string(shipped().join(SETTINGS)).unwrap();
         let shown: String = text
             .lines()
@@ -353,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_file_line_and_key() {
+    fn error_names_file_line_and_key() {
         for (text, line, words) in [
             ("multicast = true\ninterfaces = 'eth0'\n", 2, "interfaces"),
             ("\n\nmulticast = 'on'\n", 3, "multicast"),
@@ -374,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_does_not_repeat_the_secret() {
+    fn error_does_not_contain_the_secret() {
         for text in
             ["secret = hunter2", "secret = ' hunter2'", "secret = ['hunter2']", "secret = 'hunter2"]
         {
@@ -384,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_is_passed_on_by_a_path_that_holds_everywhere() {
+    fn named_file_is_passed_on_as_absolute_path() {
         let origin = ConfigSource::File("config/hanad.toml".into());
         assert!(origin.to_variable().unwrap().is_absolute());
         assert_eq!(origin.directory(), Some(Path::new("config")));

@@ -1,7 +1,9 @@
 //! Settings of a node and of a machine.
 
+mod environment;
 pub(crate) mod host_memory;
 pub(crate) mod machine_config;
+pub(crate) mod machine_config_error;
 pub(crate) mod network_settings;
 pub(crate) mod node_config;
 pub(crate) mod on_controller_lost;

@@ -1,6 +1,5 @@
-use std::env;
-
-use crate::config::machine_config::MachineConfigError;
+use crate::config::environment::env_var;
+use crate::config::machine_config_error::MachineConfigError;
 use crate::config::play_transport::DirectLinkTransport;
 use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
@@ -50,19 +49,19 @@ impl NetworkSettings {
 
     /// Applies `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK`. An empty variable counts as unset.
     pub(crate) fn override_by_environment(&mut self) -> Result<(), MachineConfigError> {
-        if let Some(show) = variable("HANA_SHOW")? {
+        if let Some(show) = env_var("HANA_SHOW")? {
             self.show = Some(ShowName::new(show).map_err(|problem| {
                 MachineConfigError::Variable { variable: "HANA_SHOW", problem: problem.to_string() }
             })?);
         }
-        if let Some(secret) = variable("HANA_SECRET")? {
+        if let Some(secret) = env_var("HANA_SECRET")? {
             self.secret =
                 Some(Secret::new(secret).map_err(|problem| MachineConfigError::Variable {
                     variable: "HANA_SECRET",
                     problem: problem.to_string(),
                 })?);
         }
-        if let Some(link) = variable("HANA_PLAY_LINK")? {
+        if let Some(link) = env_var("HANA_PLAY_LINK")? {
             self.play_link = link.parse().map_err(
                 |problem: crate::config::play_transport::DirectLinkTransportError| {
                     let problem = problem.to_string();
@@ -71,17 +70,5 @@ impl NetworkSettings {
             )?;
         }
         Ok(())
-    }
-}
-
-/// Returns the value of an environment variable; `None` if it is unset or empty.
-pub(crate) fn variable(variable: &'static str) -> Result<Option<String>, MachineConfigError> {
-    match env::var(variable) {
-        Ok(value) if !value.is_empty() => Ok(Some(value)),
-        Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
-        // The error does not contain the value.
-        Err(env::VarError::NotUnicode(_)) => {
-            Err(MachineConfigError::Variable { variable, problem: "it is no UTF-8 text".into() })
-        },
     }
 }

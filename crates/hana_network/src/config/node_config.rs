@@ -1,22 +1,23 @@
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hana_engine::playout::{JitterBuffer, JitterBufferSettings};
 use hana_protocol::id::{NodeId, NodeIdError};
-use hana_protocol::message::{CustomMessageInfo, Direction, Look, Priority};
+use hana_protocol::message::{CustomMessageInfo, Look, Priority};
 use hana_protocol::parameter::{Parameter, ParameterName};
-use hana_protocol::wire::CustomMessage;
 use thiserror::Error;
 
-use crate::change_counter::ChangeCounter;
 use crate::config::host_memory::remembered_host;
-use crate::config::machine_config::{MachineConfig, MachineConfigError};
+use crate::config::machine_config::MachineConfig;
+use crate::config::machine_config_error::MachineConfigError;
 use crate::config::network_settings::NetworkSettings;
 use crate::config::on_controller_lost::OnControllerLost;
-use crate::custom::custom_subscription::SubscriptionFactory;
 use crate::persistence::last_look::LastLook;
+use crate::sync::change_counter::ChangeCounter;
 
 /// The configuration with which a node joins. The defaults work on any network with multicast.
 #[derive(Debug, Clone)]
@@ -28,16 +29,18 @@ pub struct NodeConfig {
     /// Whether the host was set explicitly; otherwise the daemon is queried for it.
     pub(crate) host_is_named: bool,
     pub(crate) program: String,
-    pub(crate) presence: Visibility,
+    pub(crate) visibility: Visibility,
     pub(crate) daemon: SocketAddr,
     pub(crate) network: NetworkSettings,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) messages: Vec<CustomMessageInfo>,
-    /// The factories of the subscriptions to custom messages.
-    pub(crate) hearing: Vec<SubscriptionFactory>,
+    /// The factories of the subscriptions to custom messages, which start before the node is announced.
+    ///
+    /// `custom` defines their type, which only the node needs to know.
+    pub(crate) early_subscriptions: Vec<Arc<dyn Any + Send + Sync>>,
     /// The initial look, which replaces the defaults.
     pub(crate) last_look: Option<Look>,
-    pub(crate) when_app_vanishes: OnControllerLost,
+    pub(crate) on_controller_lost: OnControllerLost,
     /// The playout settings of parameters without settings of their own.
     playout: JitterBufferSettings,
     playout_of: BTreeMap<ParameterName, JitterBufferSettings>,
@@ -52,23 +55,23 @@ pub struct NodeConfig {
     /// The number of the previous instance, if the program stored it.
     pub(crate) instance_after: Option<u64>,
     /// The counter that notifies a program with a frame loop of changes.
-    pub(crate) news: ChangeCounter,
+    pub(crate) change_counter: ChangeCounter,
 }
 
 /// Whether other nodes see a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Visibility {
     /// It has a liveliness token, publishes its info and health, and accepts commands.
-    Announced,
+    Listed,
     /// It is not listed: a command-line tool that reads, queries and exits.
-    Passing,
+    Unlisted,
 }
 
 /// A reason why the settings of this machine cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// An environment variable that should contain an id does not.
-    #[error("the environment variable {variable} is no id")]
+    #[error("the environment variable {variable} does not contain a valid id")]
     Id {
         /// Its name.
         variable: &'static str,
@@ -78,7 +81,7 @@ pub enum ConfigError {
     },
     /// `HANA_PLAYOUT_MS` is not a number in the permitted range.
     #[error(
-        "the environment variable HANA_PLAYOUT_MS is {value:?}; it is a number of milliseconds from 0 to {}",
+        "the environment variable HANA_PLAYOUT_MS is {value:?}; it must be a number of milliseconds from 0 to {}",
         JitterBuffer::MAX_DELAY.as_millis()
     )]
     Playout {
@@ -87,7 +90,7 @@ pub enum ConfigError {
     },
     /// `HANA_PORT` is not a port.
     #[error(
-        "the environment variable HANA_PORT is {value:?}; it is the port of this machine's daemon, from 1 to 65535; unset it for {}",
+        "the environment variable HANA_PORT is {value:?}; it must be the port of this machine's daemon, from 1 to 65535, or unset for {}",
         NodeConfig::DAEMON_PORT
     )]
     Port {
@@ -96,7 +99,7 @@ pub enum ConfigError {
     },
     /// `HANA_PRIORITY` is not a number in the permitted range.
     #[error(
-        "the environment variable HANA_PRIORITY is {value:?}; it is a whole number from -128 to 127"
+        "the environment variable HANA_PRIORITY is {value:?}; it must be a whole number from -128 to 127"
     )]
     Priority {
         /// The value.
@@ -141,7 +144,7 @@ impl NodeConfig {
     /// # Errors
     ///
     /// When `HANA_PORT` is not a port.
-    pub fn of_daemon(host: NodeId) -> Result<Self, ConfigError> {
+    pub fn for_daemon(host: NodeId) -> Result<Self, ConfigError> {
         let config = Self::of(host.clone(), host).with_daemon_at(daemon_port()?);
         Ok(Self { host_is_named: true, ..config })
     }
@@ -159,10 +162,10 @@ impl NodeConfig {
     /// # Errors
     ///
     /// When `HANA_HOST` is not an id, or the settings cannot be used.
-    pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
+    pub fn unlisted(name: &NodeId) -> Result<Self, ConfigError> {
         let config = Self::of_environment(name.numbered(std::process::id()))?
             .with_network(MachineConfig::find(None)?.network);
-        Ok(Self { presence: Visibility::Passing, ..config })
+        Ok(Self { visibility: Visibility::Unlisted, ..config })
     }
 
     pub(crate) fn of(id: NodeId, host: NodeId) -> Self {
@@ -176,14 +179,14 @@ impl NodeConfig {
             host,
             host_is_named: false,
             program,
-            presence: Visibility::Announced,
+            visibility: Visibility::Listed,
             daemon: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::DAEMON_PORT)),
             network: NetworkSettings::default(),
             parameters: vec![],
             messages: vec![],
-            hearing: vec![],
+            early_subscriptions: vec![],
             last_look: None,
-            when_app_vanishes: OnControllerLost::default(),
+            on_controller_lost: OnControllerLost::default(),
             playout: JitterBufferSettings {
                 delay: Duration::ZERO,
                 ..JitterBufferSettings::default()
@@ -194,7 +197,7 @@ impl NodeConfig {
             headless: None,
             draws_blackout: false,
             instance_after: None,
-            news: ChangeCounter::default(),
+            change_counter: ChangeCounter::default(),
         }
     }
 
@@ -219,23 +222,23 @@ impl NodeConfig {
 
     /// Sets the reaction of the parameters to the loss of the controller that played them.
     #[must_use]
-    pub const fn with_vanishing_apps(mut self, then: OnControllerLost) -> Self {
-        self.when_app_vanishes = then;
+    pub const fn on_controller_lost(mut self, then: OnControllerLost) -> Self {
+        self.on_controller_lost = then;
         self
     }
 
-    /// Counts rare changes in `news`, for a program with a frame loop.
+    /// Counts rare changes in `change_counter`, for a program with a frame loop.
     ///
-    /// The counter changes when [`Node::displaced`], [`Node::connection_changes`] or [`Node::problems`] may have a
+    /// The counter changes when [`Node::id_conflicts`], [`Node::connection_changes`] or [`Node::diagnostics`] may have a
     /// new entry, and when [`Node::is_shutdown_requested`] changes.
     ///
-    /// [`Node::displaced`]: crate::node::node::Node::displaced
-    /// [`Node::connection_changes`]: crate::node::node::Node::connection_changes
-    /// [`Node::problems`]: crate::node::node::Node::problems
-    /// [`Node::is_shutdown_requested`]: crate::node::node::Node::is_shutdown_requested
+    /// [`Node::id_conflicts`]: crate::Node::id_conflicts
+    /// [`Node::connection_changes`]: crate::Node::connection_changes
+    /// [`Node::diagnostics`]: crate::Node::diagnostics
+    /// [`Node::is_shutdown_requested`]: crate::Node::is_shutdown_requested
     #[must_use]
-    pub fn with_news(mut self, news: ChangeCounter) -> Self {
-        self.news = news;
+    pub fn with_change_counter(mut self, change_counter: ChangeCounter) -> Self {
+        self.change_counter = change_counter;
         self
     }
 
@@ -261,25 +264,6 @@ impl NodeConfig {
         JitterBufferSettings { delay: self.delay.unwrap_or(playout.delay), ..playout }
     }
 
-    /// Declares a custom message type that the node publishes, receives, or both.
-    ///
-    /// The node subscribes to it before it becomes visible to others, and keeps the messages until
-    /// [`Node::hear`](crate::node::node::Node::hear) is called.
-    #[must_use]
-    pub fn with_message<M: CustomMessage>(mut self, direction: Direction) -> Self {
-        if direction.is_subscribed() {
-            self.hearing.push(SubscriptionFactory::of::<M>());
-        }
-        let known =
-            self.messages.iter_mut().find(|known| known.topic == M::TOPIC && known.name == M::NAME);
-        match known {
-            Some(known) if known.direction != direction => known.direction = Direction::Both,
-            Some(_) => {},
-            None => self.messages.push(CustomMessageInfo::of::<M>(direction)),
-        }
-        self
-    }
-
     /// Sets its priority among the controllers of a parameter.
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
@@ -299,7 +283,7 @@ impl NodeConfig {
 
     /// Declares that the program supports blackout: it draws black, or has no visible output, during one.
     ///
-    /// [`ParameterStore::in_force`](crate::playback::parameter_store::ParameterStore::in_force) reports the blackout.
+    /// [`ParameterStore::override_mode`](crate::ParameterStore::override_mode) reports the blackout.
     /// A visualization that does not declare support refuses the command `blackout`, so that the operator never
     /// mistakes a visible picture for black.
     #[must_use]

@@ -8,12 +8,12 @@ use hana_engine::ownership::OwnershipArbiter;
 pub enum OnControllerLost {
     /// Parameters keep their values: a controller's crash must not change the picture.
     #[default]
-    Hold,
+    Keep,
     /// Parameters return to their defaults over this time.
     ///
     /// The fade starts once the controller has been gone for [`OnControllerLost::GRACE`], and ends for each parameter
     /// as soon as another controller plays or claims it.
-    Ease(Duration),
+    FadeToDefault(Duration),
 }
 
 impl OnControllerLost {

@@ -20,7 +20,7 @@ pub enum DirectLinkTransport {
 
 /// The error for a text that names no transport.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is nothing that a play link rides on; it is \"tcp\" or \"udp\"")]
+#[error("{0:?} is not a transport for direct links; use \"tcp\" or \"udp\"")]
 pub struct DirectLinkTransportError(String);
 
 impl FromStr for DirectLinkTransport {

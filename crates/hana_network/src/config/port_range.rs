@@ -16,7 +16,7 @@ pub struct PortRange {
 /// The error for a text that is not a port range.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no range of ports: two numbers from 1 to 65535, the smaller first, such as \"7450-7499\""
+    "{0:?} is not a port range; write two numbers from 1 to 65535, the smaller first, such as \"7450-7499\""
 )]
 pub struct PortRangeError(String);
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_has_two_ends_in_order() {
+    fn range_has_two_ordered_ends() {
         let range: PortRange = "7450-7452".parse().unwrap();
         assert_eq!(range.ports().collect::<Vec<_>>(), [7450, 7451, 7452]);
         assert_eq!(range.to_string(), "7450-7452");

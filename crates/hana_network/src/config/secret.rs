@@ -12,7 +12,7 @@ pub struct Secret(String);
 /// The error for a text that cannot be a secret. Does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "a secret is 1 to 256 bytes of text on one line, without spaces at its ends; a good one is long and random, such as what `openssl rand -hex 16` prints"
+    "a secret must be 1 to 256 bytes of text on one line, without spaces at its ends; make it long and random, for example with `openssl rand -hex 16`"
 )]
 pub struct SecretError;
 
@@ -96,7 +96,7 @@ impl CredentialsFile {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name =
-            format!("hana-{}-{number}-{}", std::process::id(), crate::time::wall_clock::unix_ms());
+            format!("hana-{}-{number}-{}", std::process::id(), crate::clock::wall_clock::unix_ms());
         let path = std::env::temp_dir().join(name);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
         let dictionary = Self { path: path.to_string_lossy().into_owned() };
@@ -109,7 +109,10 @@ impl CredentialsFile {
 impl Drop for CredentialsFile {
     fn drop(&mut self) {
         if let Err(problem) = std::fs::remove_file(&self.path) {
-            tracing::error!("the secret stays in {}: {problem}; delete that file", self.path);
+            tracing::error!(
+                "cannot delete {}, which contains the secret: {problem}; delete it by hand",
+                self.path
+            );
         }
     }
 }
@@ -127,14 +130,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_not_printed() {
+    fn secret_is_not_printed() {
         let secret = Secret::new("correct horse").unwrap();
         assert!(!format!("{secret:?}").contains("horse"));
         assert!(!Secret::new(" horse").unwrap_err().to_string().contains("horse"));
     }
 
     #[test]
-    fn a_secret_is_a_line_that_survives_trimming() {
+    fn secret_is_one_trimmed_line() {
         for text in ["", " a", "a ", "a\nb", "a\tb", &"x".repeat(257)] {
             assert!(Secret::new(text).is_err(), "{text:?}");
         }
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dictionary_is_read_like_a_file() {
+    fn zenoh_reads_the_credentials_like_a_file() {
         let dictionary = CredentialsFile::of(&Secret::new("a:b c").unwrap()).unwrap();
         assert_eq!(std::fs::read_to_string(dictionary.path()).unwrap(), "hana:a:b c\n");
     }

@@ -17,7 +17,7 @@ pub struct ShowName(String);
 /// The error for a text that is not a show name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no name of a show: lower-case letters, digits, '-' and '_', at most 63, the first a letter or digit; and not 'hana'"
+    "{0:?} is not a show name; use at most 63 lower-case letters, digits, '-' and '_', beginning with a letter or digit, and not 'hana'"
 )]
 pub struct ShowNameError(String);
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_chunk_of_a_key() {
+    fn show_name_is_one_chunk_of_a_key() {
         for name in ["club", "a", "2nd-floor_left", &"x".repeat(63)] {
             assert!(ShowName::new(name).is_ok(), "{name}");
         }

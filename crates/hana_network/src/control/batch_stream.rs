@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use hana_engine::playout::{Batcher, BatcherSettings};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{ModulationBatch, NodeInfo};
 use hana_protocol::parameter::{ParameterError, ParameterName, Parameters};
+use parking_lot::Mutex;
 
-use crate::playback::direct_link::DirectLink;
-use crate::time::steady_clock::steady_us;
-use crate::transport::publisher::encode;
-use crate::transport::send_queue::OutgoingTopic;
+use crate::clock::steady_clock::steady_us;
+use crate::transport::outbound::publisher::encode;
+use crate::transport::outbound::send_queue::OutgoingTopic;
 
 /// Plays many parameters of one instance of a visualization, in modulation batches.
 ///
@@ -23,38 +23,39 @@ use crate::transport::send_queue::OutgoingTopic;
 pub struct BatchStream {
     node: NodeId,
     parameters: Arc<Parameters>,
-    desk: Arc<Mutex<BatchState>>,
-    wake: flume::Sender<()>,
+    state: Arc<Mutex<BatchState>>,
+    wake_tx: flume::Sender<()>,
 }
+
+/// Keeps the direct link of a topic open.
+pub(crate) type KeepAlive = Arc<dyn Send + Sync>;
 
 /// State shared by the callers that set values and the sending thread; each locks it for nanoseconds.
 struct BatchState {
-    recorder: Batcher,
+    batcher: Batcher,
     /// The next wake-up time of the thread, in microseconds of the steady clock.
     planned: i64,
     /// The topic, and thereby the path, of the batches.
-    channel: Arc<OutgoingTopic>,
+    topic: Arc<OutgoingTopic>,
     /// The link that carries the batches; kept open until the last one is sent.
-    link: Option<Arc<DirectLink>>,
+    link: Option<KeepAlive>,
 }
 
 impl BatchStream {
     /// Starts a stream on `channel`, the topic for modulation batches of the visualization.
     pub(crate) fn start(
         info: &NodeInfo,
-        channel: Arc<OutgoingTopic>,
+        topic: Arc<OutgoingTopic>,
         settings: BatcherSettings,
     ) -> std::io::Result<Self> {
         let parameters = Parameters::new(info.parameters.clone());
-        let recorder = Batcher::new(info.instance, parameters.values().len(), settings);
-        let desk =
-            Arc::new(Mutex::new(BatchState { recorder, planned: i64::MAX, channel, link: None }));
-        let (wake, woken) = flume::bounded(1);
-        let of_thread = Arc::clone(&desk);
-        thread::Builder::new()
-            .name("hana frames".into())
-            .spawn(move || send(&of_thread, &woken))?;
-        Ok(Self { node: info.node.clone(), parameters: Arc::new(parameters), desk, wake })
+        let batcher = Batcher::new(info.instance, parameters.values().len(), settings);
+        let state =
+            Arc::new(Mutex::new(BatchState { batcher, planned: i64::MAX, topic, link: None }));
+        let (wake_tx, wake_rx) = flume::bounded(1);
+        let shared = Arc::clone(&state);
+        thread::Builder::new().name("hana frames".into()).spawn(move || run(&shared, &wake_rx))?;
+        Ok(Self { node: info.node.clone(), parameters: Arc::new(parameters), state, wake_tx })
     }
 
     /// Returns the visualization that is played.
@@ -82,109 +83,105 @@ impl BatchStream {
         let declared = self.parameters.declared().get(place);
         let declared = declared.ok_or(ParameterError::NoPlace { place, count })?;
         declared.check(value)?;
-        self.put(place, value, steady_us());
+        self.set_unchecked(place, value, steady_us());
         Ok(())
     }
 
     /// Sets a validated value at a validated index, as of `at`, which is now.
-    pub(crate) fn put(&self, place: usize, value: f32, at: i64) {
-        let mut desk = lock(&self.desk);
-        desk.recorder.set(place, value, at);
-        let is_sooner = desk.recorder.due().is_some_and(|due| due < desk.planned);
-        drop(desk);
+    pub(crate) fn set_unchecked(&self, place: usize, value: f32, at: i64) {
+        let mut state = self.state.lock();
+        state.batcher.set(place, value, at);
+        let is_sooner = state.batcher.due().is_some_and(|due| due < state.planned);
+        drop(state);
         if is_sooner {
             // A full channel means that the thread is already waking up.
-            self.wake.try_send(()).ok();
+            self.wake_tx.try_send(()).ok();
         }
     }
 
     /// Switches to this topic, and retransmits the values set since `since`.
-    pub(crate) fn turn_to(
+    pub(crate) fn switch_path(
         &self,
-        channel: Arc<OutgoingTopic>,
-        link: Option<Arc<DirectLink>>,
+        topic: Arc<OutgoingTopic>,
+        link: Option<KeepAlive>,
         since: i64,
     ) {
-        let mut desk = lock(&self.desk);
-        desk.channel = channel;
-        let before = std::mem::replace(&mut desk.link, link);
-        desk.recorder.retransmit_since(since);
-        drop(desk);
+        let mut state = self.state.lock();
+        state.topic = topic;
+        let before = std::mem::replace(&mut state.link, link);
+        state.batcher.retransmit_since(since);
+        drop(state);
         drop(before);
-        self.wake.try_send(()).ok();
+        self.wake_tx.try_send(()).ok();
     }
 
     /// Retransmits the values set since `since`.
     pub(crate) fn retransmit_since(&self, since: i64) {
-        lock(&self.desk).recorder.retransmit_since(since);
-        self.wake.try_send(()).ok();
+        self.state.lock().batcher.retransmit_since(since);
+        self.wake_tx.try_send(()).ok();
     }
 
     /// Sends values that were set before this stream existed, with their original timestamps.
     pub(crate) fn restore(&self, values: impl IntoIterator<Item = (usize, f32, i64)>) {
-        let mut desk = lock(&self.desk);
+        let mut state = self.state.lock();
         for (place, value, at) in values {
-            desk.recorder.restore(place, value, at);
+            state.batcher.restore(place, value, at);
         }
-        drop(desk);
-        self.wake.try_send(()).ok();
+        drop(state);
+        self.wake_tx.try_send(()).ok();
     }
 
     /// Discards unsent values, because the instance that they were for is gone.
-    pub(crate) fn forget(&self) {
-        lock(&self.desk).recorder = Batcher::new(0, 0, BatcherSettings::default());
+    pub(crate) fn clear(&self) {
+        self.state.lock().batcher = Batcher::new(0, 0, BatcherSettings::default());
     }
 }
 
-fn lock(desk: &Mutex<BatchState>) -> MutexGuard<'_, BatchState> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Sends what is due, until the last clone of the stream is dropped.
-fn send(desk: &Mutex<BatchState>, woken: &flume::Receiver<()>) {
-    let mut frame = ModulationBatch::default();
+fn run(state: &Mutex<BatchState>, wake_rx: &flume::Receiver<()>) {
+    let mut batch = ModulationBatch::default();
     let mut counted = 0;
     loop {
         let now = steady_us();
-        let mut shared = lock(desk);
-        let is_something = shared.recorder.take(now, &mut frame);
-        let due = shared.recorder.due().unwrap_or(i64::MAX);
-        let forgotten = shared.recorder.dropped();
+        let mut shared = state.lock();
+        let is_something = shared.batcher.take(now, &mut batch);
+        let due = shared.batcher.due().unwrap_or(i64::MAX);
+        let forgotten = shared.batcher.dropped();
         if !is_something {
             shared.planned = due;
         }
-        let channel = Arc::clone(&shared.channel);
+        let topic = Arc::clone(&shared.topic);
         drop(shared);
         // Samples replaced by newer ones, because this thread was late.
-        channel.count_replaced(forgotten.saturating_sub(counted));
+        topic.count_replaced(forgotten.saturating_sub(counted));
         counted = forgotten;
         if is_something {
-            put(&channel, &frame);
+            send(&topic, &batch);
             continue;
         }
         let pause = if due == i64::MAX {
-            woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            wake_rx.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             let pause = u64::try_from(due.saturating_sub(now)).unwrap_or_default();
-            woken.recv_timeout(Duration::from_micros(pause))
+            wake_rx.recv_timeout(Duration::from_micros(pause))
         };
         if pause == Err(RecvTimeoutError::Disconnected) {
             break;
         }
     }
     // The remaining values.
-    let mut desk = lock(desk);
-    while let Some(due) = desk.recorder.due() {
-        if desk.recorder.take(due, &mut frame) {
-            put(&desk.channel, &frame);
+    let mut state = state.lock();
+    while let Some(due) = state.batcher.due() {
+        if state.batcher.take(due, &mut batch) {
+            send(&state.topic, &batch);
         }
     }
-    drop(desk);
+    drop(state);
 }
 
-fn put(channel: &OutgoingTopic, frame: &ModulationBatch) {
-    match encode(channel.key(), frame) {
-        Ok(payload) => channel.send(payload),
-        Err(problem) => tracing::warn!("not played: {problem}"),
+fn send(topic: &OutgoingTopic, batch: &ModulationBatch) {
+    match encode(topic.key(), batch) {
+        Ok(payload) => topic.send(payload),
+        Err(problem) => tracing::warn!("value not sent: {problem}"),
     }
 }

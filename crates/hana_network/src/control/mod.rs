@@ -1,5 +1,11 @@
 //! The controller's side of modulation.
 
 pub(crate) mod batch_stream;
+mod count_guard;
+mod dial_permit;
+pub(crate) mod direct_link;
+mod link_manager;
 pub(crate) mod ownership_client;
 pub(crate) mod play_session;
+pub(crate) mod play_sessions;
+mod value_buffer;

@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use hana_engine::ownership::{ClaimEvent, ClaimManager, ClaimRequest};
 use hana_engine::roster::Roster;
+use hana_protocol::contract::Key;
 use hana_protocol::id::role::Role;
 use hana_protocol::id::{NodeId, Stamp};
 use hana_protocol::message::{Accepted, Control, OperatorState, Priority, TakeReply};
 use hana_protocol::parameter::ParameterName;
 
-use crate::rpc::command_client;
-use crate::rpc::command_client::CommandError;
-use crate::rpc::pending::Pending;
+use crate::clock::wall_clock::unix_ms;
+use crate::context::node_context::NodeContext;
+use crate::rpc::command_client::{CommandError, send_command};
 use crate::session::session_worker::SessionWorker;
 use crate::state::state_publisher::StatePublisher;
-use crate::time::wall_clock::unix_ms;
-use crate::transport::send_queue::SenderIdentity;
+use crate::sync::pending::Pending;
+use crate::transport::outbound::sender_identity::SenderIdentity;
 
 /// An app or bridge as one of the controllers that share a show.
 ///
@@ -31,81 +32,77 @@ pub struct OwnershipClient {
     worker: SessionWorker,
     identity: SenderIdentity,
     /// Version and time of the last published state, and the minimum pause before the next.
-    told: u64,
-    told_at: Option<Instant>,
+    published_version: u64,
+    published_at: Option<Instant>,
     pause: Duration,
     visualizations: BTreeSet<NodeId>,
     /// The other controllers, with the last state received from each.
     others: BTreeMap<NodeId, Option<Arc<OperatorState>>>,
-    asked: Vec<Asked>,
-    looked: Option<Instant>,
+    in_flight: Vec<InFlight>,
+    last_poll: Option<Instant>,
 }
 
 /// A command whose reply is awaited.
-struct Asked {
+struct InFlight {
     node: NodeId,
     at: Instant,
     stamp: Option<Stamp>,
-    answer: Answer,
+    reply: PendingReply,
 }
 
-enum Answer {
+enum PendingReply {
     Take(Pending<Result<TakeReply, CommandError>>),
     Release(Pending<Result<Accepted, CommandError>>),
 }
 
 /// Minimum interval between reads of the roster.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Minimum interval between published states, extended by 0.1 s for each hundred claims.
 ///
 /// The other controllers learn the owners from the visualizations themselves.
-const TELL: Duration = Duration::from_millis(100);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 /// Time limit for a visualization to reply; then the command is sent again.
-const ANSWER: Duration = Duration::from_secs(1);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of commands that await a reply; more are sent when some of these have ended.
-const MOST_ASKED: usize = 256;
+const MAX_IN_FLIGHT: usize = 256;
 
 impl OwnershipClient {
-    pub(crate) fn new(
-        identity: &SenderIdentity,
-        worker: &SessionWorker,
-        session: StatePublisher<OperatorState>,
-        priority: Priority,
-    ) -> Self {
-        let mut operator = Self {
-            claims: ClaimManager::new(identity.id.clone(), priority),
-            session,
-            worker: worker.clone(),
+    pub(crate) fn new(context: &NodeContext) -> Self {
+        let NodeContext { identity, session_worker, config, .. } = context;
+        let mut client = Self {
+            claims: ClaimManager::new(identity.id.clone(), config.priority),
+            session: context.state_publisher(&Key::Operator(identity.id.clone())),
+            worker: session_worker.clone(),
             identity: identity.clone(),
-            told: 0,
-            told_at: None,
-            pause: TELL,
+            published_version: 0,
+            published_at: None,
+            pause: PUBLISH_INTERVAL,
             visualizations: BTreeSet::new(),
             others: BTreeMap::new(),
-            asked: vec![],
-            looked: None,
+            in_flight: vec![],
+            last_poll: None,
         };
-        operator.tell_others();
-        operator
+        client.publish_state();
+        client
     }
 
     /// Claims parameters of a visualization, even those with another owner. An absent visualization gets the claim
     /// when it appears.
     pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         self.claims.take(node, parameters, unix_ms());
-        self.act();
+        self.send_claims();
     }
 
     /// Releases parameters.
     pub fn release(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         self.claims.release(node, parameters, unix_ms());
-        self.act();
+        self.send_claims();
     }
 
     /// Releases all parameters.
     pub fn release_all(&mut self) {
         self.claims.release_all(unix_ms());
-        self.act();
+        self.send_claims();
     }
 
     /// Claims everything that another app owns, has claimed, or owned when it disappeared.
@@ -113,14 +110,14 @@ impl OwnershipClient {
     /// Returns the number of parameters.
     pub fn take_over(&mut self, app: &NodeId) -> usize {
         let count = self.claims.take_over(app, unix_ms());
-        self.act();
+        self.send_claims();
         count
     }
 
     /// Sets the priority of this app among the controllers.
     pub fn set_priority(&mut self, priority: Priority) {
         self.claims.set_priority(priority, unix_ms());
-        self.act();
+        self.send_claims();
     }
 
     /// Publishes a note to all operators, in place of the previous note of this app.
@@ -128,7 +125,7 @@ impl OwnershipClient {
     /// An empty note withdraws it. A note is cut after [`OperatorState::MAX_NOTE`] characters.
     pub fn note(&mut self, text: &str) {
         self.claims.note(text, unix_ms());
-        self.act();
+        self.send_claims();
     }
 
     /// Returns the known owners, claims, and parameters left by apps that disappeared.
@@ -140,16 +137,16 @@ impl OwnershipClient {
     /// Reads the roster, sends the commands that are due, and returns events for the operator. Does not block.
     pub fn poll(&mut self, roster: &Roster) -> Vec<ClaimEvent> {
         let now = Instant::now();
-        if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
-            self.looked = Some(now);
-            self.look(roster);
+        if self.last_poll.is_none_or(|at| now.saturating_duration_since(at) >= POLL_INTERVAL) {
+            self.last_poll = Some(now);
+            self.read_roster(roster);
         }
-        self.take_answers();
-        self.act();
+        self.receive_replies();
+        self.send_claims();
         self.claims.take_events()
     }
 
-    fn look(&mut self, roster: &Roster) {
+    fn read_roster(&mut self, roster: &Roster) {
         let unix_ms = unix_ms();
         let (mut visualizations, mut others) = (BTreeSet::new(), BTreeSet::new());
         for (node, role) in roster.present().filter(|(node, _)| **node != self.identity.id) {
@@ -173,11 +170,11 @@ impl OwnershipClient {
                 self.others.insert((*app).clone(), None);
             }
         }
-        for (app, heard) in &mut self.others {
+        for (app, known) in &mut self.others {
             let Some(session) = roster.session(app) else { continue };
-            if !heard.as_ref().is_some_and(|heard| Arc::ptr_eq(heard, session)) {
+            if !known.as_ref().is_some_and(|known| Arc::ptr_eq(known, session)) {
                 self.claims.apply_peer_state(app, session, unix_ms);
-                *heard = Some(Arc::clone(session));
+                *known = Some(Arc::clone(session));
             }
         }
         self.visualizations.retain(|node| {
@@ -198,23 +195,23 @@ impl OwnershipClient {
         }
     }
 
-    fn take_answers(&mut self) {
+    fn receive_replies(&mut self) {
         let claims = &mut self.claims;
-        self.asked.retain(|asked| {
-            let Asked { node, at, stamp, answer } = asked;
+        self.in_flight.retain(|in_flight| {
+            let InFlight { node, at, stamp, reply } = in_flight;
             // A command without a known outcome is sent again.
-            let is_awaited = at.elapsed() < ANSWER * 2;
-            let refused = match answer {
-                Answer::Take(answer) => match answer.take() {
-                    None => return is_awaited && !answer.is_abandoned(),
+            let is_awaited = at.elapsed() < REPLY_TIMEOUT * 2;
+            let refused = match reply {
+                PendingReply::Take(reply) => match reply.try_recv() {
+                    None => return is_awaited && !reply.is_cancelled(),
                     Some(Ok(took)) => {
                         claims.answered(node, &took, unix_ms());
                         None
                     },
                     Some(Err(problem)) => Some(problem),
                 },
-                Answer::Release(answer) => match answer.take() {
-                    None => return is_awaited && !answer.is_abandoned(),
+                PendingReply::Release(reply) => match reply.try_recv() {
+                    None => return is_awaited && !reply.is_cancelled(),
                     Some(outcome) => outcome.err(),
                 },
             };
@@ -227,46 +224,49 @@ impl OwnershipClient {
     }
 
     /// Sends due commands to visualizations, and publishes changed state to the other controllers.
-    fn act(&mut self) {
-        if self.asked.len() < MOST_ASKED {
-            let asked = &self.asked;
-            let is_asked = |node: &NodeId| asked.iter().any(|asked| asked.node == *node);
+    fn send_claims(&mut self) {
+        if self.in_flight.len() < MAX_IN_FLIGHT {
+            let in_flight = &self.in_flight;
+            let is_asked =
+                |node: &NodeId| in_flight.iter().any(|in_flight| in_flight.node == *node);
             for ClaimRequest { node, command } in
                 self.claims.pending_requests(Instant::now(), is_asked)
             {
                 let (worker, identity) = (&self.worker, &self.identity);
-                let (stamp, answer) = match command {
+                let (stamp, reply) = match command {
                     Control::Take(take) => {
                         let stamp = take.stamp.clone();
-                        let answer = command_client::ask(worker, identity, &node, take, ANSWER);
-                        (stamp, Answer::Take(answer))
+                        let reply = send_command(worker, identity, &node, take, REPLY_TIMEOUT);
+                        (stamp, PendingReply::Take(reply))
                     },
                     Control::Release(release) => {
-                        let answer = command_client::ask(worker, identity, &node, release, ANSWER);
-                        (None, Answer::Release(answer))
+                        let reply = send_command(worker, identity, &node, release, REPLY_TIMEOUT);
+                        (None, PendingReply::Release(reply))
                     },
                     _ => continue,
                 };
-                self.asked.push(Asked { node, at: Instant::now(), stamp, answer });
+                self.in_flight.push(InFlight { node, at: Instant::now(), stamp, reply });
             }
         }
-        self.tell_others();
+        self.publish_state();
     }
 
-    fn tell_others(&mut self) {
+    fn publish_state(&mut self) {
         let version = self.claims.version();
         let now = Instant::now();
         let is_soon = |at| now.saturating_duration_since(at) < self.pause;
-        if version == self.told || self.told_at.is_some_and(is_soon) {
+        if version == self.published_version || self.published_at.is_some_and(is_soon) {
             return;
         }
         let session = self.claims.operator_state();
-        self.told_at = Some(now);
+        self.published_at = Some(now);
         let hundreds = u32::try_from(session.claims.len() / 100).unwrap_or(u32::MAX);
-        self.pause = TELL.saturating_mul(hundreds + 1);
+        self.pause = PUBLISH_INTERVAL.saturating_mul(hundreds + 1);
         match self.session.set(&session) {
-            Ok(_) => self.told = version,
-            Err(problem) => tracing::warn!("what this app plays is not told: {problem}"),
+            Ok(_) => self.published_version = version,
+            Err(problem) => {
+                tracing::warn!("cannot publish the claims of this app: {problem}");
+            },
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hana_engine::delivery::{RetryAction, RetryLimits, RetryQueue, SendFailure};
@@ -7,27 +7,32 @@ use hana_protocol::contract::Key;
 use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::{Accepted, CommandReply, Control};
 use hana_protocol::wire::codec::PayloadError;
-use hana_protocol::wire::{Lane, Message, codec};
+use hana_protocol::wire::{CustomMessage, Lane, Message, codec};
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Reply;
+use zenoh::sample::Sample;
 
-use crate::rpc::pending::{Pending, Promise};
+use crate::context::node_context::NodeContext;
 use crate::session::session_worker::SessionWorker;
+use crate::sync::pending::{Pending, Promise};
+use crate::sync::timer::{Timer, TimerWaker};
 use crate::transport::counters::NodeCounters;
-use crate::transport::inbound::raw;
+use crate::transport::outbound::publisher::encode;
+use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::query;
-use crate::transport::send_queue::SenderIdentity;
-use crate::transport::timer::{Timer, TimerThread, TimerWaker};
+use crate::transport::query::QueryHandle;
+use crate::transport::raw_message::RawMessage;
 
 /// Why a message did not reach the node it was sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendError {
     /// No node with that id subscribed to the topic before the deadline.
     #[error(
-        "'{node}' is not on the mesh, or does not subscribe to '{topic}'; `hana nodes` lists who is there, `hana send {node}` what it hears"
+        "'{node}' is not on the mesh or does not subscribe to '{topic}'; `hana nodes` lists the nodes, `hana send {node}` the topics of one"
     )]
-    NotHeard {
+    NoSubscriber {
         /// Id of the node.
         node: NodeId,
         /// The topic.
@@ -35,9 +40,9 @@ pub enum SendError {
     },
     /// The message was never sent: earlier messages to the node took all the time.
     #[error(
-        "'{node}' was not sent '{topic}' in time: messages before it still wait for their answers; send less, or allow it more time"
+        "'{topic}' was not sent to '{node}' in time: earlier messages still wait for their replies; send less, or allow more time"
     )]
-    NotInTime {
+    QueuedTooLong {
         /// Id of the node.
         node: NodeId,
         /// The topic.
@@ -45,7 +50,7 @@ pub enum SendError {
     },
     /// The node is on the mesh, but did not reply in time. It is unknown whether the message arrived.
     #[error(
-        "'{node}' did not answer '{topic}' within {} ms; `hana nodes` says how it is",
+        "'{node}' did not acknowledge '{topic}' within {} ms; `hana nodes` shows its state",
         waited.as_millis()
     )]
     NoAnswer {
@@ -57,7 +62,7 @@ pub enum SendError {
         waited: Duration,
     },
     /// The node refused the message.
-    #[error("'{node}' refuses '{topic}': {reason}")]
+    #[error("'{node}' refused '{topic}': {reason}")]
     Refused {
         /// Id of the node.
         node: NodeId,
@@ -67,7 +72,7 @@ pub enum SendError {
         reason: String,
     },
     /// The reply cannot be read; most likely the node has another version.
-    #[error("the answer of '{node}' cannot be read: {problem}")]
+    #[error("cannot read the reply of '{node}': {problem}")]
     Malformed {
         /// Id of the node.
         node: NodeId,
@@ -75,7 +80,7 @@ pub enum SendError {
         problem: PayloadError,
     },
     /// The message could not be sent.
-    #[error("the message was not sent: {problem}")]
+    #[error("cannot send the message: {problem}")]
     NotSent {
         /// Why it could not be sent.
         problem: String,
@@ -88,13 +93,13 @@ pub(crate) struct ConfirmedSender {
     identity: SenderIdentity,
     worker: SessionWorker,
     counters: Arc<NodeCounters>,
-    bell: TimerWaker,
+    waker: TimerWaker,
     itself: Weak<Self>,
 }
 
 struct State {
-    dispatch: RetryQueue<Destination>,
-    letters: HashMap<u64, PendingMessage>,
+    retry_queue: RetryQueue<Destination>,
+    pending: HashMap<u64, PendingMessage>,
 }
 
 /// Passes a message to Zenoh.
@@ -102,13 +107,13 @@ type SendStart = Box<dyn FnOnce(&zenoh::Session) + Send>;
 
 /// A topic of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Destination {
-    pub(crate) node: NodeId,
-    pub(crate) topic: TopicName,
+struct Destination {
+    node: NodeId,
+    topic: TopicName,
 }
 
 struct PendingMessage {
-    address: Destination,
+    destination: Destination,
     lane: Lane,
     payload: ZBytes,
     attachment: ZBytes,
@@ -117,69 +122,80 @@ struct PendingMessage {
 }
 
 impl ConfirmedSender {
-    pub(crate) fn open(
-        identity: &SenderIdentity,
-        worker: &SessionWorker,
-        counters: &Arc<NodeCounters>,
-        ticker: &TimerThread,
-    ) -> Arc<Self> {
-        let state =
-            State { dispatch: RetryQueue::new(RetryLimits::default()), letters: HashMap::new() };
-        let bell = ticker.bell();
-        let post = Arc::new_cyclic(|itself| Self {
-            state: Mutex::new(state),
+    pub(crate) fn start(context: &NodeContext) -> Arc<Self> {
+        let NodeContext { identity, session_worker, inbound, timer, .. } = context;
+        let retry_queue = RetryQueue::new(RetryLimits::default());
+        let waker = timer.waker();
+        let sender = Arc::new_cyclic(|itself| Self {
+            state: Mutex::new(State { retry_queue, pending: HashMap::new() }),
             identity: identity.clone(),
-            worker: worker.clone(),
-            counters: Arc::clone(counters),
-            bell: bell.clone(),
+            worker: session_worker.clone(),
+            counters: Arc::clone(&inbound.counters),
+            waker: waker.clone(),
             itself: Weak::clone(itself),
         });
-        ticker.add(&post, &bell);
-        post
+        timer.add(&sender, &waker);
+        sender
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Sends a message until the node replies, at most for `deadline`. Does not block.
-    pub(crate) fn send(
+    pub(crate) fn send<M: CustomMessage>(
         &self,
-        address: Destination,
-        payload: Result<Vec<u8>, String>,
+        node: &NodeId,
+        message: &M,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        match encode(M::TOPIC, message) {
+            Ok(payload) => {
+                self.send_payload(node, TopicName::of::<M>(), payload, M::LANE, deadline)
+            },
+            Err(problem) => not_sent(problem.to_string()),
+        }
+    }
+
+    /// Sends an encoded message until the node replies, at most for `deadline`. Does not block.
+    pub(crate) fn send_payload(
+        &self,
+        node: &NodeId,
+        topic: TopicName,
+        payload: Vec<u8>,
         lane: Lane,
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
         let (promise, pending) = Pending::new();
-        let payload = match payload {
-            Ok(payload) => payload,
-            Err(problem) => {
-                promise.keep(Err(SendError::NotSent { problem }));
-                return pending;
-            },
-        };
-        let key = address.key().to_string();
+        let destination = Destination { node: node.clone(), topic };
+        let key = destination.key().to_string();
         let now = Instant::now();
         let mut actions = vec![];
         let mut state = self.state();
-        match state.dispatch.enqueue(address.clone(), lane, now + deadline, now, &mut actions) {
+        match state.retry_queue.enqueue(
+            destination.clone(),
+            lane,
+            now + deadline,
+            now,
+            &mut actions,
+        ) {
             Ok(letter) => {
                 // Every retransmission has the same envelope, by which the receiver detects duplicates.
                 let attachment = self.identity.next_envelope(&key).encode().unwrap_or_default();
                 let (payload, attachment) = (payload.into(), attachment.into());
-                state.letters.insert(
+                state.pending.insert(
                     letter,
-                    PendingMessage { address, lane, payload, attachment, deadline, promise },
+                    PendingMessage { destination, lane, payload, attachment, deadline, promise },
                 );
                 let attempts = self.act(&mut state, actions);
                 drop(state);
-                self.begin(attempts);
-                self.bell.ring();
+                self.start_sends(attempts);
+                self.waker.wake();
             },
             Err(full) => {
                 drop(state);
                 self.counters.not_sent(lane);
-                promise.keep(Err(SendError::NotSent { problem: full.to_string() }));
+                promise.fulfil(Err(SendError::NotSent { problem: full.to_string() }));
             },
         }
         pending
@@ -193,13 +209,13 @@ impl ConfirmedSender {
         for action in actions {
             match action {
                 RetryAction::Send { send_id: letter, within } => {
-                    if let Some(known) = state.letters.get(&letter) {
+                    if let Some(known) = state.pending.get(&letter) {
                         attempts.push(self.attempt(letter, known, within));
                     }
                 },
                 RetryAction::Failed { send_id: letter, why } => {
-                    if let Some(failed) = state.letters.remove(&letter) {
-                        self.counters.dropped(failed.lane, Some(&failed.address.node), 1);
+                    if let Some(failed) = state.pending.remove(&letter) {
+                        self.counters.dropped(failed.lane, Some(&failed.destination.node), 1);
                         failed.fail(why);
                     }
                 },
@@ -208,31 +224,40 @@ impl ConfirmedSender {
         attempts
     }
 
-    fn begin(&self, attempts: Vec<SendStart>) {
+    fn start_sends(&self, attempts: Vec<SendStart>) {
         for attempt in attempts {
             self.worker.run(attempt);
         }
     }
 
     fn attempt(&self, letter: u64, known: &PendingMessage, within: Duration) -> SendStart {
-        let mut attempt = Attempt {
-            post: Weak::clone(&self.itself),
-            letter,
-            address: known.address.clone(),
-            within,
-            begun: None,
-            is_answered: Mutex::new(false),
-        };
         let (payload, attachment) = (known.payload.clone(), known.attachment.clone());
-        let key = known.address.key().to_string();
+        let (destination, key) = (known.destination.clone(), known.destination.key().to_string());
         let (lane, counters) = (known.lane, Arc::clone(&self.counters));
+        let (on_reply, on_end) = (Weak::clone(&self.itself), Weak::clone(&self.itself));
+        let handle = Arc::new(QueryHandle::new(move |attempt: Attempt| {
+            // A query that ends before its time limit reached no node.
+            let has_subscribers = attempt.begun.is_some_and(|begun| begun.elapsed() >= within);
+            if let Some(sender) = on_end.upgrade().filter(|_| !attempt.is_answered) {
+                sender.unanswered(letter, has_subscribers);
+            }
+        }));
+        let replies = Arc::clone(&handle);
+        let receive = move |reply: Reply| {
+            // An error reply comes from Zenoh itself, when a query times out.
+            let Ok(sample) = reply.result() else { return };
+            replies.record(|attempt| attempt.is_answered = true);
+            if let Some(sender) = on_reply.upgrade() {
+                sender.answered(letter, read_reply(&destination, sample));
+            }
+        };
         Box::new(move |session| {
-            attempt.begun = Some(Instant::now());
-            let hear = move |reply| attempt.hear(&reply);
-            let sent = query::ask(session, &key, payload, Some(attachment), lane, within, hear);
-            match sent {
+            handle.record(|attempt| attempt.begun = Some(Instant::now()));
+            drop(handle);
+            let attachment = Some(attachment);
+            match query::query(session, &key, payload, attachment, lane, within, receive) {
                 Ok(()) => counters.sent(lane),
-                Err(problem) => tracing::debug!("a message is said again later: {problem}"),
+                Err(problem) => tracing::debug!("{key}: not sent yet, to be retried: {problem}"),
             }
         })
     }
@@ -240,24 +265,24 @@ impl ConfirmedSender {
     fn answered(&self, letter: u64, answer: Result<Accepted, SendError>) {
         let mut actions = vec![];
         let mut state = self.state();
-        state.dispatch.answered(letter, Instant::now(), &mut actions);
-        let answered = state.letters.remove(&letter);
+        state.retry_queue.answered(letter, Instant::now(), &mut actions);
+        let answered = state.pending.remove(&letter);
         let attempts = self.act(&mut state, actions);
         drop(state);
-        self.begin(attempts);
+        self.start_sends(attempts);
         if let Some(answered) = answered {
-            answered.promise.keep(answer);
+            answered.promise.fulfil(answer);
         }
     }
 
-    fn unanswered(&self, letter: u64, heard: bool) {
+    fn unanswered(&self, letter: u64, is_heard: bool) {
         let mut actions = vec![];
         let mut state = self.state();
-        state.dispatch.unanswered(letter, heard, Instant::now(), &mut actions);
+        state.retry_queue.unanswered(letter, is_heard, Instant::now(), &mut actions);
         let attempts = self.act(&mut state, actions);
         drop(state);
-        self.begin(attempts);
-        self.bell.ring();
+        self.start_sends(attempts);
+        self.waker.wake();
     }
 }
 
@@ -265,11 +290,11 @@ impl Timer for ConfirmedSender {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let mut actions = vec![];
         let mut state = self.state();
-        state.dispatch.tick(now, &mut actions);
+        state.retry_queue.tick(now, &mut actions);
         let attempts = self.act(&mut state, actions);
-        let next = state.dispatch.next_deadline();
+        let next = state.retry_queue.next_deadline();
         drop(state);
-        self.begin(attempts);
+        self.start_sends(attempts);
         next
     }
 }
@@ -282,63 +307,38 @@ impl Destination {
 
 impl PendingMessage {
     fn fail(self, why: SendFailure) {
-        let Destination { node, topic } = self.address;
-        self.promise.keep(Err(match why {
-            SendFailure::NoReceiver => SendError::NotHeard { node, topic },
+        let Destination { node, topic } = self.destination;
+        self.promise.fulfil(Err(match why {
+            SendFailure::NoReceiver => SendError::NoSubscriber { node, topic },
             SendFailure::Unconfirmed => SendError::NoAnswer { node, topic, waited: self.deadline },
-            SendFailure::NeverSent => SendError::NotInTime { node, topic },
+            SendFailure::NeverSent => SendError::QueuedTooLong { node, topic },
         }));
     }
 }
 
+/// Returns the outcome of a message that could not be sent.
+pub(crate) fn not_sent<T>(problem: String) -> Pending<Result<T, SendError>> {
+    let (promise, pending) = Pending::new();
+    promise.fulfil(Err(SendError::NotSent { problem }));
+    pending
+}
+
 /// One attempt to send a message.
+#[derive(Default)]
 struct Attempt {
-    post: Weak<ConfirmedSender>,
-    letter: u64,
-    address: Destination,
-    within: Duration,
     /// Time at which the message was passed to Zenoh; `None` before.
     begun: Option<Instant>,
-    is_answered: Mutex<bool>,
+    is_answered: bool,
 }
 
-impl Attempt {
-    fn hear(&self, reply: &Reply) {
-        let Ok(sample) = reply.result() else {
-            // An error reply comes from Zenoh itself, when a query times out.
-            return;
-        };
-        let raw = raw(sample, Control::MAX_BYTES);
-        let answer = codec::decode_value::<CommandReply<Accepted>>(
-            &raw.payload,
-            raw.encoding,
-            Control::MAX_BYTES,
-        );
-        *self.is_answered.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        let Destination { node, topic } = self.address.clone();
-        let Some(post) = self.post.upgrade() else { return };
-        post.answered(
-            self.letter,
-            match answer {
-                Ok(CommandReply::Accepted(accepted)) => Ok(accepted),
-                Ok(CommandReply::Refused(refused)) => {
-                    Err(SendError::Refused { node, topic, reason: refused.reason })
-                },
-                Err(problem) => Err(SendError::Malformed { node, problem }),
-            },
-        );
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if *self.is_answered.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            return;
-        }
-        // A query that ends before its time limit reached no node.
-        let heard = self.begun.is_some_and(|begun| begun.elapsed() >= self.within);
-        if let Some(post) = self.post.upgrade() {
-            post.unanswered(self.letter, heard);
-        }
+fn read_reply(destination: &Destination, sample: &Sample) -> Result<Accepted, SendError> {
+    let Destination { node, topic } = destination.clone();
+    let raw = RawMessage::from_sample(sample, Control::MAX_BYTES);
+    match codec::decode_value(&raw.payload, raw.encoding, Control::MAX_BYTES) {
+        Ok(CommandReply::Accepted(accepted)) => Ok(accepted),
+        Ok(CommandReply::Refused(refused)) => {
+            Err(SendError::Refused { node, topic, reason: refused.reason })
+        },
+        Err(problem) => Err(SendError::Malformed { node, problem }),
     }
 }

@@ -1,22 +1,24 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hana_protocol::contract::{Key, Topic};
 use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::Accepted;
 use hana_protocol::wire::CustomMessage;
+use parking_lot::Mutex;
 
-use crate::custom::confirmed_send::{Destination, SendError};
-use crate::node::node::NodeContext;
-use crate::rpc::pending::Pending;
-use crate::transport::publisher::{PublishError, Publisher, encode};
+use crate::context::node_context::NodeContext;
+use crate::custom::confirmed_send::{ConfirmedSender, SendError};
+use crate::sync::pending::Pending;
+use crate::transport::outbound::publisher::{PublishError, Publisher, encode};
 
 /// Publishes messages of one custom type, or sends them to one node or to all nodes of a kind.
 ///
 /// Cheap to clone; it does not keep the node on the mesh.
 pub struct MessageSender<M> {
-    core: Weak<NodeContext>,
+    context: Weak<NodeContext>,
+    confirmed: Weak<ConfirmedSender>,
     published: Publisher<M>,
     /// Open streams to single nodes and kinds.
     addressed: Arc<Mutex<HashMap<Key, Publisher<M>>>>,
@@ -28,7 +30,8 @@ const STREAMS: usize = 64;
 impl<M> Clone for MessageSender<M> {
     fn clone(&self) -> Self {
         Self {
-            core: Weak::clone(&self.core),
+            context: Weak::clone(&self.context),
+            confirmed: Weak::clone(&self.confirmed),
             published: self.published.clone(),
             addressed: Arc::clone(&self.addressed),
         }
@@ -39,11 +42,12 @@ impl<M: CustomMessage> MessageSender<M> {
     /// How long a stream on a reliable lane retries a message to a node that does not accept it.
     pub const STREAM_DEADLINE: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(core: &Arc<NodeContext>) -> Self {
-        let own = Topic::<M>::custom(core.identity.id.clone());
+    pub(crate) fn new(context: &Arc<NodeContext>, confirmed: &Arc<ConfirmedSender>) -> Self {
+        let own = Topic::<M>::custom(context.identity.id.clone());
         Self {
-            core: Arc::downgrade(core),
-            published: core.publisher(own.key()),
+            context: Arc::downgrade(context),
+            confirmed: Arc::downgrade(confirmed),
+            published: context.publisher(own.key()),
             addressed: Arc::default(),
         }
     }
@@ -57,15 +61,15 @@ impl<M: CustomMessage> MessageSender<M> {
         self.published.publish(message)
     }
 
-    /// Publishes a message from the calling thread: see [`Publisher::publish_at_once`].
+    /// Publishes a message from the calling thread: see [`Publisher::publish_blocking`].
     ///
     /// May block for 1 ms when a link is congested; not for a frame loop.
     ///
     /// # Errors
     ///
     /// Same as [`publish`](Self::publish).
-    pub fn publish_at_once(&self, message: &M) -> Result<(), PublishError> {
-        self.published.publish_at_once(message)
+    pub fn publish_blocking(&self, message: &M) -> Result<(), PublishError> {
+        self.published.publish_blocking(message)
     }
 
     /// Publishes like [`publish`](Self::publish), but waits up to `timeout` for room in the queue of a reliable lane.
@@ -75,8 +79,8 @@ impl<M: CustomMessage> MessageSender<M> {
     /// # Errors
     ///
     /// When there is no room in time, or the message cannot be encoded or is too large.
-    pub fn publish_within(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
-        self.published.publish_within(message, timeout)
+    pub fn publish_timeout(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
+        self.published.publish_timeout(message, timeout)
     }
 
     /// Sends a message to one node and returns its reply within `deadline`.
@@ -87,12 +91,12 @@ impl<M: CustomMessage> MessageSender<M> {
         message: &M,
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
-        if let Some(core) = self.core.upgrade() {
-            return core.send(node, message, deadline);
+        if let Some(confirmed) = self.confirmed.upgrade() {
+            return confirmed.send(node, message, deadline);
         }
         let (promise, pending) = Pending::new();
         let problem = "the node has left the mesh".into();
-        promise.keep(Err(SendError::NotSent { problem }));
+        promise.fulfil(Err(SendError::NotSent { problem }));
         pending
     }
 
@@ -104,14 +108,14 @@ impl<M: CustomMessage> MessageSender<M> {
     /// # Errors
     ///
     /// When the message cannot be encoded or is too large.
-    pub fn stream_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
+    pub fn send_unconfirmed(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
         if !M::LANE.is_reliable() {
             return self.put(Topic::<M>::to_node(node.clone()).key(), message);
         }
-        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        let Some(confirmed) = self.confirmed.upgrade() else { return Ok(()) };
         let payload = encode(M::TOPIC, message)?;
-        let address = Destination { node: node.clone(), topic: TopicName::of::<M>() };
-        drop(core.post.send(address, Ok(payload), M::LANE, Self::STREAM_DEADLINE));
+        let topic = TopicName::of::<M>();
+        drop(confirmed.send_payload(node, topic, payload, M::LANE, Self::STREAM_DEADLINE));
         Ok(())
     }
 
@@ -128,13 +132,13 @@ impl<M: CustomMessage> MessageSender<M> {
 
     fn put(&self, key: &Key, message: &M) -> Result<(), PublishError> {
         // A node that has left sends nothing, as with every publisher.
-        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        let Some(context) = self.context.upgrade() else { return Ok(()) };
         let publisher = {
-            let mut addressed = self.addressed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut addressed = self.addressed.lock();
             if addressed.len() >= STREAMS && !addressed.contains_key(key) {
                 addressed.clear();
             }
-            addressed.entry(key.clone()).or_insert_with(|| core.publisher(key)).clone()
+            addressed.entry(key.clone()).or_insert_with(|| context.publisher(key)).clone()
         };
         publisher.publish(message)
     }

@@ -59,7 +59,7 @@ impl LastLook {
             Ok(_) => None,
             Err(problem) => {
                 tracing::warn!(
-                    "{}: the last look cannot be read ({problem}); it begins with its defaults",
+                    "{}: cannot read the last look ({problem}); starting with the defaults",
                     Path::new(&file).display()
                 );
                 None
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_what_is_cut_short_is_told() {
+    fn look_round_trips_and_truncation_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples.look");
         assert_eq!(LastLook::read(&file).unwrap(), None);

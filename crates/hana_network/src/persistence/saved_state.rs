@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io, thread};
 
 use hana_protocol::id::NodeId;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -41,7 +42,7 @@ pub struct SavedPart {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SaveError {
     /// The state has too many bytes.
-    #[error("{length} bytes are too many to be saved four times a second; at most {most} are")]
+    #[error("cannot save {length} bytes four times a second; the limit is {most}")]
     TooLarge {
         /// Size in bytes, including all other parts.
         length: usize,
@@ -52,7 +53,7 @@ pub enum SaveError {
 
 /// The state saved by an earlier instance cannot be used.
 #[derive(Debug, Error)]
-#[error("{}: what an earlier run saved is not used: {problem}", .file.display())]
+#[error("{}: ignoring the state that an earlier instance saved: {problem}", .file.display())]
 pub struct CorruptState {
     file: PathBuf,
     problem: String,
@@ -61,7 +62,7 @@ pub struct CorruptState {
 /// Minimum interval between two writes.
 const BETWEEN: Duration = Duration::from_millis(250);
 /// Interval before a failed write is retried, and between two checks of the file.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl SavedState {
     /// The environment variable with the path of the file.
@@ -142,14 +143,14 @@ impl SavedState {
 /// The writing thread.
 #[derive(Debug)]
 struct Writer {
-    desk: Arc<WriterShared>,
+    shared: Arc<WriterShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The saved parts and the progress of writing, shared with the writing thread.
 #[derive(Debug)]
 struct WriterShared {
-    papers: Mutex<PendingParts>,
+    pending: Mutex<PendingParts>,
     changed: Condvar,
 }
 
@@ -161,22 +162,21 @@ struct PendingParts {
     written: u64,
     /// A caller waits until everything is written.
     hurry: bool,
-    is_over: bool,
+    is_ended: bool,
 }
 
 impl WriterShared {
-    fn papers(&self) -> MutexGuard<'_, PendingParts> {
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, PendingParts> {
+        self.pending.lock()
     }
 
     fn wait<'a>(
         &self,
-        papers: MutexGuard<'a, PendingParts>,
+        mut pending: MutexGuard<'a, PendingParts>,
         timeout: Duration,
     ) -> MutexGuard<'a, PendingParts> {
-        let (papers, _) =
-            self.changed.wait_timeout(papers, timeout).unwrap_or_else(PoisonError::into_inner);
-        papers
+        self.changed.wait_for(&mut pending, timeout);
+        pending
     }
 }
 
@@ -187,55 +187,56 @@ impl Writer {
         parts: BTreeMap<String, SavedPart>,
         between: Duration,
     ) -> Self {
-        let papers = PendingParts { parts, saved: 0, written: 0, hurry: false, is_over: false };
-        let desk = Arc::new(WriterShared { papers: Mutex::new(papers), changed: Condvar::new() });
-        let of_thread = Arc::clone(&desk);
+        let pending = PendingParts { parts, saved: 0, written: 0, hurry: false, is_ended: false };
+        let shared =
+            Arc::new(WriterShared { pending: Mutex::new(pending), changed: Condvar::new() });
+        let written = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("hana saved state".into())
-            .spawn(move || write_on(&of_thread, (&file, there), &node, between));
+            .spawn(move || write_on(&written, (&file, there), &node, between));
         if let Err(problem) = &spawned {
-            tracing::warn!("what is saved is not kept: no thread for it: {problem}");
+            tracing::warn!("state is not saved: cannot start a thread: {problem}");
         }
-        Self { desk, thread: spawned.ok() }
+        Self { shared, thread: spawned.ok() }
     }
 
     fn save(&self, name: &str, part: SavedPart) -> Result<(), SaveError> {
-        let mut papers = self.desk.papers();
-        let others = papers.parts.iter().filter(|(other, _)| *other != name);
+        let mut pending = self.shared.pending();
+        let others = pending.parts.iter().filter(|(other, _)| *other != name);
         let length = others.map(|(_, other)| other.bytes.len()).sum::<usize>() + part.bytes.len();
         if length > SavedState::MOST {
             return Err(SaveError::TooLarge { length, most: SavedState::MOST });
         }
-        if papers.parts.get(name) != Some(&part) {
-            papers.parts.insert(name.into(), part);
-            papers.saved += 1;
-            self.desk.changed.notify_all();
+        if pending.parts.get(name) != Some(&part) {
+            pending.parts.insert(name.into(), part);
+            pending.saved += 1;
+            self.shared.changed.notify_all();
         }
-        drop(papers);
+        drop(pending);
         Ok(())
     }
 
     fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut papers = self.desk.papers();
-        papers.hurry = true;
-        self.desk.changed.notify_all();
+        let mut pending = self.shared.pending();
+        pending.hurry = true;
+        self.shared.changed.notify_all();
         loop {
-            let is_written = papers.written == papers.saved;
+            let is_written = pending.written == pending.saved;
             let left = deadline.saturating_duration_since(Instant::now());
             if is_written || left.is_zero() {
-                drop(papers);
+                drop(pending);
                 return is_written;
             }
-            papers = self.desk.wait(papers, left);
+            pending = self.shared.wait(pending, left);
         }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.desk.papers().is_over = true;
-        self.desk.changed.notify_all();
+        self.shared.pending().is_ended = true;
+        self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
@@ -246,56 +247,56 @@ impl Drop for Writer {
 // The lock is held except while the thread waits or writes.
 #[allow(clippy::significant_drop_tightening)]
 fn write_on(
-    desk: &WriterShared,
+    shared: &WriterShared,
     (file, mut there): (&Path, Option<FileMark>),
     node: &NodeId,
     between: Duration,
 ) {
     let mut tried: Option<Instant> = None;
-    let mut told: Option<ErrorKind> = None;
-    let mut papers = desk.papers();
+    let mut reported: Option<ErrorKind> = None;
+    let mut pending = shared.pending();
     loop {
-        let between = if told.is_some() { AGAIN } else { between };
+        let between = if reported.is_some() { RETRY_INTERVAL } else { between };
         let pause = tried.map_or(Duration::ZERO, |at| between.saturating_sub(at.elapsed()));
-        let is_due = pause.is_zero() || papers.hurry || papers.is_over;
-        let is_news = papers.saved != papers.written;
-        if !is_news || !is_due {
-            if papers.is_over {
+        let is_due = pause.is_zero() || pending.hurry || pending.is_ended;
+        let has_changes = pending.saved != pending.written;
+        if !has_changes || !is_due {
+            if pending.is_ended {
                 return;
             }
-            papers.hurry = false;
-            papers = desk.wait(papers, if is_news { pause } else { AGAIN });
-            if papers.saved == papers.written && !papers.parts.is_empty() {
+            pending.hurry = false;
+            pending = shared.wait(pending, if has_changes { pause } else { RETRY_INTERVAL });
+            if pending.saved == pending.written && !pending.parts.is_empty() {
                 // Not while locked, because a disk may be slow.
-                drop(papers);
+                drop(pending);
                 let is_there = FileMark::of(file) == there;
-                papers = desk.papers();
-                papers.saved += u64::from(!is_there);
+                pending = shared.pending();
+                pending.saved += u64::from(!is_there);
             }
             continue;
         }
-        let (parts, saved, is_last) = (papers.parts.clone(), papers.saved, papers.is_over);
-        papers.hurry = false;
-        drop(papers);
+        let (parts, saved, is_last) = (pending.parts.clone(), pending.saved, pending.is_ended);
+        pending.hurry = false;
+        drop(pending);
         let outcome = write(file, &encode(node, &parts));
         tried = Some(Instant::now());
-        papers = desk.papers();
+        pending = shared.pending();
         match outcome {
             Ok(written) => {
-                told = None;
+                reported = None;
                 there = Some(written);
-                papers.written = saved;
+                pending.written = saved;
             },
             Err(problem) => {
-                if told.replace(problem.kind()) != Some(problem.kind()) {
-                    tracing::warn!("{}: not saved: {problem}", file.display());
+                if reported.replace(problem.kind()) != Some(problem.kind()) {
+                    tracing::warn!("{}: cannot save the state: {problem}", file.display());
                 }
                 if is_last {
                     return;
                 }
             },
         }
-        desk.changed.notify_all();
+        shared.changed.notify_all();
     }
 }
 
@@ -363,19 +364,19 @@ fn encode(node: &NodeId, parts: &BTreeMap<String, SavedPart>) -> Vec<u8> {
 
 /// Decodes the parts saved by `node`; returns none if another node saved them.
 fn decode(file: &[u8], node: &NodeId) -> Result<BTreeMap<String, SavedPart>, String> {
-    let end = file.iter().position(|byte| *byte == b'\n').ok_or("its first line has no end")?;
+    let end = file.iter().position(|byte| *byte == b'\n').ok_or("the first line has no end")?;
     let (head, body) = file.split_at(end);
     let head: Head = serde_json::from_slice(head).map_err(|problem| problem.to_string())?;
     let mut body = &body[1..];
     if crc32fast::hash(body) != head.crc32 {
-        return Err("its bytes are not those that were written".into());
+        return Err("the checksum does not match".into());
     }
     if head.node != *node {
         return Ok(BTreeMap::new());
     }
     let mut parts = BTreeMap::new();
     for PartHead { name, version, length } in head.parts {
-        let (bytes, rest) = body.split_at_checked(length).ok_or("it is cut short")?;
+        let (bytes, rest) = body.split_at_checked(length).ok_or("the file is truncated")?;
         body = rest;
         parts.insert(name, SavedPart { version, bytes: bytes.into() });
     }
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_run_saves_the_next_one_finds() {
+    fn saved_state_is_found_by_the_next_instance() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("deep").join("ripples");
         let first = at(&file);
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_and_never_taken_for_a_state() {
+    fn damaged_state_is_reported_and_discarded() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples");
         let saved = at(&file);
@@ -444,7 +445,7 @@ mod tests {
         fs::write(&file, &flipped).unwrap();
         let next = at(&file);
         assert_eq!(next.found("rings"), None);
-        assert!(next.damage().unwrap().to_string().contains("not used"));
+        assert!(next.damage().unwrap().to_string().contains("ignoring the state"));
         // A new save replaces the damaged file.
         next.save("rings", part(2, b"new")).unwrap();
         drop(next);
@@ -452,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_and_the_earlier_one_stays() {
+    fn oversized_state_is_refused_and_the_earlier_kept() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples");
         let saved = at(&file);
@@ -467,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_written_and_not_each_one() {
+    fn only_the_newest_state_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples");
         let saved = SavedState::at(file.clone(), &id(), Duration::from_hours(1));
@@ -490,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_deleted_is_written_again() {
+    fn deleted_file_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("saved/ripples");
         let saved = at(&file);
@@ -508,13 +509,13 @@ mod tests {
         // Nothing was saved, so there is no file.
         let other = dir.path().join("other");
         let nothing = at(&other);
-        thread::sleep(AGAIN + AGAIN / 2);
+        thread::sleep(RETRY_INTERVAL + RETRY_INTERVAL / 2);
         drop(nothing);
         assert!(!other.exists());
     }
 
     #[test]
-    fn what_cannot_be_written_is_written_once_it_can() {
+    fn failed_write_is_retried() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples");
         // Blocks the path of the file, as a full disk would.
@@ -529,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_daemon_nothing_is_kept() {
+    fn nothing_is_saved_without_a_daemon() {
         let saved = SavedState::nowhere();
         assert!(!saved.is_kept());
         saved.save("n", part(1, b"x")).unwrap();
@@ -550,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_killed_in_the_middle_of_saving_leaves_a_whole_state() {
+    fn kill_during_a_save_leaves_a_complete_state() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples");
         let mut seen = vec![];

@@ -2,79 +2,66 @@ use std::collections::BTreeMap;
 
 use hana_protocol::id::NodeId;
 use hana_protocol::parameter::{Modulator, Parameter, ParameterName, Parameters};
-use hana_time::{ChangeSchedule, Timeline};
+use hana_time::ChangeSchedule;
 
-/// Modulators in force and scheduled changes: what moves the parameters of a visualization by the beat.
+use crate::time::beat_instant::BeatInstant;
+
+/// Running modulators and scheduled changes: what moves the parameters of a visualization by the beat.
 ///
 /// Pure; it does not allocate once the schedule has grown to its size.
 #[derive(Debug)]
 pub(crate) struct Automation {
     /// Indexed by parameter.
     modulators: Vec<Option<Modulator>>,
-    in_force: usize,
-    pub(crate) waiting: ChangeSchedule<AutomatedChange>,
+    running: usize,
+    pub(crate) scheduled: ChangeSchedule<PendingChange>,
 }
 
 /// A validated change that is applied as a whole; parameters are given by index.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct AutomatedChange {
+pub(crate) struct PendingChange {
     pub(crate) values: Vec<(usize, f32)>,
     pub(crate) modulators: Vec<(usize, Modulator)>,
     pub(crate) by: Option<NodeId>,
-    pub(crate) claim: WriteMode,
+    pub(crate) mode: WriteMode,
 }
 
 /// How a change treats a parameter that another controller owns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum WriteMode {
     /// The change comes from the program itself and is always made.
-    Own,
+    Local,
     /// The change is not made.
     #[default]
-    Asks,
+    IfFree,
     /// The change claims the parameter from its owner.
-    Takes,
-}
-
-/// A moment, on the beat and on this machine's clock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BeatInstant {
-    /// The timeline that applies at that moment.
-    pub(crate) timeline: Timeline,
-    /// The moment in microseconds, on the timeline's clock.
-    pub(crate) at_us: i64,
-}
-
-impl BeatInstant {
-    pub(crate) const fn beat(&self) -> f64 {
-        self.timeline.beat_at(self.at_us)
-    }
+    Preempt,
 }
 
 impl Automation {
     /// Maximum number of scheduled changes.
-    const MOST_WAITING: usize = 256;
+    const MAX_SCHEDULED: usize = 256;
 
     pub(crate) fn new(parameters: usize) -> Self {
         Self {
             modulators: vec![None; parameters],
-            in_force: 0,
-            waiting: ChangeSchedule::new(Self::MOST_WAITING),
+            running: 0,
+            scheduled: ChangeSchedule::new(Self::MAX_SCHEDULED),
         }
     }
 
     /// Starts a modulator on a parameter.
     pub(crate) fn begin(&mut self, place: usize, modulator: Modulator) {
-        if let Some(of) = self.modulators.get_mut(place) {
-            self.in_force += usize::from(of.replace(modulator).is_none());
+        if let Some(slot) = self.modulators.get_mut(place) {
+            self.running += usize::from(slot.replace(modulator).is_none());
         }
     }
 
     /// Stops the modulator of a parameter; returns whether it had one.
     pub(crate) fn end(&mut self, place: usize) -> bool {
-        let did = self.modulators.get_mut(place).is_some_and(|of| of.take().is_some());
-        self.in_force -= usize::from(did);
-        did
+        let was_running = self.modulators.get_mut(place).is_some_and(|slot| slot.take().is_some());
+        self.running -= usize::from(was_running);
+        was_running
     }
 
     /// Returns whether a parameter has a modulator.
@@ -84,7 +71,7 @@ impl Automation {
 
     /// Sets all parameters with a modulator to their values at `moment`; returns whether any value changed.
     pub(crate) fn play(&self, parameters: &mut Parameters, moment: &BeatInstant) -> bool {
-        if self.in_force == 0 {
+        if self.running == 0 {
             return false;
         }
         let mut moved = false;
@@ -106,9 +93,9 @@ impl Automation {
         &self,
         declared: &[Parameter],
     ) -> BTreeMap<ParameterName, Modulator> {
-        let of = |(modulator, declared): (&Option<Modulator>, &Parameter)| {
+        let named = |(modulator, declared): (&Option<Modulator>, &Parameter)| {
             Some((declared.name.clone(), (*modulator)?))
         };
-        self.modulators.iter().zip(declared).filter_map(of).collect()
+        self.modulators.iter().zip(declared).filter_map(named).collect()
     }
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::message::Frames;
 
-/// The counter that a render loop bumps once per frame, so that others can see that it advances.
+/// The counter that a render loop advances once per frame, so that others can see that it advances.
 ///
-/// Neither blocks nor allocates; a bump costs three atomic operations and a clock reading.
+/// Neither blocks nor allocates; a tick costs three atomic operations and a clock reading.
 #[derive(Debug)]
 pub struct FrameCounter {
     begun: Instant,
@@ -28,7 +28,7 @@ impl FrameCounter {
     }
 
     /// Counts a frame. Call it only from the render loop.
-    pub fn bump(&self) {
+    pub fn tick(&self) {
         let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let last_ns = self.last_ns.swap(now_ns, Ordering::Relaxed);
         if self.count.fetch_add(1, Ordering::Release) > 0 {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_that_of_the_last_second() {
+    fn frame_rate_covers_the_last_second() {
         let clock = FrameCounter::new();
         let mut meter = FrameMeter::default();
         let start = Instant::now();
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(last, Frames::default());
         for beat in 1..=30_u32 {
             for _ in 0..6 {
-                clock.bump();
+                clock.tick();
             }
             last = meter.read(&clock, start + Duration::from_millis(100) * beat);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::time::wall_clock::unix_us;
+use crate::clock::wall_clock::unix_us;
 
 /// Environment variable in which a daemon passes the previous instance number to a program that it launches.
 pub const INSTANCE_AFTER: &str = "HANA_INSTANCE_AFTER";
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_wall_clock_or_follows_the_instance_before() {
+    fn instance_follows_wall_clock_and_predecessor() {
         assert_eq!(number_after([], 1000), 1000);
         assert_eq!(number_after([999, 0], 1000), 1000);
         assert_eq!(number_after([1000, 4000], 1000), 4001);
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_of_one_process_have_two_numbers() {
+    fn two_nodes_of_one_process_have_different_instances() {
         let first = next_instance(None);
         assert!(next_instance(None) > first);
         assert_eq!(next_instance(Some(first + 60_000_000)), first + 60_000_001);

@@ -1,123 +1,103 @@
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hana_protocol::message::{Counters, Event, EventKind, Health, Look, ParameterOwners};
+use hana_protocol::message::{Event, EventKind, Health};
+use parking_lot::Mutex;
 
-use crate::node::node::NodeContext;
-use crate::presence::frame_counter::FrameMeter;
+use crate::context::node_context::NodeContext;
+use crate::presence::frame_counter::{FrameCounter, FrameMeter};
 use crate::presence::memory;
-use crate::state::state_publisher::StatePublisher;
-use crate::transport::publisher::Publisher;
+use crate::transport::outbound::publisher::Publisher;
 
-/// Heartbeat interval. Each heartbeat publishes health, a changed look and a few pending reports.
-const BEAT: Duration = Duration::from_millis(100);
-/// Maximum number of problem reports published per second.
-///
-/// Others are only counted, so that a flood of bad messages does not become a flood of reports.
-const COMPLAINTS_PER_SECOND: u32 = 5;
-
-/// Heartbeats between two publications of unchanged owners.
-///
-/// A controller that missed a change would otherwise keep a wrong view of what it owns.
-const HOLDERS_AGAIN: u32 = 20;
-
-/// Publishes health, look, owners and problem reports of a node at every heartbeat.
+/// Publishes the health and the problem reports of a node at every heartbeat.
 pub(crate) struct StatusPublisher {
     pub(crate) health: Publisher<Health>,
     pub(crate) events: Publisher<Event>,
-    /// Whether the node has frames to count. A node that has drawn none yet is still starting.
-    pub(crate) draws: bool,
-    /// The look; only a visualization has one.
-    pub(crate) look: Option<StatePublisher<Look>>,
-    /// The parameter owners; only a visualization has parameters.
-    pub(crate) owners: Option<StatePublisher<ParameterOwners>>,
+    /// The frames of a visualization. One that has drawn none yet is still starting.
+    pub(crate) frames: Option<Arc<FrameCounter>>,
+    /// Why the program runs without a window, if it does.
+    pub(crate) headless: Arc<Mutex<Option<String>>>,
+    /// Adds what other subsystems report to the health.
+    pub(crate) add_to_health: Box<dyn Fn(&mut Health) + Send>,
+    /// Publishes what else the node publishes at a heartbeat.
+    pub(crate) on_heartbeat: HeartbeatHook,
 }
+
+/// Runs at each heartbeat, given its number.
+pub(crate) type HeartbeatHook = Box<dyn FnMut(&NodeContext, u32) + Send>;
+
+/// Heartbeat interval. Each heartbeat publishes health, a changed look and a few pending reports.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum number of problem reports published per second.
+///
+/// Others are only counted, so that a flood of bad messages does not become a flood of reports.
+const REPORTS_PER_SECOND: u32 = 5;
 
 impl StatusPublisher {
     /// Starts the heartbeat, which ends with the node.
-    pub(crate) fn start(self, core: Weak<NodeContext>) -> std::io::Result<()> {
-        thread::Builder::new().name("hana heart".into()).spawn(move || self.beat(&core))?;
+    pub(crate) fn start(mut self, context: &Arc<NodeContext>) -> std::io::Result<()> {
+        let context = Arc::downgrade(context);
+        thread::Builder::new().name("hana heart".into()).spawn(move || self.run(&context))?;
         Ok(())
     }
 
-    fn beat(&self, core: &Weak<NodeContext>) {
-        let begun = Instant::now();
+    fn run(&mut self, context: &Weak<NodeContext>) {
+        let began = Instant::now();
         let mut meter = FrameMeter::default();
-        let (mut looked, mut held) = (0, 0);
-        let mut may_complain = COMPLAINTS_PER_SECOND;
-        for beat in 0_u32.. {
+        let mut remaining_reports = REPORTS_PER_SECOND;
+        for number in 0_u32.. {
             {
-                let Some(core) = core.upgrade() else { return };
+                let Some(context) = context.upgrade() else { return };
                 let now = Instant::now();
-                self.say_health(&core, &mut meter, begun, now);
-                self.show_look(&core, &mut looked);
-                self.tell_owners(&core, &mut held, beat);
-                core.repeat_states(now);
-                if beat.is_multiple_of(10) {
-                    may_complain = COMPLAINTS_PER_SECOND;
+                self.publish_health(&context, &mut meter, began, now);
+                (self.on_heartbeat)(&context, number);
+                context.republish_states(now);
+                if number.is_multiple_of(10) {
+                    remaining_reports = REPORTS_PER_SECOND;
                 }
-                self.complain(&core, &mut may_complain);
+                self.report_problems(&context, &mut remaining_reports);
             }
             // Computed from the planned time, so that heartbeats do not drift; a missed one follows at once.
-            let next = begun + BEAT * (beat + 1);
+            let next = began + HEARTBEAT_INTERVAL * (number + 1);
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
 
-    fn say_health(&self, core: &NodeContext, meter: &mut FrameMeter, begun: Instant, now: Instant) {
-        let health = Health {
-            frames: self.draws.then(|| meter.read(&core.frames, now)),
-            headless: core.headless(),
-            uptime_ms: u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(u64::MAX),
+    fn publish_health(
+        &self,
+        context: &NodeContext,
+        meter: &mut FrameMeter,
+        began: Instant,
+        now: Instant,
+    ) {
+        let counters = &context.inbound.counters;
+        let mut health = Health {
+            frames: self.frames.as_ref().map(|frames| meter.read(frames, now)),
+            headless: self.headless.lock().clone(),
+            uptime_ms: u64::try_from(now.duration_since(began).as_millis()).unwrap_or(u64::MAX),
             memory_bytes: memory::resident_bytes(),
-            counters: Counters { overdue: core.board.overdue(), ..core.counters.totals() },
-            lanes: core.counters.lanes(),
-            troubles: core.counters.troubles(),
-            plays: core.sessions.statuses().into_iter().take(Health::MAX_PLAYS).collect(),
+            counters: counters.totals(),
+            lanes: counters.lanes(),
+            troubles: counters.troubles(),
+            ..Health::default()
         };
+        (self.add_to_health)(&mut health);
         if let Err(problem) = self.health.publish(&health) {
-            tracing::warn!("health is not said: {problem}");
+            tracing::warn!("cannot publish the health of this node: {problem}");
         }
     }
 
-    fn show_look(&self, core: &NodeContext, looked: &mut u64) {
-        let Some(look) = &self.look else { return };
-        let version = core.board.version();
-        if version == *looked {
-            return;
-        }
-        match look.set(&core.board.look()) {
-            Ok(_) => *looked = version,
-            Err(problem) => tracing::warn!("the look is not shown: {problem}"),
-        }
-    }
-
-    fn tell_owners(&self, core: &NodeContext, told: &mut u64, beat: u32) {
-        let Some(publisher) = &self.owners else { return };
-        core.watch_new_players(Instant::now());
-        let Some((version, owners)) = core.board.owners_since(*told) else {
-            if beat.is_multiple_of(HOLDERS_AGAIN) {
-                publisher.say_again();
-            }
-            return;
-        };
-        match publisher.set(&owners) {
-            Ok(_) => *told = version,
-            Err(problem) => tracing::warn!("who holds what is not said: {problem}"),
-        }
-    }
-
-    fn complain(&self, core: &NodeContext, may_complain: &mut u32) {
-        while *may_complain > 0 {
-            let Some(problem) = core.reception.next_complaint() else { return };
-            let text = problem.to_string();
-            *may_complain -= 1;
+    fn report_problems(&self, context: &NodeContext, remaining: &mut u32) {
+        while *remaining > 0 {
+            let Some(diagnostic) = context.inbound.next_report() else { return };
+            let text = diagnostic.to_string();
+            *remaining -= 1;
             tracing::warn!("{text}");
-            let event =
-                Event { kind: EventKind::MessageRefused, about: core.identity.id.clone(), text };
+            let about = context.identity.id.clone();
+            let event = Event { kind: EventKind::MessageRefused, about, text };
             if let Err(problem) = self.events.publish(&event) {
-                tracing::warn!("a complaint is not said: {problem}");
+                tracing::warn!("cannot publish a problem report: {problem}");
             }
         }
     }

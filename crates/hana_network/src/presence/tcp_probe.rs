@@ -13,31 +13,31 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const MOST: usize = 16;
 
 /// Probes all addresses of a machine at once, given as Zenoh endpoints. Blocks for about 0.25 s, at most 0.5 s.
-pub(crate) fn knock(endpoints: &[String]) -> ProbeOutcome {
-    let (tell, told) = flume::unbounded();
+pub(crate) fn probe(endpoints: &[String]) -> ProbeOutcome {
+    let (outcome_tx, outcome_rx) = flume::unbounded();
     let addresses = endpoints.iter().filter_map(|endpoint| {
         endpoint.strip_prefix("tcp/").and_then(|address| address.parse::<SocketAddr>().ok())
     });
     for address in addresses.take(MOST) {
-        let tell = tell.clone();
-        let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
-            tell.send(knock_at(address)).ok();
+        let outcome_tx = outcome_tx.clone();
+        let spawned = thread::Builder::new().name("hana probe".into()).spawn(move || {
+            outcome_tx.send(knock_at(address)).ok();
         });
         if let Err(problem) = spawned {
-            tracing::warn!("nobody can be sent to knock: {problem}");
+            tracing::warn!("cannot start a thread to probe a host: {problem}");
         }
     }
-    drop(tell);
+    drop(outcome_tx);
     let until = Instant::now() + PATIENCE * 2;
-    let mut heard = ProbeOutcome::Timeout;
-    while let Ok(answer) = told.recv_deadline(until) {
-        match answer {
-            ProbeOutcome::Connected => return answer,
-            ProbeOutcome::Refused => heard = answer,
+    let mut outcome = ProbeOutcome::Timeout;
+    while let Ok(probed) = outcome_rx.recv_deadline(until) {
+        match probed {
+            ProbeOutcome::Connected => return probed,
+            ProbeOutcome::Refused => outcome = probed,
             ProbeOutcome::Timeout => {},
         }
     }
-    heard
+    outcome
 }
 
 fn knock_at(address: SocketAddr) -> ProbeOutcome {
@@ -56,17 +56,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_answers_or_refuses_and_an_address_that_leads_nowhere_is_silent() {
+    fn probe_tells_open_closed_and_silent_addresses_apart() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = format!("tcp/{}", listener.local_addr().unwrap());
         // No machine has this address.
         let nowhere = "tcp/255.255.255.255:7447".to_owned();
-        assert_eq!(knock(&[nowhere.clone(), open.clone()]), ProbeOutcome::Connected);
+        assert_eq!(probe(&[nowhere.clone(), open.clone()]), ProbeOutcome::Connected);
         drop(listener);
-        assert_eq!(knock(&[open]), ProbeOutcome::Refused);
+        assert_eq!(probe(&[open]), ProbeOutcome::Refused);
         let asked = Instant::now();
-        assert_eq!(knock(&[nowhere, "no endpoint".into()]), ProbeOutcome::Timeout);
+        assert_eq!(probe(&[nowhere, "no endpoint".into()]), ProbeOutcome::Timeout);
         assert!(asked.elapsed() < Duration::from_secs(5));
-        assert_eq!(knock(&[]), ProbeOutcome::Timeout);
+        assert_eq!(probe(&[]), ProbeOutcome::Timeout);
     }
 }

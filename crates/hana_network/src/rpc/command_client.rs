@@ -4,27 +4,30 @@ use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Command, CommandReply, Control};
 use hana_protocol::wire::{Message, codec};
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use zenoh::query::Reply;
+use zenoh::sample::Sample;
 
-use crate::rpc::pending::{Pending, Promise};
 use crate::session::session_worker::SessionWorker;
-use crate::transport::inbound::raw;
+use crate::sync::pending::Pending;
+use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::query;
-use crate::transport::send_queue::SenderIdentity;
+use crate::transport::query::QueryHandle;
+use crate::transport::raw_message::RawMessage;
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
     /// No node with that id accepts commands.
-    #[error("there is no '{node}' on the mesh; `hana nodes` lists who is there")]
-    NotThere {
+    #[error("there is no '{node}' on the mesh; `hana nodes` lists the nodes")]
+    NoSuchNode {
         /// Id of the node.
         node: NodeId,
     },
     /// The node is on the mesh, but did not reply in time.
     #[error(
-        "'{node}' did not answer '{command}' within {} ms; `hana nodes` says how it is",
+        "'{node}' did not reply to '{command}' within {} ms; `hana nodes` shows its state",
         waited.as_millis()
     )]
     NoAnswer {
@@ -36,7 +39,7 @@ pub enum CommandError {
         waited: Duration,
     },
     /// The node refused the command.
-    #[error("'{node}' refuses: {reason}")]
+    #[error("'{node}' refused: {reason}")]
     Refused {
         /// Id of the node.
         node: NodeId,
@@ -44,7 +47,7 @@ pub enum CommandError {
         reason: String,
     },
     /// The reply cannot be read; most likely the node has another version.
-    #[error("the answer of '{node}' cannot be read: {problem}")]
+    #[error("cannot read the reply of '{node}': {problem}")]
     Malformed {
         /// Id of the node.
         node: NodeId,
@@ -52,7 +55,7 @@ pub enum CommandError {
         problem: codec::PayloadError,
     },
     /// The command could not be sent.
-    #[error("the command was not sent: {problem}")]
+    #[error("cannot send the command: {problem}")]
     NotSent {
         /// Why it could not be sent.
         problem: String,
@@ -60,7 +63,7 @@ pub enum CommandError {
 }
 
 /// Sends a command to `node` on the session of `worker` and returns its reply within `deadline`.
-pub(crate) fn ask<C: Command>(
+pub(crate) fn send_command<C: Command>(
     worker: &SessionWorker,
     identity: &SenderIdentity,
     node: &NodeId,
@@ -69,71 +72,50 @@ pub(crate) fn ask<C: Command>(
 ) -> Pending<Result<C::Reply, CommandError>> {
     let (promise, pending) = Pending::new();
     let control: Control = command.into();
-    let question = CommandQuery {
-        node: node.clone(),
-        name: control.name(),
-        asked: Instant::now(),
-        deadline,
-        promise,
-    };
-    let attachment = identity.envelope(0).encode().unwrap_or_default();
-    match codec::encode(&control) {
-        Ok(payload) => worker.run(move |session| question.send(session, payload, attachment)),
+    let payload = match codec::encode(&control) {
+        Ok(payload) => payload,
         Err(problem) => {
-            question.promise.keep(Err(CommandError::NotSent { problem: problem.to_string() }));
+            promise.fulfil(Err(CommandError::NotSent { problem: problem.to_string() }));
+            return pending;
         },
-    }
+    };
+    let (node, name, sent_at) = (node.clone(), control.name(), Instant::now());
+    let attachment = identity.envelope(0).encode().unwrap_or_default();
+    let (on_reply, on_end, on_error) = (promise.clone(), promise.clone(), promise);
+    let (key, replier) = (Key::Control(node.clone()).to_string(), node.clone());
+    let handle = QueryHandle::new(move |()| {
+        // Has no effect if a reply came. A query that ends before its deadline reached no node.
+        on_end.fulfil(Err(if sent_at.elapsed() < deadline {
+            CommandError::NoSuchNode { node }
+        } else {
+            CommandError::NoAnswer { node, command: name, waited: deadline }
+        }));
+    });
+    let receive = move |reply: Reply| {
+        let _ = &handle;
+        // An error reply comes from Zenoh itself, when a query times out.
+        if let Ok(sample) = reply.result() {
+            on_reply.fulfil(read_reply(&replier, sample));
+        }
+    };
+    worker.run(move |session| {
+        let (attachment, lane) = (Some(attachment.into()), Control::LANE);
+        let sent = query::query(session, &key, payload, attachment, lane, deadline, receive);
+        if let Err(problem) = sent {
+            on_error.fulfil(Err(CommandError::NotSent { problem: problem.to_string() }));
+        }
+    });
     pending
 }
 
-struct CommandQuery<Reply> {
-    node: NodeId,
-    name: &'static str,
-    asked: Instant,
-    deadline: Duration,
-    promise: Promise<Result<Reply, CommandError>>,
-}
-
-impl<R: Send + serde::de::DeserializeOwned + 'static> CommandQuery<R> {
-    fn send(self, session: &zenoh::Session, payload: Vec<u8>, attachment: Vec<u8>) {
-        let promise = self.promise.clone();
-        let key = Key::Control(self.node.clone()).to_string();
-        let (attachment, within) = (Some(attachment.into()), self.deadline);
-        let hear = move |reply| self.hear(&reply);
-        let sent = query::ask(session, &key, payload, attachment, Control::LANE, within, hear);
-        if let Err(problem) = sent {
-            promise.keep(Err(CommandError::NotSent { problem: problem.to_string() }));
-        }
-    }
-
-    fn hear(&self, reply: &Reply) {
-        let Ok(sample) = reply.result() else {
-            // An error reply comes from Zenoh itself, when a query times out.
-            return;
-        };
-        let node = self.node.clone();
-        let raw = raw(sample, Control::MAX_BYTES);
-        let answer =
-            codec::decode_value::<CommandReply<R>>(&raw.payload, raw.encoding, Control::MAX_BYTES);
-        self.promise.keep(match answer {
-            Ok(CommandReply::Accepted(reply)) => Ok(reply),
-            Ok(CommandReply::Refused(refused)) => {
-                Err(CommandError::Refused { node, reason: refused.reason })
-            },
-            Err(problem) => Err(CommandError::Malformed { node, problem }),
-        });
-    }
-}
-
-impl<R> Drop for CommandQuery<R> {
-    fn drop(&mut self) {
-        let node = self.node.clone();
-        let waited = self.asked.elapsed();
-        // Has no effect if a reply came. A query that ends before its deadline reached no node.
-        self.promise.keep(Err(if waited < self.deadline {
-            CommandError::NotThere { node }
-        } else {
-            CommandError::NoAnswer { node, command: self.name, waited: self.deadline }
-        }));
+fn read_reply<R: DeserializeOwned>(node: &NodeId, sample: &Sample) -> Result<R, CommandError> {
+    let node = node.clone();
+    let raw = RawMessage::from_sample(sample, Control::MAX_BYTES);
+    match codec::decode_value(&raw.payload, raw.encoding, Control::MAX_BYTES) {
+        Ok(CommandReply::Accepted(reply)) => Ok(reply),
+        Ok(CommandReply::Refused(refused)) => {
+            Err(CommandError::Refused { node, reason: refused.reason })
+        },
+        Err(problem) => Err(CommandError::Malformed { node, problem }),
     }
 }

@@ -9,8 +9,8 @@ use zenoh::Wait;
 use zenoh::query::Query;
 
 use crate::session::session_worker::SessionWorker;
-use crate::transport::inbound::InboundStats;
-use crate::transport::problem::Diagnostic;
+use crate::transport::diagnostic::Diagnostic;
+use crate::transport::inbound::inbound_stats::InboundStats;
 
 /// A received command that expects a reply. Dropping it without a reply refuses it.
 pub struct Request {
@@ -19,11 +19,11 @@ pub struct Request {
     key: String,
     /// `None` once it has a reply, and for a plain put, which gets none.
     query: Option<Query>,
-    answered: bool,
+    is_answered: bool,
     worker: SessionWorker,
-    reception: InboundStats,
+    inbound: InboundStats,
     /// The encoded envelope of the reply: the id and instance of this node.
-    signature: Vec<u8>,
+    reply_attachment: Vec<u8>,
 }
 
 impl Request {
@@ -33,10 +33,10 @@ impl Request {
         key: String,
         query: Option<Query>,
         worker: SessionWorker,
-        reception: InboundStats,
-        signature: Vec<u8>,
+        inbound: InboundStats,
+        reply_attachment: Vec<u8>,
     ) -> Self {
-        Self { control, from, key, query, answered: false, worker, reception, signature }
+        Self { control, from, key, query, is_answered: false, worker, inbound, reply_attachment }
     }
 
     /// Returns the command.
@@ -53,7 +53,7 @@ impl Request {
 
     /// Replies that the command was carried out. Does not block.
     pub fn accept<Reply: Serialize>(mut self, reply: Reply) {
-        self.answer(CommandReply::Accepted(reply));
+        self.reply(CommandReply::Accepted(reply));
     }
 
     /// Replies that the command was not carried out, with the reason. Does not block.
@@ -70,26 +70,27 @@ impl Request {
                 command: self.control.name(),
                 reason: reason.clone(),
             };
-            self.reception.complain(Control::LANE, problem);
+            self.inbound.report_malformed(Control::LANE, problem);
         }
-        self.answer(CommandReply::<()>::Refused(Refused { reason }));
+        self.reply(CommandReply::<()>::Refused(Refused { reason }));
     }
 
-    fn answer<Reply: Serialize>(&mut self, answer: CommandReply<Reply>) {
-        self.answered = true;
+    fn reply<Reply: Serialize>(&mut self, answer: CommandReply<Reply>) {
+        self.is_answered = true;
         let Some(query) = self.query.take() else { return };
         let payload = match codec::encode(&answer) {
             Ok(payload) => payload,
             Err(problem) => {
-                tracing::error!("{}: the answer cannot be written: {problem}", self.key);
+                tracing::error!("{}: cannot encode the reply: {problem}", self.key);
                 return;
             },
         };
-        let (key, signature) = (self.key.clone(), std::mem::take(&mut self.signature));
-        self.worker.answer(query, move |_, query| {
+        let (key, reply_attachment) =
+            (self.key.clone(), std::mem::take(&mut self.reply_attachment));
+        self.worker.spawn_reply(query, move |_, query| {
             let reply = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK);
-            if let Err(problem) = reply.attachment(signature).wait() {
-                tracing::warn!("a command was not answered: {problem}");
+            if let Err(problem) = reply.attachment(reply_attachment).wait() {
+                tracing::warn!("cannot reply to a command: {problem}");
             }
         });
     }
@@ -97,7 +98,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.is_answered {
             self.refuse_with("the program did not handle it".into());
         }
     }

@@ -2,4 +2,3 @@
 
 pub(crate) mod command_client;
 pub(crate) mod incoming_command;
-pub(crate) mod pending;

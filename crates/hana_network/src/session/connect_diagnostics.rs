@@ -32,15 +32,15 @@ pub struct ConnectDiagnostics {
 struct FailedAddresses(Vec<SocketAddr>);
 
 /// The maximum number of waiting hints; further ones are dropped, and Zenoh repeats them.
-const HINTS: usize = 64;
+const MAX_HINTS: usize = 64;
 /// The timeout for a response to the probe.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The interval between probes of an endpoint in `connect` until it responds.
-const LOOK: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// An unreachable program may have just exited, so it is reported only after this time.
-const LASTING: Duration = Duration::from_secs(3);
+const REPORT_DELAY: Duration = Duration::from_secs(3);
 /// The maximum number of hosts remembered as reported.
-const KNOWN: usize = 256;
+const MAX_REPORTED: usize = 256;
 
 /// The source and the beginning of Zenoh's log messages.
 const SCOUTED: (&str, &str) =
@@ -51,7 +51,7 @@ impl ConnectFailureLayer {
     /// Creates the layer, and the diagnostics that receive its hints.
     #[must_use]
     pub fn new() -> (Self, ConnectDiagnostics) {
-        let (sender, receiver) = flume::bounded(HINTS);
+        let (sender, receiver) = flume::bounded(MAX_HINTS);
         (Self { hints: sender }, ConnectDiagnostics { hints: receiver })
     }
 }
@@ -111,11 +111,11 @@ impl ConnectDiagnostics {
     ///
     /// When the thread cannot be started.
     pub fn watch(self, settings: &NetworkSettings) -> std::io::Result<()> {
-        let mut told =
+        let mut reported =
             ReportedHosts { has_secret: settings.secret.is_some(), hosts: BTreeMap::new() };
         let mut named = settings.connect.clone();
         thread::Builder::new().name("hana unmet".into()).spawn(move || {
-            let mut next_look = Instant::now() + PATIENCE;
+            let mut next_look = Instant::now() + PROBE_TIMEOUT;
             loop {
                 let hint = if named.is_empty() {
                     self.hints.recv().map_err(|_| flume::RecvTimeoutError::Disconnected)
@@ -123,11 +123,11 @@ impl ConnectDiagnostics {
                     self.hints.recv_deadline(next_look)
                 };
                 match hint {
-                    Ok(FailedAddresses(addresses)) => told.look_at(&addresses),
+                    Ok(FailedAddresses(addresses)) => reported.probe_addresses(&addresses),
                     Err(flume::RecvTimeoutError::Disconnected) => return,
                     Err(flume::RecvTimeoutError::Timeout) => {
-                        named.retain(|endpoint| told.look_at_named(endpoint));
-                        next_look = Instant::now() + LOOK;
+                        named.retain(|endpoint| reported.probe_endpoint(endpoint));
+                        next_look = Instant::now() + PROBE_INTERVAL;
                     },
                 }
             }
@@ -139,7 +139,7 @@ impl ConnectDiagnostics {
 /// The cause of a failed connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    WantsSecret,
+    RequiresSecret,
     OtherSecret,
     HasNoSecret,
     OutOfReach,
@@ -153,33 +153,38 @@ struct ReportedHosts {
 
 impl ReportedHosts {
     /// Returns why a connection fails, if the probe result explains it.
-    const fn reason(&self, door: ProbeResult) -> Option<Reason> {
-        match (door, self.has_secret) {
-            (ProbeResult::Guarded, false) => Some(Reason::WantsSecret),
-            (ProbeResult::Guarded, true) => Some(Reason::OtherSecret),
-            (ProbeResult::Open(_), true) => Some(Reason::HasNoSecret),
+    const fn reason(&self, result: ProbeResult) -> Option<Reason> {
+        match (result, self.has_secret) {
+            (ProbeResult::AuthRequired, false) => Some(Reason::RequiresSecret),
+            (ProbeResult::AuthRequired, true) => Some(Reason::OtherSecret),
+            (ProbeResult::Accepting(_), true) => Some(Reason::HasNoSecret),
             // It responds, and by now nothing prevents a connection.
-            (ProbeResult::Open(_), false) => None,
-            (ProbeResult::Closed | ProbeResult::Silent | ProbeResult::Foreign, _) => {
+            (ProbeResult::Accepting(_), false) => None,
+            (ProbeResult::Unreachable | ProbeResult::NoResponse | ProbeResult::NotZenoh, _) => {
                 Some(Reason::OutOfReach)
             },
         }
     }
 
     /// Returns the cause if it is due to be reported for this host now.
-    fn hear(&mut self, host: SocketAddr, reason: Option<Reason>, now: Instant) -> Option<Reason> {
+    fn observe(
+        &mut self,
+        host: SocketAddr,
+        reason: Option<Reason>,
+        now: Instant,
+    ) -> Option<Reason> {
         let Some(reason) = reason else {
             self.hosts.remove(&host);
             return None;
         };
-        if !self.hosts.contains_key(&host) && self.hosts.len() >= KNOWN {
+        if !self.hosts.contains_key(&host) && self.hosts.len() >= MAX_REPORTED {
             self.hosts.pop_first();
         }
         let (known, since, is_told) = self.hosts.entry(host).or_insert((reason, now, false));
         if *known != reason {
             (*known, *since, *is_told) = (reason, now, false);
         }
-        let is_due = reason != Reason::OutOfReach || now.duration_since(*since) >= LASTING;
+        let is_due = reason != Reason::OutOfReach || now.duration_since(*since) >= REPORT_DELAY;
         if *is_told || !is_due {
             return None;
         }
@@ -188,7 +193,7 @@ impl ReportedHosts {
     }
 
     /// Probes the addresses of a failed connection.
-    fn look_at(&mut self, addresses: &[SocketAddr]) {
+    fn probe_addresses(&mut self, addresses: &[SocketAddr]) {
         let mut sorted = addresses.to_vec();
         // A link-local address is useless without its interface, and people recognize hosts by IPv4 addresses.
         sorted.retain(
@@ -196,53 +201,53 @@ impl ReportedHosts {
         );
         sorted.sort_by_key(SocketAddr::is_ipv6);
         let Some(first) = sorted.first().copied() else { return };
-        let (address, door) = sorted
+        let (address, result) = sorted
             .iter()
-            .map(|address| (*address, ProbeResult::at(*address, PATIENCE)))
-            .find(|(_, door)| !matches!(door, ProbeResult::Closed))
-            .unwrap_or((first, ProbeResult::Closed));
-        let reason = self.reason(door);
-        if let Some(reason) = self.hear(address, reason, Instant::now()) {
-            say(&address.to_string(), reason, "answers when daemons look for each other");
+            .map(|address| (*address, ProbeResult::probe(*address, PROBE_TIMEOUT)))
+            .find(|(_, result)| !matches!(result, ProbeResult::Unreachable))
+            .unwrap_or((first, ProbeResult::Unreachable));
+        let reason = self.reason(result);
+        if let Some(reason) = self.observe(address, reason, Instant::now()) {
+            report(&address.to_string(), reason, "replies to discovery");
         }
     }
 
     /// Probes an endpoint named in `connect`; returns whether to probe it again.
-    fn look_at_named(&mut self, endpoint: &str) -> bool {
+    fn probe_endpoint(&mut self, endpoint: &str) -> bool {
         let address = endpoint
             .strip_prefix("tcp/")
             .and_then(|address| address.split(['?', '#']).next())
             .and_then(|address| address.to_socket_addrs().ok()?.next());
         let Some(address) = address else {
             tracing::warn!(
-                "{endpoint} of `connect` is no address that is known here; write it like tcp/10.0.0.7:7447"
+                "cannot resolve {endpoint} in `connect`; write it like tcp/10.0.0.7:7447"
             );
             return false;
         };
-        let door = ProbeResult::at(address, PATIENCE);
+        let result = ProbeResult::probe(address, PROBE_TIMEOUT);
         // A different secret can only be detected once Zenoh has tried to connect.
-        let reason = self.reason(door).filter(|reason| *reason != Reason::OtherSecret);
-        let Some(reason) = reason else { return door == ProbeResult::Closed };
-        if let Some(reason) = self.hear(address, Some(reason), Instant::now()) {
-            say(&address.to_string(), reason, "is named in `connect`");
+        let reason = self.reason(result).filter(|reason| *reason != Reason::OtherSecret);
+        let Some(reason) = reason else { return result == ProbeResult::Unreachable };
+        if let Some(reason) = self.observe(address, Some(reason), Instant::now()) {
+            report(&address.to_string(), reason, "is named in `connect`");
         }
         reason == Reason::OutOfReach
     }
 }
 
-fn say(address: &str, reason: Reason, how: &str) {
+fn report(address: &str, reason: Reason, source: &str) {
     match reason {
-        Reason::WantsSecret => tracing::warn!(
-            "{address} wants a secret, and none is set here: nothing of it is seen, and it sees nothing of this host. If it is of this show, set HANA_SECRET, or `secret` in hanad.toml; said once"
+        Reason::RequiresSecret => tracing::warn!(
+            "{address} requires a secret, and none is set here, so the two hosts do not see each other. If it belongs to this show, set HANA_SECRET, or `secret` in hanad.toml (reported once)"
         ),
         Reason::OtherSecret => tracing::warn!(
-            "{address} has another secret: nothing of it is seen, and it sees nothing of this host. If it is of this show, one of the two is mistyped; said once"
+            "{address} has another secret, so the two hosts do not see each other. If it belongs to this show, correct one of the two secrets (reported once)"
         ),
         Reason::HasNoSecret => tracing::warn!(
-            "{address} has no secret, and this host has one: it is not let in. If it is of this show, set HANA_SECRET there, or `secret` in its hanad.toml; said once"
+            "{address} has no secret, and this host has one, so it is refused. If it belongs to this show, set HANA_SECRET there, or `secret` in its hanad.toml (reported once)"
         ),
         Reason::OutOfReach => tracing::warn!(
-            "{address} {how}, but cannot be connected to; is a firewall between, or is hanad not running there? docs/network.md helps; tried again and again, said once"
+            "{address} {source}, but is unreachable; check the firewall, and whether hanad runs there. See docs/network.md (retrying, reported once)"
         ),
     }
 }
@@ -254,7 +259,7 @@ mod tests {
     use crate::session::zenoh_probe::WhatAmI;
 
     #[test]
-    fn the_addresses_of_a_line_are_found() {
+    fn addresses_in_a_log_line_are_found() {
         let found = |line: &str| {
             addresses_in(line).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
@@ -274,33 +279,33 @@ mod tests {
     }
 
     #[test]
-    fn each_host_and_reason_is_told_once_and_what_passes_is_not_told() {
-        let mut told = ReportedHosts { has_secret: true, hosts: BTreeMap::new() };
+    fn each_host_and_reason_is_reported_once() {
+        let mut reported = ReportedHosts { has_secret: true, hosts: BTreeMap::new() };
         let host = SocketAddr::from(([10, 0, 0, 1], 7447));
         let now = Instant::now();
-        let guarded = told.reason(ProbeResult::Guarded);
-        assert_eq!(told.hear(host, guarded, now), Some(Reason::OtherSecret));
-        assert_eq!(told.hear(host, guarded, now + LOOK), None);
-        let open = told.reason(ProbeResult::Open(WhatAmI::Peer));
-        assert_eq!(told.hear(host, open, now + LOOK), Some(Reason::HasNoSecret));
-        let away = told.reason(ProbeResult::Closed);
-        assert_eq!(told.hear(host, away, now), None);
-        assert_eq!(told.hear(host, away, now + LASTING), Some(Reason::OutOfReach));
-        assert_eq!(told.hear(host, away, now + LASTING * 2), None);
-        assert_eq!(told.hear(host, None, now), None);
-        assert_eq!(told.hear(host, guarded, now), Some(Reason::OtherSecret));
+        let guarded = reported.reason(ProbeResult::AuthRequired);
+        assert_eq!(reported.observe(host, guarded, now), Some(Reason::OtherSecret));
+        assert_eq!(reported.observe(host, guarded, now + PROBE_INTERVAL), None);
+        let open = reported.reason(ProbeResult::Accepting(WhatAmI::Peer));
+        assert_eq!(reported.observe(host, open, now + PROBE_INTERVAL), Some(Reason::HasNoSecret));
+        let away = reported.reason(ProbeResult::Unreachable);
+        assert_eq!(reported.observe(host, away, now), None);
+        assert_eq!(reported.observe(host, away, now + REPORT_DELAY), Some(Reason::OutOfReach));
+        assert_eq!(reported.observe(host, away, now + REPORT_DELAY * 2), None);
+        assert_eq!(reported.observe(host, None, now), None);
+        assert_eq!(reported.observe(host, guarded, now), Some(Reason::OtherSecret));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut told = ReportedHosts { has_secret: false, hosts: BTreeMap::new() };
+    fn memory_is_bounded() {
+        let mut reported = ReportedHosts { has_secret: false, hosts: BTreeMap::new() };
         for number in 0..1_000_u32 {
-            told.hear(
+            reported.observe(
                 (std::net::Ipv4Addr::from(number), 7447).into(),
-                Some(Reason::WantsSecret),
+                Some(Reason::RequiresSecret),
                 Instant::now(),
             );
         }
-        assert_eq!(told.hosts.len(), KNOWN);
+        assert_eq!(reported.hosts.len(), MAX_REPORTED);
     }
 }

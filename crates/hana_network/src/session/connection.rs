@@ -5,24 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
-use crate::change_counter::ChangeCounter;
-use crate::presence::id_conflict::IdConflict;
+use crate::session::attach_mode::AttachMode;
 use crate::session::session_worker::{RegistrationGuard, SessionWorker};
-use crate::transport::inbox::{Inbox, OverflowPolicy};
-
-/// The way in which a node is attached to the mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AttachMode {
-    /// Through the daemon of this machine.
-    ThroughDaemon,
-    /// As a peer among all others, without a daemon; also the mode of a daemon itself.
-    WithoutDaemon,
-}
+use crate::sync::change_counter::ChangeCounter;
+use crate::sync::inbox::{Inbox, OverflowPolicy};
 
 /// The connection state of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +22,7 @@ pub enum ConnectionState {
     /// The node is on the mesh.
     Connected {
         /// The attach mode.
-        way: AttachMode,
+        mode: AttachMode,
     },
     /// The daemon that the node was attached through is gone.
     ///
@@ -49,11 +41,11 @@ pub enum ConnectionState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectedBy {
     /// The program left. The node does not reconnect by itself.
-    Us,
+    LocalLeave,
     /// Another node had the same id first. The node does not reconnect by itself.
-    Peer,
+    IdConflict,
     /// The machine has no network. The node reconnects when there is one.
-    Error,
+    NoNetwork,
 }
 
 impl ConnectionState {
@@ -67,10 +59,8 @@ impl ConnectionState {
 impl fmt::Display for ConnectionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connected { way: AttachMode::ThroughDaemon } => f.write_str("connected"),
-            Self::Connected { way: AttachMode::WithoutDaemon } => {
-                f.write_str("connected, without daemon")
-            },
+            Self::Connected { mode: AttachMode::ViaDaemon } => f.write_str("connected"),
+            Self::Connected { mode: AttachMode::Peer } => f.write_str("connected, without daemon"),
             Self::DaemonLost => f.write_str("daemon lost"),
             Self::Disconnected { reason, .. } => write!(f, "disconnected: {reason}"),
         }
@@ -83,30 +73,30 @@ struct ConnectionTracker {
     /// The id of the node's current session, and its attach mode.
     session: Option<(String, AttachMode)>,
     /// The ids of the sessions that the current session is connected to.
-    neighbours: BTreeSet<String>,
+    connections: BTreeSet<String>,
     has_no_network: bool,
     /// The final cause. Once it is set, nothing else counts.
     ended: Option<(DisconnectedBy, String)>,
-    told: Option<ConnectionState>,
+    reported: Option<ConnectionState>,
 }
 
 impl ConnectionTracker {
     /// Handles a new session that replaced the previous one.
-    fn sits(&mut self, session: &str, way: AttachMode) {
-        self.session = Some((session.into(), way));
-        self.neighbours.clear();
+    fn session_opened(&mut self, session: &str, mode: AttachMode) {
+        self.session = Some((session.into(), mode));
+        self.connections.clear();
     }
 
     /// Handles a connection of a session that opened or closed.
-    fn neighbour(&mut self, session: &str, who: &str, is_there: bool) {
+    fn connection_changed(&mut self, session: &str, peer: &str, is_there: bool) {
         if self.session.as_ref().is_none_or(|(own, _)| own != session) {
             // An event of the previous session, which is being closed.
             return;
         }
         if is_there {
-            self.neighbours.insert(who.into());
+            self.connections.insert(peer.into());
         } else {
-            self.neighbours.remove(who);
+            self.connections.remove(peer);
         }
     }
 
@@ -114,22 +104,22 @@ impl ConnectionTracker {
         if let Some((by, reason)) = &self.ended {
             return Some(ConnectionState::Disconnected { by: *by, reason: reason.clone() });
         }
-        let (_, way) = self.session.as_ref()?;
-        Some(match way {
-            AttachMode::ThroughDaemon if self.neighbours.is_empty() => ConnectionState::DaemonLost,
-            AttachMode::WithoutDaemon if self.has_no_network => ConnectionState::Disconnected {
-                by: DisconnectedBy::Error,
-                reason: "this machine has no network; back by itself when it has one".into(),
+        let (_, mode) = self.session.as_ref()?;
+        Some(match mode {
+            AttachMode::ViaDaemon if self.connections.is_empty() => ConnectionState::DaemonLost,
+            AttachMode::Peer if self.has_no_network => ConnectionState::Disconnected {
+                by: DisconnectedBy::NoNetwork,
+                reason: "this machine has no network; the node reconnects when it has one".into(),
             },
-            way => ConnectionState::Connected { way: *way },
+            mode => ConnectionState::Connected { mode: *mode },
         })
     }
 
     /// Returns the current state if it differs from the last reported one.
-    fn news(&mut self) -> Option<ConnectionState> {
+    fn take_change(&mut self) -> Option<ConnectionState> {
         let now = self.now()?;
-        (self.told.as_ref() != Some(&now)).then(|| {
-            self.told = Some(now.clone());
+        (self.reported.as_ref() != Some(&now)).then(|| {
+            self.reported = Some(now.clone());
             now
         })
     }
@@ -138,27 +128,27 @@ impl ConnectionTracker {
 /// Tracks the connection state of a node. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ConnectionWatch {
-    sightings: Arc<Mutex<ConnectionTracker>>,
+    tracker: Arc<Mutex<ConnectionTracker>>,
     changes: Inbox<ConnectionState>,
-    news: ChangeCounter,
+    change_counter: ChangeCounter,
     /// The attach modes of sessions that are not the node's current session yet.
-    ways: Arc<Mutex<Vec<(String, AttachMode)>>>,
+    expected_modes: Arc<Mutex<Vec<(String, AttachMode)>>>,
 }
 
 /// The maximum number of changes waiting for the program: beyond it the network is flapping, and the newest ones
 /// matter.
-const CHANGES: usize = 64;
+const MAX_CHANGES: usize = 64;
 /// The maximum number of sessions in `ways`: the next one, and one that failed.
-const WAYS: usize = 4;
+const MAX_EXPECTED: usize = 4;
 
 impl ConnectionWatch {
     /// Creates a watch that notifies `news` of each change.
-    pub(crate) fn new(news: ChangeCounter) -> Self {
+    pub(crate) fn new(change_counter: ChangeCounter) -> Self {
         Self {
-            sightings: Arc::default(),
-            changes: Inbox::new(OverflowPolicy::DropOldest, CHANGES),
-            news,
-            ways: Arc::default(),
+            tracker: Arc::default(),
+            changes: Inbox::new(OverflowPolicy::DropOldest, MAX_CHANGES),
+            change_counter,
+            expected_modes: Arc::default(),
         }
     }
 
@@ -170,45 +160,43 @@ impl ConnectionWatch {
     /// Returns the current state.
     pub(crate) fn now(&self) -> ConnectionState {
         // Before the first session is declared, the node has just joined.
-        self.sightings()
-            .now()
-            .unwrap_or(ConnectionState::Connected { way: AttachMode::WithoutDaemon })
+        self.tracker().now().unwrap_or(ConnectionState::Connected { mode: AttachMode::Peer })
     }
 
     /// Returns the attach mode of the current session; `None` before there is one.
-    pub(crate) fn way(&self) -> Option<AttachMode> {
-        self.sightings().session.as_ref().map(|(_, way)| *way)
+    pub(crate) fn mode(&self) -> Option<AttachMode> {
+        self.tracker().session.as_ref().map(|(_, mode)| *mode)
     }
 
-    fn sightings(&self) -> MutexGuard<'_, ConnectionTracker> {
-        self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tracker(&self) -> MutexGuard<'_, ConnectionTracker> {
+        self.tracker.lock()
     }
 
-    fn tell(&self, see: impl FnOnce(&mut ConnectionTracker)) {
-        let mut sightings = self.sightings();
-        see(&mut sightings);
+    fn update(&self, observe: impl FnOnce(&mut ConnectionTracker)) {
+        let mut tracker = self.tracker();
+        observe(&mut tracker);
         // Queued before the next observation is processed, so that changes stay in order.
-        if let Some(change) = sightings.news() {
+        if let Some(change) = tracker.take_change() {
             self.changes.push("", change);
-            self.news.tell();
+            self.change_counter.increment();
         }
     }
 
     /// Records the attach mode of a session that will become the node's current one.
-    pub(crate) fn expect(&self, session: &Session, way: AttachMode) {
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        if ways.len() >= WAYS {
-            ways.remove(0);
+    pub(crate) fn register_session(&self, session: &Session, mode: AttachMode) {
+        let mut expected_modes = self.expected_modes.lock();
+        if expected_modes.len() >= MAX_EXPECTED {
+            expected_modes.remove(0);
         }
-        ways.push((session.zid().to_string(), way));
+        expected_modes.push((session.zid().to_string(), mode));
     }
 
-    fn take_way(&self, session: &str) -> AttachMode {
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = ways.iter().position(|(expected, _)| expected == session);
-        let way = known.map_or(AttachMode::WithoutDaemon, |known| ways.swap_remove(known).1);
-        drop(ways);
-        way
+    fn mode_of(&self, session: &str) -> AttachMode {
+        let mut expected_modes = self.expected_modes.lock();
+        let known = expected_modes.iter().position(|(expected, _)| expected == session);
+        let mode = known.map_or(AttachMode::Peer, |known| expected_modes.swap_remove(known).1);
+        drop(expected_modes);
+        mode
     }
 
     /// Tracks the connections of each session of the worker.
@@ -216,25 +204,25 @@ impl ConnectionWatch {
         let watch = self.clone();
         worker.declare("connection", move |session| {
             let own = session.zid().to_string();
-            let way = watch.take_way(&own);
+            let mode = watch.mode_of(&own);
             let info = session.info();
             // Reads all connections at once, so that a new session does not start out without its daemon.
             let there: Vec<String> =
-                info.transports().wait().map(|of| of.zid().to_string()).collect();
-            watch.tell(|sightings| {
-                sightings.sits(&own, way);
-                for who in &there {
-                    sightings.neighbour(&own, who, true);
+                info.transports().wait().map(|transport| transport.zid().to_string()).collect();
+            watch.update(|tracker| {
+                tracker.session_opened(&own, mode);
+                for peer in &there {
+                    tracker.connection_changed(&own, peer, true);
                 }
             });
-            let of_callback = watch.clone();
+            let observer = watch.clone();
             let listener = info
                 .transport_events_listener()
                 .history(true)
                 .callback(move |event| {
-                    let who = event.transport().zid().to_string();
+                    let peer = event.transport().zid().to_string();
                     let is_there = event.kind() == SampleKind::Put;
-                    of_callback.tell(|sightings| sightings.neighbour(&own, &who, is_there));
+                    observer.update(|tracker| tracker.connection_changed(&own, &peer, is_there));
                 })
                 .wait()?;
             Ok(Box::new(listener))
@@ -243,25 +231,25 @@ impl ConnectionWatch {
 
     /// Returns whether the current session is connected to the session with this id.
     pub(crate) fn is_connected_to(&self, session: &str) -> bool {
-        self.sightings().neighbours.contains(session)
+        self.tracker().connections.contains(session)
     }
 
     /// Records whether the machine has an address that other machines can reach.
     pub(crate) fn has_network(&self, has_network: bool) {
-        self.tell(|sightings| sightings.has_no_network = !has_network);
+        self.update(|tracker| tracker.has_no_network = !has_network);
     }
 
     /// Records that the program leaves.
     pub(crate) fn leaves(&self) {
-        self.tell(|sightings| {
-            let reason = || (DisconnectedBy::Us, "the program left".into());
-            sightings.ended.get_or_insert_with(reason);
+        self.update(|tracker| {
+            let reason = || (DisconnectedBy::LocalLeave, "the program left".into());
+            tracker.ended.get_or_insert_with(reason);
         });
     }
 
     /// Records that the node left the mesh because another node has its id.
-    pub(crate) fn gives_way(&self, rival: &IdConflict) {
-        self.tell(|sightings| sightings.ended = Some((DisconnectedBy::Peer, rival.to_string())));
+    pub(crate) fn gives_way(&self, reason: String) {
+        self.update(|tracker| tracker.ended = Some((DisconnectedBy::IdConflict, reason)));
     }
 }
 
@@ -270,71 +258,72 @@ impl ConnectionWatch {
 mod tests {
     use super::*;
 
-    const THROUGH: ConnectionState = ConnectionState::Connected { way: AttachMode::ThroughDaemon };
-    const WITHOUT: ConnectionState = ConnectionState::Connected { way: AttachMode::WithoutDaemon };
+    const THROUGH: ConnectionState = ConnectionState::Connected { mode: AttachMode::ViaDaemon };
+    const WITHOUT: ConnectionState = ConnectionState::Connected { mode: AttachMode::Peer };
 
     /// A tracker of a node attached through its daemon.
     fn client() -> ConnectionTracker {
-        let mut seen = ConnectionTracker::default();
-        seen.sits("a", AttachMode::ThroughDaemon);
-        seen.neighbour("a", "daemon", true);
-        assert_eq!(seen.news(), Some(THROUGH));
-        seen
+        let mut tracker = ConnectionTracker::default();
+        tracker.session_opened("a", AttachMode::ViaDaemon);
+        tracker.connection_changed("a", "daemon", true);
+        assert_eq!(tracker.take_change(), Some(THROUGH));
+        tracker
     }
 
     #[test]
-    fn a_daemon_that_goes_and_comes_is_told_once_each() {
-        let mut seen = client();
-        assert_eq!(seen.news(), None);
-        seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), Some(ConnectionState::DaemonLost));
-        seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), None);
-        seen.neighbour("a", "another daemon", true);
-        assert_eq!(seen.news(), Some(THROUGH));
+    fn lost_and_returned_daemon_is_reported_once_each() {
+        let mut tracker = client();
+        assert_eq!(tracker.take_change(), None);
+        tracker.connection_changed("a", "daemon", false);
+        assert_eq!(tracker.take_change(), Some(ConnectionState::DaemonLost));
+        tracker.connection_changed("a", "daemon", false);
+        assert_eq!(tracker.take_change(), None);
+        tracker.connection_changed("a", "another daemon", true);
+        assert_eq!(tracker.take_change(), Some(THROUGH));
     }
 
     #[test]
-    fn what_the_session_before_says_while_it_is_closed_does_not_count() {
-        let mut seen = client();
-        seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), Some(ConnectionState::DaemonLost));
-        seen.sits("b", AttachMode::WithoutDaemon);
-        assert_eq!(seen.news(), Some(WITHOUT));
-        seen.sits("c", AttachMode::ThroughDaemon);
-        seen.neighbour("c", "daemon", true);
-        assert_eq!(seen.news(), Some(THROUGH));
-        seen.neighbour("b", "somebody", false);
-        seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), None);
+    fn events_of_the_closing_session_are_ignored() {
+        let mut tracker = client();
+        tracker.connection_changed("a", "daemon", false);
+        assert_eq!(tracker.take_change(), Some(ConnectionState::DaemonLost));
+        tracker.session_opened("b", AttachMode::Peer);
+        assert_eq!(tracker.take_change(), Some(WITHOUT));
+        tracker.session_opened("c", AttachMode::ViaDaemon);
+        tracker.connection_changed("c", "daemon", true);
+        assert_eq!(tracker.take_change(), Some(THROUGH));
+        tracker.connection_changed("b", "somebody", false);
+        tracker.connection_changed("a", "daemon", false);
+        assert_eq!(tracker.take_change(), None);
     }
 
     #[test]
-    fn a_node_without_daemon_is_on_the_mesh_while_there_is_a_network_and_one_behind_it_always() {
-        let mut seen = ConnectionTracker { has_no_network: true, ..ConnectionTracker::default() };
-        assert_eq!(seen.news(), None, "it has not joined");
-        seen.sits("a", AttachMode::WithoutDaemon);
-        let lost = seen.news().unwrap();
+    fn peer_needs_a_network_and_client_does_not() {
+        let mut tracker =
+            ConnectionTracker { has_no_network: true, ..ConnectionTracker::default() };
+        assert_eq!(tracker.take_change(), None, "it has not joined");
+        tracker.session_opened("a", AttachMode::Peer);
+        let lost = tracker.take_change().unwrap();
         assert!(
-            matches!(lost, ConnectionState::Disconnected { by: DisconnectedBy::Error, .. }),
+            matches!(lost, ConnectionState::Disconnected { by: DisconnectedBy::NoNetwork, .. }),
             "{lost}"
         );
-        seen.has_no_network = false;
-        assert_eq!(seen.news(), Some(WITHOUT));
-        let mut seen = client();
-        seen.has_no_network = true;
-        assert_eq!(seen.news(), None);
+        tracker.has_no_network = false;
+        assert_eq!(tracker.take_change(), Some(WITHOUT));
+        let mut tracker = client();
+        tracker.has_no_network = true;
+        assert_eq!(tracker.take_change(), None);
     }
 
     #[test]
-    fn once_it_has_ended_nothing_else_is_told() {
-        let mut seen = client();
-        seen.ended = Some((DisconnectedBy::Us, "the program left".into()));
+    fn nothing_is_reported_after_the_end() {
+        let mut tracker = client();
+        tracker.ended = Some((DisconnectedBy::LocalLeave, "the program left".into()));
         assert!(matches!(
-            seen.news(),
-            Some(ConnectionState::Disconnected { by: DisconnectedBy::Us, .. })
+            tracker.take_change(),
+            Some(ConnectionState::Disconnected { by: DisconnectedBy::LocalLeave, .. })
         ));
-        seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), None);
+        tracker.connection_changed("a", "daemon", false);
+        assert_eq!(tracker.take_change(), None);
     }
 }

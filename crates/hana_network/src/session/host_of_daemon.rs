@@ -9,18 +9,18 @@ use hana_protocol::id::role::Role;
 use zenoh::{Session, Wait};
 
 use crate::config::node_config::NodeConfig;
-use crate::node::node::first_reply;
-use crate::session::open::SessionKind;
+use crate::session::first_reply::first_reply;
+use crate::session::session_kind::SessionKind;
 
 /// The timeout of one query. The daemon replies from memory.
-const QUERY: Duration = Duration::from_millis(500);
+const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a daemon that has just started may take to announce its id: it first checks whether the id is free.
-const JUST_STARTED: Duration = Duration::from_secs(2);
-const AGAIN: Duration = Duration::from_millis(20);
+const STARTUP_TIME: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns the id of the daemon that a client's session is connected to; `None` if the peer is not a daemon.
 pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
-    let until = Instant::now() + JUST_STARTED;
+    let until = Instant::now() + STARTUP_TIME;
     loop {
         let info = session.info();
         let routers: Vec<_> = info.routers_zid().wait().collect();
@@ -34,7 +34,7 @@ pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
         if (peers.is_empty() && !routers.is_empty()) || Instant::now() >= until {
             return None;
         }
-        thread::sleep(AGAIN);
+        thread::sleep(RETRY_INTERVAL);
     }
 }
 
@@ -44,7 +44,7 @@ fn daemon_of(session: &Session, zid: &str) -> Option<NodeId> {
         session
             .liveliness()
             .get(format!("{}/*/alive/{}/{zid}", Key::ROOT, Role::Daemon))
-            .timeout(QUERY)
+            .timeout(QUERY_TIMEOUT)
             .callback(move |reply| {
                 if let Ok(sample) = reply.result()
                     && let Some(Key::Alive { node, .. }) = Key::parse(sample.key_expr().as_str())
@@ -65,10 +65,10 @@ impl NodeConfig {
     /// Blocks: for a few milliseconds with a daemon, not at all without one.
     #[must_use]
     pub fn with_host_of_daemon(mut self) -> Self {
-        let part = SessionKind::of_node(&self);
+        let kind = SessionKind::for_node(&self);
         if !self.host_is_named
-            && matches!(part, SessionKind::Client)
-            && let Ok(session) = part.open(&self)
+            && matches!(kind, SessionKind::Client)
+            && let Ok(session) = kind.open(&self)
         {
             self.learn_host(&session);
             session.close().ok();

@@ -33,14 +33,14 @@ impl LocalAddresses {
     /// Reads the addresses of all interfaces, or of one. Takes about ten microseconds.
     pub(crate) fn now(interface: Option<&str>) -> Self {
         let all = if_addrs::get_if_addrs().unwrap_or_else(|problem| {
-            tracing::warn!("the addresses of this machine cannot be read: {problem}");
+            tracing::warn!("cannot read the addresses of this machine: {problem}");
             vec![]
         });
         let without = interfaces_without_multicast();
-        let wanted = all.iter().filter(|of| interface.is_none_or(|name| of.name == name));
-        let addresses = wanted.filter_map(Address::of).map(|of| Address {
-            has_multicast: of.interface.is_none_or(|index| !without.contains(&index)),
-            ..of
+        let wanted = all.iter().filter(|found| interface.is_none_or(|name| found.name == name));
+        let addresses = wanted.filter_map(Address::of).map(|address| Address {
+            has_multicast: address.interface.is_none_or(|index| !without.contains(&index)),
+            ..address
         });
         Self(addresses.collect())
     }
@@ -176,30 +176,31 @@ fn ip_of(endpoint: &str) -> Option<IpAddr> {
 /// Decides when to reopen a session that listens. Pure.
 ///
 /// Changed addresses alone are no reason: the session listens on all addresses, including later ones, and
-/// [`scouting`](crate::session::scouting) discovers other nodes on every new interface. They matter only if daemons
+/// [`scouting`](crate::session::discovery::scouting) discovers other nodes on every new interface. They matter only if daemons
 /// learn of each other by Zenoh's gossip, which carries the addresses that the machine had when the session was
 /// opened.
 #[derive(Debug)]
 pub(crate) struct Renewal {
     /// The addresses that gossip carries.
-    told: LocalAddresses,
+    published: LocalAddresses,
     /// Whether the session listens on these addresses only.
-    is_bound_to_told: bool,
+    is_bound_to_published: bool,
     relies_on_gossip: bool,
 }
 
 impl Renewal {
     /// Creates the state for the first session of a process, opened when the machine had these addresses.
-    pub(crate) const fn new(told: LocalAddresses, relies_on_gossip: bool) -> Self {
-        Self { told, is_bound_to_told: false, relies_on_gossip }
+    pub(crate) const fn new(published: LocalAddresses, relies_on_gossip: bool) -> Self {
+        Self { published, is_bound_to_published: false, relies_on_gossip }
     }
 
     /// Returns whether to reopen the session now. The new session announces `current`, and listens on these
     /// addresses.
-    pub(crate) fn look(&mut self, current: &LocalAddresses) -> bool {
-        let is_out_of_date = !current.overlaps(&self.told);
-        let is_deaf = self.is_bound_to_told && !current.is_within(&self.told);
-        let must = self.relies_on_gossip && !current.is_empty() && (is_out_of_date || is_deaf);
+    pub(crate) fn poll(&mut self, current: &LocalAddresses) -> bool {
+        let is_out_of_date = !current.overlaps(&self.published);
+        let is_unreachable = self.is_bound_to_published && !current.is_within(&self.published);
+        let must =
+            self.relies_on_gossip && !current.is_empty() && (is_out_of_date || is_unreachable);
         if must {
             self.opened_with(current);
         }
@@ -208,8 +209,8 @@ impl Renewal {
 
     /// Records that the session was opened when the machine had these addresses.
     pub(crate) fn opened_with(&mut self, current: &LocalAddresses) {
-        self.told = current.clone();
-        self.is_bound_to_told = true;
+        self.published = current.clone();
+        self.is_bound_to_published = true;
     }
 }
 
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_addresses_alone_opens_nothing_anew() {
+    fn partial_address_change_keeps_the_session() {
         let mut renewal = Renewal::new(addresses(&["10.0.0.1"]), false);
         for now in [
             &["10.0.0.1", "172.17.0.1"][..],
@@ -250,26 +251,26 @@ mod tests {
             &["10.0.0.52"],
             &["169.254.3.4"],
         ] {
-            assert!(!renewal.look(&addresses(now)), "{now:?}");
+            assert!(!renewal.poll(&addresses(now)), "{now:?}");
         }
         let mut booted = Renewal::new(addresses(&[]), false);
-        assert!(!booted.look(&addresses(&["10.0.0.1"])));
+        assert!(!booted.poll(&addresses(&["10.0.0.1"])));
     }
 
     #[test]
-    fn gossip_that_names_no_right_address_is_renewed_once() {
+    fn outdated_gossip_reopens_the_session_once() {
         let mut renewal = Renewal::new(addresses(&["10.0.0.1"]), true);
-        assert!(!renewal.look(&addresses(&["10.0.0.1", "10.8.0.6"])), "a VPN");
-        assert!(!renewal.look(&addresses(&[])), "the cable is out");
-        assert!(!renewal.look(&addresses(&["10.0.0.1"])), "and in again");
-        assert!(renewal.look(&addresses(&["10.0.0.52"])), "another address by DHCP");
-        assert!(!renewal.look(&addresses(&["10.0.0.52"])));
-        assert!(renewal.look(&addresses(&["10.0.0.52", "10.8.0.6"])), "it does not listen there");
-        assert!(!renewal.look(&addresses(&["10.8.0.6"])), "one that goes is no reason");
+        assert!(!renewal.poll(&addresses(&["10.0.0.1", "10.8.0.6"])), "a VPN");
+        assert!(!renewal.poll(&addresses(&[])), "the cable is out");
+        assert!(!renewal.poll(&addresses(&["10.0.0.1"])), "and in again");
+        assert!(renewal.poll(&addresses(&["10.0.0.52"])), "another address by DHCP");
+        assert!(!renewal.poll(&addresses(&["10.0.0.52"])));
+        assert!(renewal.poll(&addresses(&["10.0.0.52", "10.8.0.6"])), "it does not listen there");
+        assert!(!renewal.poll(&addresses(&["10.8.0.6"])), "one that goes is no reason");
     }
 
     #[test]
-    fn link_local_addresses_of_ipv4_count_and_those_of_ipv6_do_not() {
+    fn only_ipv4_link_local_addresses_count() {
         let v4 = |ip: [u8; 4]| {
             interface(IfAddr::V4(if_addrs::Ifv4Addr {
                 ip: ip.into(),
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_takes_the_network_that_both_are_on_first() {
+    fn shared_network_is_tried_first() {
         let own = addresses(&["192.168.1.2", "172.17.0.1", "169.254.10.1"]);
         let endpoints = [
             "udp/10.8.0.9:4000",
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_this_machine_is_no_way_to_another() {
+    fn own_endpoints_are_not_probed() {
         let own = addresses(&["192.168.1.2", "172.17.0.1"]);
         let endpoints = ["tcp/172.17.0.1:7447", "tcp/172.17.0.1:7448", "tcp/192.168.1.77:7447"];
         let elsewhere = own.elsewhere(endpoints.map(ToOwned::to_owned).to_vec(), 7447);
@@ -335,11 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn an_asker_is_told_the_address_of_its_own_network_first() {
+    fn reply_lists_the_network_of_the_querier_first() {
         let all = addresses(&["10.0.0.1", "172.17.0.1", "192.168.1.2", "2001:db8::1"]);
-        let told = all.endpoints_for([192, 168, 1, 77].into(), 7447);
+        let published = all.endpoints_for([192, 168, 1, 77].into(), 7447);
         assert_eq!(
-            told,
+            published,
             [
                 "tcp/192.168.1.2:7447",
                 "tcp/10.0.0.1:7447",

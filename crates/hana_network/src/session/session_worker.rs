@@ -1,15 +1,17 @@
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use zenoh::Session;
+use parking_lot::RwLock;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Query;
+use zenoh::sample::Sample;
+use zenoh::{Session, Wait};
 
-use crate::session::open::{Listener, OpenSession};
+use crate::session::open_session::{Listener, OpenSession};
 
 /// The thread that owns a session.
 ///
@@ -17,12 +19,12 @@ use crate::session::open::{Listener, OpenSession};
 /// can be replaced; all declarations move to the new session.
 #[derive(Clone)]
 pub(crate) struct SessionWorker {
-    jobs: flume::Sender<WorkerCommand>,
-    seat: Arc<RwLock<Option<ActiveSession>>>,
+    command_tx: flume::Sender<WorkerCommand>,
+    active: Arc<RwLock<Option<ActiveSession>>>,
     next_id: Arc<AtomicU64>,
 }
 
-/// The session as other threads see it; absent before it is open, while it is being exchanged, and after the node
+/// The session as other threads see it; absent before it is open, while it is being reopened, and after the node
 /// left.
 #[derive(Clone)]
 pub(crate) struct ActiveSession {
@@ -30,7 +32,7 @@ pub(crate) struct ActiveSession {
     /// Present if others may connect to the session.
     pub(crate) listener: Option<Listener>,
     /// The number of the session in this worker: declarations of a session with another number must be renewed.
-    pub(crate) number: u64,
+    pub(crate) generation: u64,
 }
 
 /// The handle of a declaration; dropping it undeclares.
@@ -45,32 +47,34 @@ enum WorkerCommand {
     Declare { id: u64, what: String, declare: Declare },
     Undeclare(u64),
     Run(Box<dyn FnOnce(&Session) + Send>),
-    MoveTo(OpenSession),
-    Exchange(Open),
+    Migrate(OpenSession),
+    Reopen(Open),
     Leave(Box<dyn FnOnce() + Send>),
 }
 
 /// Keeps a declaration alive until it is dropped.
 pub(crate) struct RegistrationGuard {
     id: u64,
-    jobs: flume::Sender<WorkerCommand>,
+    command_tx: flume::Sender<WorkerCommand>,
 }
 
-/// The maximum number of waiting jobs; beyond it, queries are not answered.
-const MAX_WAITING: usize = 1024;
-/// The maximum size of an answered query in bytes: the largest command, with some margin.
-const MAX_QUESTION: usize = 80 * 1024;
+/// The maximum number of waiting commands; beyond it, queries get no reply.
+const MAX_QUEUED: usize = 1024;
+/// The maximum size of a query that gets a reply, in bytes: the largest command, with some margin.
+const MAX_QUERY_BYTES: usize = 80 * 1024;
 /// The wait for a session to close. Closing can hang during heavy churn, and then continues in its own thread.
-const CLOSE: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl SessionWorker {
     /// Starts the thread with an open session.
     pub(crate) fn start(name: &str, session: OpenSession) -> std::io::Result<Self> {
-        let (jobs, queue) = flume::unbounded();
-        let seat = Arc::new(RwLock::new(None));
-        let desk = WorkerState::new(session, Arc::clone(&seat));
-        thread::Builder::new().name(format!("hana {name}")).spawn(move || desk.work(&queue))?;
-        Ok(Self { jobs, seat, next_id: Arc::new(AtomicU64::new(0)) })
+        let (command_tx, command_rx) = flume::unbounded();
+        let active = Arc::new(RwLock::new(None));
+        let state = WorkerState::new(session, Arc::clone(&active));
+        thread::Builder::new()
+            .name(format!("hana {name}"))
+            .spawn(move || state.work(&command_rx))?;
+        Ok(Self { command_tx, active, next_id: Arc::new(AtomicU64::new(0)) })
     }
 
     /// Makes a declaration now, and again on each session that replaces this one. Does not block.
@@ -80,47 +84,78 @@ impl SessionWorker {
     {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.send(WorkerCommand::Declare { id, what: what.into(), declare: Box::new(declare) });
-        RegistrationGuard { id, jobs: self.jobs.clone() }
+        RegistrationGuard { id, command_tx: self.command_tx.clone() }
     }
 
-    /// Queues a job that uses the session.
+    /// Passes every sample on `pattern` to `receive`, until the returned guard is dropped.
+    pub(crate) fn subscribe(
+        &self,
+        pattern: impl Into<String>,
+        receive: impl Fn(Sample) + Send + Sync + 'static,
+    ) -> RegistrationGuard {
+        let (pattern, receive) = (pattern.into(), Arc::new(receive));
+        self.declare(pattern.clone(), move |session| {
+            let receive = Arc::clone(&receive);
+            let callback = move |sample| receive(sample);
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
+        })
+    }
+
+    /// Passes every query on `key` to `receive`, until the returned guard is dropped.
+    pub(crate) fn receive_queries(
+        &self,
+        key: impl Into<String>,
+        receive: impl Fn(Query) + Send + Sync + 'static,
+    ) -> RegistrationGuard {
+        let (key, receive) = (key.into(), Arc::new(receive));
+        self.declare(key.clone(), move |session| {
+            let receive = Arc::clone(&receive);
+            let callback = move |query| receive(query);
+            Ok(Box::new(session.declare_queryable(&key).complete(true).callback(callback).wait()?))
+        })
+    }
+
+    /// Queues a call that uses the session.
     ///
-    /// Does not block. The job is skipped if there is no session, which happens only during an exchange.
-    pub(crate) fn run(&self, job: impl FnOnce(&Session) + Send + 'static) {
-        self.send(WorkerCommand::Run(Box::new(job)));
+    /// Does not block. The call is skipped if there is no session, which happens only while the session is reopened.
+    pub(crate) fn run(&self, command: impl FnOnce(&Session) + Send + 'static) {
+        self.send(WorkerCommand::Run(Box::new(command)));
     }
 
     /// Queues the reply to a query. Does not block.
     ///
-    /// If too many jobs wait, or the query is too large to keep in memory, it ends without a reply.
-    pub(crate) fn answer(
+    /// If too many commands wait, or the query is too large to keep in memory, it ends without a reply.
+    pub(crate) fn spawn_reply(
         &self,
         query: Query,
-        answer: impl FnOnce(&Session, Query) + Send + 'static,
+        reply: impl FnOnce(&Session, Query) + Send + 'static,
     ) {
         let size = query.payload().map_or(0, ZBytes::len)
             + query.attachment().map_or(0, ZBytes::len)
             + query.parameters().as_str().len();
-        if size > MAX_QUESTION || self.jobs.len() >= MAX_WAITING {
-            tracing::debug!("{}: a question is not answered", query.key_expr());
+        if size > MAX_QUERY_BYTES || self.command_tx.len() >= MAX_QUEUED {
+            tracing::debug!(
+                "{}: dropping a query, too many are waiting or it is too large",
+                query.key_expr()
+            );
             return;
         }
-        self.run(move |session| answer(session, query));
+        self.run(move |session| reply(session, query));
     }
 
     /// Moves to another session. Does not block.
     ///
     /// Everything is declared in the new session before it is undeclared in the old one, so that other nodes never
     /// see this one missing.
-    pub(crate) fn move_to(&self, session: OpenSession) {
-        self.send(WorkerCommand::MoveTo(session));
+    pub(crate) fn migrate_to(&self, session: OpenSession) {
+        self.send(WorkerCommand::Migrate(session));
     }
 
     /// Replaces the session with one that needs the same port: closes it before it calls `open`.
     ///
     /// Does not block, although `open` may: it runs in the worker's thread, and must itself retry until it succeeds.
-    pub(crate) fn exchange(&self, open: impl FnOnce() -> Option<OpenSession> + Send + 'static) {
-        self.send(WorkerCommand::Exchange(Box::new(open)));
+    pub(crate) fn reopen_with(&self, open: impl FnOnce() -> Option<OpenSession> + Send + 'static) {
+        self.send(WorkerCommand::Reopen(Box::new(open)));
     }
 
     /// Undeclares everything, closes the session and ends the thread; then calls `done`.
@@ -129,19 +164,19 @@ impl SessionWorker {
     }
 
     /// Returns the current session.
-    pub(crate) fn seat(&self) -> Option<ActiveSession> {
-        self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn current(&self) -> Option<ActiveSession> {
+        self.active.read().clone()
     }
 
-    fn send(&self, job: WorkerCommand) {
+    fn send(&self, command: WorkerCommand) {
         // After the thread has ended, there is nothing left to do.
-        self.jobs.send(job).ok();
+        self.command_tx.send(command).ok();
     }
 }
 
 impl Drop for RegistrationGuard {
     fn drop(&mut self) {
-        self.jobs.send(WorkerCommand::Undeclare(self.id)).ok();
+        self.command_tx.send(WorkerCommand::Undeclare(self.id)).ok();
     }
 }
 
@@ -158,7 +193,7 @@ impl Registration {
         match (self.declare)(session) {
             // Drops the handle of the previous session, which undeclares there.
             Ok(handle) => self.handle = Some(handle),
-            Err(problem) => tracing::error!("{}: Zenoh does not declare it: {problem}", self.what),
+            Err(problem) => tracing::error!("{}: Zenoh cannot declare it: {problem}", self.what),
         }
     }
 }
@@ -166,54 +201,55 @@ impl Registration {
 /// The state of the worker's thread.
 struct WorkerState {
     session: Option<OpenSession>,
-    seat: Arc<RwLock<Option<ActiveSession>>>,
-    number: u64,
-    standing: BTreeMap<u64, Registration>,
+    active: Arc<RwLock<Option<ActiveSession>>>,
+    generation: u64,
+    registrations: BTreeMap<u64, Registration>,
 }
 
 impl WorkerState {
-    fn new(session: OpenSession, seat: Arc<RwLock<Option<ActiveSession>>>) -> Self {
-        let mut desk = Self { session: None, seat, number: 0, standing: BTreeMap::new() };
-        desk.sit(session);
-        desk
+    fn new(session: OpenSession, active: Arc<RwLock<Option<ActiveSession>>>) -> Self {
+        let mut state =
+            Self { session: None, active, generation: 0, registrations: BTreeMap::new() };
+        state.install(session);
+        state
     }
 
-    fn work(mut self, queue: &flume::Receiver<WorkerCommand>) {
-        for job in queue {
-            match job {
+    fn work(mut self, command_rx: &flume::Receiver<WorkerCommand>) {
+        for command in command_rx {
+            match command {
                 WorkerCommand::Declare { id, what, declare } => {
-                    let mut standing = Registration { what, declare, handle: None };
+                    let mut registration = Registration { what, declare, handle: None };
                     if let Some(session) = &self.session {
-                        standing.declare_in(session);
+                        registration.declare_in(session);
                     }
-                    self.standing.insert(id, standing);
+                    self.registrations.insert(id, registration);
                 },
                 WorkerCommand::Undeclare(id) => {
-                    self.standing.remove(&id);
+                    self.registrations.remove(&id);
                 },
-                WorkerCommand::Run(job) => {
+                WorkerCommand::Run(command) => {
                     if let Some(session) = &self.session {
-                        job(session);
+                        command(session);
                     }
                 },
-                WorkerCommand::MoveTo(session) => {
-                    let before = self.sit(session);
+                WorkerCommand::Migrate(session) => {
+                    let before = self.install(session);
                     self.declare_all();
                     close(before);
                 },
-                WorkerCommand::Exchange(open) => {
-                    for standing in self.standing.values_mut() {
-                        standing.handle = None;
+                WorkerCommand::Reopen(open) => {
+                    for registration in self.registrations.values_mut() {
+                        registration.handle = None;
                     }
-                    close(self.stand_up());
+                    close(self.uninstall());
                     if let Some(session) = open() {
-                        self.sit(session);
+                        self.install(session);
                         self.declare_all();
                     }
                 },
                 WorkerCommand::Leave(done) => {
-                    self.standing.clear();
-                    close(self.stand_up());
+                    self.registrations.clear();
+                    close(self.uninstall());
                     done();
                     return;
                 },
@@ -222,41 +258,41 @@ impl WorkerState {
     }
 
     /// Installs a session and returns the previous one.
-    fn sit(&mut self, session: OpenSession) -> Option<OpenSession> {
-        self.number += 1;
-        let seat = ActiveSession {
+    fn install(&mut self, session: OpenSession) -> Option<OpenSession> {
+        self.generation += 1;
+        let active = ActiveSession {
             session: (*session).clone(),
             listener: session.listener().cloned(),
-            number: self.number,
+            generation: self.generation,
         };
-        *self.seat.write().unwrap_or_else(PoisonError::into_inner) = Some(seat);
+        *self.active.write() = Some(active);
         self.session.replace(session)
     }
 
-    fn stand_up(&mut self) -> Option<OpenSession> {
-        *self.seat.write().unwrap_or_else(PoisonError::into_inner) = None;
+    fn uninstall(&mut self) -> Option<OpenSession> {
+        *self.active.write() = None;
         self.session.take()
     }
 
     fn declare_all(&mut self) {
         let Some(session) = &self.session else { return };
-        for standing in self.standing.values_mut() {
-            standing.declare_in(session);
+        for registration in self.registrations.values_mut() {
+            registration.declare_in(session);
         }
     }
 }
 
-/// Closes a session, and waits up to [`CLOSE`] for that.
+/// Closes a session, and waits up to [`CLOSE_TIMEOUT`] for that.
 fn close(session: Option<OpenSession>) {
     let Some(session) = session else { return };
-    let (done, closed) = flume::bounded(1);
+    let (closed_tx, closed_rx) = flume::bounded(1);
     let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {
         if let Err(problem) = session.close() {
-            tracing::warn!("the session did not close in good order: {problem}");
+            tracing::warn!("the session did not close cleanly: {problem}");
         }
-        done.send(()).ok();
+        closed_tx.send(()).ok();
     });
-    if spawned.is_ok() && closed.recv_timeout(CLOSE).is_err() {
-        tracing::debug!("the session takes its time to close");
+    if spawned.is_ok() && closed_rx.recv_timeout(CLOSE_TIMEOUT).is_err() {
+        tracing::debug!("the session is still closing");
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct LingerReset;
 
 #[cfg(not(target_os = "linux"))]
 impl LingerReset {
-    pub(crate) const fn take_back(&mut self) {}
+    pub(crate) const fn reset(&mut self) {}
 }
 
 #[cfg(target_os = "linux")]
@@ -29,7 +29,7 @@ mod linux {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     /// The value that Zenoh sets; sockets of the program with another value are left alone.
-    const OF_ZENOH: Duration = Duration::from_secs(10);
+    const ZENOH_LINGER: Duration = Duration::from_secs(10);
 
     /// The sockets already checked, by inode.
     #[derive(Default)]
@@ -39,9 +39,9 @@ mod linux {
 
     impl LingerReset {
         /// Checks the sockets opened since the last call. Takes about ten microseconds per open file of the process.
-        pub(crate) fn take_back(&mut self) {
+        pub(crate) fn reset(&mut self) {
             if let Err(problem) = self.look() {
-                tracing::debug!("the options of sockets cannot be looked at: {problem}");
+                tracing::debug!("cannot read socket options: {problem}");
             }
         }
 
@@ -60,7 +60,7 @@ mod linux {
                     continue;
                 };
                 if !self.seen.contains(socket) {
-                    take_back_of(number).ok();
+                    reset_of(number).ok();
                 }
                 open.insert(socket.to_owned());
             }
@@ -72,10 +72,10 @@ mod linux {
     /// Resets the option through a duplicate descriptor of the socket.
     ///
     /// This is safe even if the socket is closed meanwhile and its number reused for another file.
-    fn take_back_of(number: i32) -> rustix::io::Result<()> {
+    fn reset_of(number: i32) -> rustix::io::Result<()> {
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
         let socket = pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?;
-        if sockopt::socket_linger(&socket)? == Some(OF_ZENOH) {
+        if sockopt::socket_linger(&socket)? == Some(ZENOH_LINGER) {
             sockopt::set_socket_linger(&socket, None)?;
         }
         Ok(())
@@ -89,20 +89,20 @@ mod linux {
         use super::*;
 
         #[test]
-        fn what_zenoh_asked_for_is_taken_back_and_what_others_asked_for_is_left() {
+        fn only_zenoh_linger_option_is_reset() {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let [of_zenoh, of_program] =
                 [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-            sockopt::set_socket_linger(&of_zenoh, Some(OF_ZENOH)).unwrap();
+            sockopt::set_socket_linger(&of_zenoh, Some(ZENOH_LINGER)).unwrap();
             sockopt::set_socket_linger(&of_program, Some(Duration::from_secs(3))).unwrap();
             let mut linger = LingerReset::default();
-            linger.take_back();
+            linger.reset();
             assert_eq!(sockopt::socket_linger(&of_zenoh).unwrap(), None);
             let left = Some(Duration::from_secs(3));
             assert_eq!(sockopt::socket_linger(&of_program).unwrap(), left);
             assert!(linger.seen.len() >= 3);
             drop((of_zenoh, of_program, listener));
-            linger.take_back();
+            linger.reset();
         }
     }
 }

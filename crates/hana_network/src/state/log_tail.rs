@@ -4,49 +4,49 @@ use std::time::Duration;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::LogLine;
 
-use crate::rpc::pending::Pending;
-use crate::transport::inbound::Received;
-use crate::transport::subscription::Subscription;
+use crate::sync::pending::Pending;
+use crate::transport::inbound::subscription::Subscription;
+use crate::transport::received::Received;
 
 /// The last lines that a node wrote: those that its daemon keeps, followed by new ones.
 pub struct LogTail {
-    of: NodeId,
-    kept: Option<Pending<Vec<Received<LogLine>>>>,
-    coming: Subscription<Received<LogLine>>,
+    node: NodeId,
+    stored: Option<Pending<Vec<Received<LogLine>>>>,
+    new_lines: Subscription<Received<LogLine>>,
     tail: Tail,
 }
 
 /// Time limit for a daemon to reply with the lines that it keeps.
-pub(crate) const ASK: Duration = Duration::from_secs(2);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl LogTail {
     pub(crate) fn new(
-        of: &NodeId,
-        coming: Subscription<Received<LogLine>>,
-        kept: Pending<Vec<Received<LogLine>>>,
-        most: usize,
+        node: &NodeId,
+        new_lines: Subscription<Received<LogLine>>,
+        stored: Pending<Vec<Received<LogLine>>>,
+        capacity: usize,
     ) -> Self {
         Self {
-            of: of.clone(),
-            kept: Some(kept),
-            coming,
-            tail: Tail { lines: VecDeque::new(), most },
+            node: node.clone(),
+            stored: Some(stored),
+            new_lines,
+            tail: Tail { lines: VecDeque::new(), capacity },
         }
     }
 
     /// Returns the node that wrote these lines.
     #[must_use]
-    pub const fn of(&self) -> &NodeId {
-        &self.of
+    pub const fn node(&self) -> &NodeId {
+        &self.node
     }
 
     /// Returns the lines known so far, newest last. Does not block.
     pub fn lines(&mut self) -> &[LogLine] {
-        if let Some(kept) = self.kept.as_ref().and_then(Pending::take) {
-            self.kept = None;
-            self.tail.begin_with(kept.into_iter().map(|received| received.message).collect());
+        if let Some(stored) = self.stored.as_ref().and_then(Pending::try_recv) {
+            self.stored = None;
+            self.tail.prepend(stored.into_iter().map(|received| received.message).collect());
         }
-        while let Some(received) = self.coming.try_recv() {
+        while let Some(received) = self.new_lines.try_recv() {
             self.tail.add(received.message);
         }
         self.tail.lines.make_contiguous()
@@ -56,16 +56,16 @@ impl LogTail {
 /// At most `most` lines, in the order in which they were written.
 struct Tail {
     lines: VecDeque<LogLine>,
-    most: usize,
+    capacity: usize,
 }
 
 impl Tail {
     /// Inserts the stored lines before the ones received since the query; the two may overlap.
-    fn begin_with(&mut self, mut kept: Vec<LogLine>) {
-        kept.sort_by_key(|line| line.number);
-        let newest = kept.last().map(|line| line.number);
+    fn prepend(&mut self, mut stored: Vec<LogLine>) {
+        stored.sort_by_key(|line| line.number);
+        let newest = stored.last().map(|line| line.number);
         self.lines.retain(|line| newest.is_none_or(|newest| line.number > newest));
-        for line in kept.into_iter().rev() {
+        for line in stored.into_iter().rev() {
             self.lines.push_front(line);
         }
         self.bound();
@@ -81,7 +81,7 @@ impl Tail {
     }
 
     fn bound(&mut self) {
-        let surplus = self.lines.len().saturating_sub(self.most);
+        let surplus = self.lines.len().saturating_sub(self.capacity);
         self.lines.drain(..surplus);
     }
 }
@@ -101,20 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_and_what_comes_is_told_once_and_in_order() {
-        let mut tail = Tail { lines: VecDeque::new(), most: 4 };
+    fn stored_and_new_lines_appear_once_in_order() {
+        let mut tail = Tail { lines: VecDeque::new(), capacity: 4 };
         tail.add(line(3));
         tail.add(line(4));
-        tail.begin_with(vec![line(2), line(1), line(3)]);
+        tail.prepend(vec![line(2), line(1), line(3)]);
         assert_eq!(numbers(&tail), [1, 2, 3, 4]);
         tail.add(line(5));
         assert_eq!(numbers(&tail), [2, 3, 4, 5]);
     }
 
     #[test]
-    fn a_new_run_begins_anew() {
-        let mut tail = Tail { lines: VecDeque::new(), most: 4 };
-        tail.begin_with(vec![line(8), line(9)]);
+    fn new_instance_starts_an_empty_log() {
+        let mut tail = Tail { lines: VecDeque::new(), capacity: 4 };
+        tail.prepend(vec![line(8), line(9)]);
         tail.add(line(0));
         tail.add(line(1));
         assert_eq!(numbers(&tail), [0, 1]);

@@ -1,100 +1,77 @@
 //! Queries for what other nodes keep: the current state of a topic, the last lines of a log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
+use parking_lot::Mutex;
 use zenoh::Wait;
-use zenoh::qos::CongestionControl;
-use zenoh::query::{ConsolidationMode, Query, QueryTarget};
+use zenoh::query::Query;
 
-use crate::rpc::pending::{Pending, Promise};
 use crate::session::session_worker::{RegistrationGuard, SessionWorker};
-use crate::transport::admission::AdmissionFilter;
-use crate::transport::inbound::{InboundStats, Received, admitted};
-use crate::transport::send_queue::SenderIdentity;
+use crate::sync::pending::Pending;
+use crate::transport::inbound::admission::AdmissionFilter;
+use crate::transport::inbound::inbound_stats::InboundStats;
+use crate::transport::outbound::sender_identity::SenderIdentity;
+use crate::transport::query::{QueryHandle, query_all};
+use crate::transport::received::Received;
 
 /// Returns what is kept on the keys of `pattern`, once all nodes have replied or `deadline` has passed.
-pub(crate) fn ask<M: Message>(
+pub(crate) fn query_states<M: Message>(
     worker: &SessionWorker,
-    reception: &InboundStats,
+    inbound: &InboundStats,
     pattern: String,
     deadline: Duration,
 ) -> Pending<Vec<Received<M>>> {
     let (promise, pending) = Pending::new();
-    let gathered = GatheredStates { found: Mutex::default(), promise };
-    let reception = reception.clone();
+    let found = QueryHandle::new(move |found: Vec<Received<M>>| promise.fulfil(found));
+    let inbound = inbound.clone();
     // A query gets many replies at once: one on each key or, for a log, all on one key.
-    let gate = AdmissionFilter::of_answers::<M>();
+    let filter = AdmissionFilter::for_replies::<M>();
     worker.run(move |session| {
-        let asked = session
-            .get(&pattern)
-            .target(QueryTarget::All)
-            .consolidation(ConsolidationMode::None)
-            .congestion_control(CongestionControl::Drop)
-            .timeout(deadline)
-            // Zenoh drops the callback when the query has ended.
-            .callback(move |reply| {
-                let Ok(sample) = reply.result() else { return };
-                let Some(raw) = admitted(sample, M::MAX_BYTES, &gate, &reception) else { return };
-                if let Some(message) = reception.decode::<M>(&raw) {
-                    gathered.found.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
-                        key: raw.key,
-                        envelope: raw.envelope,
-                        message,
-                    });
-                }
-            })
-            .wait();
-        if let Err(problem) = asked {
-            tracing::error!("{pattern}: Zenoh does not ask: {problem}");
-        }
+        query_all(session, &pattern, deadline, move |reply| {
+            let Ok(sample) = reply.result() else { return };
+            let raw = inbound.admit_sample(sample, M::MAX_BYTES, &filter);
+            if let Some(raw) = raw
+                && let Some(message) = inbound.decode(&raw)
+            {
+                found.record(|found| {
+                    found.push(Received { key: raw.key, envelope: raw.envelope, message });
+                });
+            }
+        });
     });
     pending
 }
 
-struct GatheredStates<M> {
-    found: Mutex<Vec<Received<M>>>,
-    promise: Promise<Vec<Received<M>>>,
-}
-
-impl<M> Drop for GatheredStates<M> {
-    fn drop(&mut self) {
-        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
-        self.promise.keep(found);
-    }
-}
-
 /// Limit of queries per second, over all senders: a reply may consist of hundreds of messages.
-const QUESTIONS_PER_SECOND: u32 = 20;
+const QUERIES_PER_SECOND: u32 = 20;
 
 /// Replies to queries on `key` with what `kept` returns at that moment, in that order.
-pub(crate) fn answer<M: Message>(
+pub(crate) fn reply_to_queries<M: Message>(
     worker: &SessionWorker,
     identity: &SenderIdentity,
     key: &Key,
     kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
 ) -> RegistrationGuard {
     let key = key.to_string();
-    let (kept, answering) = (Arc::new(kept), worker.clone());
+    let (kept, replying) = (Arc::new(kept), worker.clone());
     let identity = identity.clone();
-    let limit = Arc::new(Mutex::new(TokenBucket::new(QUESTIONS_PER_SECOND, Instant::now())));
+    let limit = Arc::new(Mutex::new(TokenBucket::new(QUERIES_PER_SECOND, Instant::now())));
     worker.declare(key.clone(), move |session| {
-        let (kept, worker, answer_key) = (Arc::clone(&kept), answering.clone(), key.clone());
+        let (kept, worker, answer_key) = (Arc::clone(&kept), replying.clone(), key.clone());
         let (identity, limit) = (identity.clone(), Arc::clone(&limit));
         let callback = move |query: Query| {
-            let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
-            if limit.admit(Instant::now()) == Admission::Over {
+            if limit.lock().admit(Instant::now()) == Admission::Over {
                 return;
             }
-            drop(limit);
             let (kept, key) = (Arc::clone(&kept), answer_key.clone());
             // The envelope proves to the receiver that the reply comes from the owner of this key.
             let Ok(attachment) = identity.envelope(0).encode() else { return };
-            worker.answer(query, move |_, query| {
+            worker.spawn_reply(query, move |_, query| {
                 for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
                     let reply = query
                         .reply(key.clone(), payload)
@@ -102,7 +79,7 @@ pub(crate) fn answer<M: Message>(
                         .attachment(attachment.clone())
                         .wait();
                     if let Err(problem) = reply {
-                        tracing::debug!("{key}: a question was not answered: {problem}");
+                        tracing::debug!("{key}: cannot reply to a query: {problem}");
                         return;
                     }
                 }
@@ -114,11 +91,11 @@ pub(crate) fn answer<M: Message>(
 
 /// Replies to queries until it is dropped.
 pub struct QueryableGuard {
-    _declaration: RegistrationGuard,
+    _registration: RegistrationGuard,
 }
 
 impl QueryableGuard {
     pub(crate) const fn new(declaration: RegistrationGuard) -> Self {
-        Self { _declaration: declaration }
+        Self { _registration: declaration }
     }
 }

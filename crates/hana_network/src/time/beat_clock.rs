@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hana_time::Timeline;
 
-use crate::playback::automation::BeatInstant;
-use crate::time::local_clock::local_us;
+use crate::clock::local_clock::local_us;
+use crate::time::beat_instant::BeatInstant;
 use crate::time::timeline_handle::TimelineHandle;
 
 /// The beat on this machine, as used for rendering.
@@ -15,7 +15,7 @@ use crate::time::timeline_handle::TimelineHandle;
 /// the machine agree.
 pub(crate) struct BeatClock {
     watch: OnceLock<TimelineHandle>,
-    shown_after_us: AtomicI64,
+    presentation_delay_us: AtomicI64,
 }
 
 impl BeatClock {
@@ -23,7 +23,7 @@ impl BeatClock {
     const LATEST: Duration = Duration::from_millis(100);
 
     pub(crate) const fn new() -> Self {
-        Self { watch: OnceLock::new(), shown_after_us: AtomicI64::new(0) }
+        Self { watch: OnceLock::new(), presentation_delay_us: AtomicI64::new(0) }
     }
 
     /// Uses the timeline of `watch` from now on.
@@ -33,9 +33,9 @@ impl BeatClock {
     }
 
     /// Sets the delay between reading a value and its presentation.
-    pub(crate) fn shown_after(&self, delay: Duration) {
+    pub(crate) fn set_presentation_delay(&self, delay: Duration) {
         let delay = i64::try_from(delay.min(Self::LATEST).as_micros()).unwrap_or_default();
-        self.shown_after_us.store(delay, Ordering::Relaxed);
+        self.presentation_delay_us.store(delay, Ordering::Relaxed);
     }
 
     /// Returns the current beat.
@@ -45,7 +45,7 @@ impl BeatClock {
 
     /// Returns the beat at the expected presentation time of values read now.
     pub(crate) fn shown(&self) -> BeatInstant {
-        self.at(local_us().saturating_add(self.shown_after_us.load(Ordering::Relaxed)))
+        self.at(local_us().saturating_add(self.presentation_delay_us.load(Ordering::Relaxed)))
     }
 
     fn at(&self, at_us: i64) -> BeatInstant {

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hana_engine::delivery::{Admission, TokenBucket};
@@ -7,33 +7,34 @@ use hana_protocol::id::NodeId;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
 use hana_time::{ClockEstimate, ClockOffset, ClockReading, ClockSample};
+use parking_lot::Mutex;
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
-use zenoh::query::{Query, Reply};
+use zenoh::query::Reply;
 
+use crate::clock::local_clock::local_us;
 use crate::session::session_worker::{RegistrationGuard, SessionWorker};
-use crate::time::local_clock::local_us;
-use crate::transport::admission::AdmissionFilter;
-use crate::transport::inbound::{InboundStats, admitted};
+use crate::sync::timer::{Timer, TimerThread};
+use crate::transport::inbound::admission::AdmissionFilter;
+use crate::transport::inbound::inbound_stats::InboundStats;
+use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::query;
-use crate::transport::send_queue::SenderIdentity;
-use crate::transport::timer::{Timer, TimerThread};
 
 /// Queries the clock of another host's daemon until it is dropped.
 ///
 /// It sends a quick series of queries first, then four per second, and two per second after half a minute.
 pub struct ClockSync {
-    asking: Arc<ClockPoller>,
+    poller: Arc<ClockPoller>,
 }
 
 struct ClockPoller {
     key: String,
     worker: SessionWorker,
-    reception: InboundStats,
-    gate: Arc<AdmissionFilter>,
+    inbound: InboundStats,
+    filter: Arc<AdmissionFilter>,
     clock: Arc<Mutex<ClockOffset>>,
-    effort: Arc<SendOverhead>,
-    round: Mutex<PollSchedule>,
+    overhead: Arc<SendOverhead>,
+    schedule: Mutex<PollSchedule>,
 }
 
 /// The minimum time that a Zenoh put or get call takes.
@@ -45,93 +46,94 @@ struct SendOverhead(Mutex<Option<i64>>);
 
 /// Number of queries sent, and the time of the next one.
 struct PollSchedule {
-    asked: u32,
+    sent: u32,
     due: Instant,
 }
 
 /// Number of queries in the quick series at the start, which makes the timeline available soon.
-const FIRST: u32 = 16;
+const INITIAL_QUERIES: u32 = 16;
 /// Number of queries before there is an estimate.
-const ENOUGH: u32 = 8;
+const MIN_QUERIES: u32 = 8;
 /// Interval of the quick series.
-const SOON: Duration = Duration::from_millis(40);
+const INITIAL_INTERVAL: Duration = Duration::from_millis(40);
 /// Interval after the quick series.
-const PERIOD: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(250);
 /// Interval once there are enough samples to estimate the drift.
-const SETTLED: Duration = Duration::from_millis(500);
+const SETTLED_INTERVAL: Duration = Duration::from_millis(500);
 /// Number of queries before `SETTLED` applies: about half a minute of them.
-const UNTIL_SETTLED: u32 = 128;
+const SETTLED_AFTER: u32 = 128;
 /// Query timeout. A later reply has no value, and Zenoh logs a warning for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ClockSync {
     pub(crate) fn start(
         worker: &SessionWorker,
-        reception: &InboundStats,
-        ticker: &TimerThread,
+        inbound: &InboundStats,
+        timer: &TimerThread,
         host: &NodeId,
     ) -> Self {
-        let asking = Arc::new(ClockPoller {
+        let poller = Arc::new(ClockPoller {
             key: Key::Clock(host.clone()).to_string(),
             worker: worker.clone(),
-            reception: reception.clone(),
-            gate: Arc::new(AdmissionFilter::of_answers::<ClockReading>()),
+            inbound: inbound.clone(),
+            filter: Arc::new(AdmissionFilter::for_replies::<ClockReading>()),
             clock: Arc::default(),
-            effort: Arc::default(),
-            round: Mutex::new(PollSchedule { asked: 0, due: Instant::now() }),
+            overhead: Arc::default(),
+            schedule: Mutex::new(PollSchedule { sent: 0, due: Instant::now() }),
         });
-        ticker.add(&asking, &ticker.bell());
-        Self { asking }
+        timer.add(&poller, &timer.waker());
+        Self { poller }
     }
 
     /// Returns the current estimate, or `None` before the first queries are done, which take longest. Does not block.
     #[must_use]
     pub fn estimate(&self) -> Option<ClockEstimate> {
-        let asked = lock(&self.asking.round).asked;
-        if asked < ENOUGH { None } else { lock(&self.asking.clock).estimate() }
+        let sent = self.poller.schedule.lock().sent;
+        if sent < MIN_QUERIES { None } else { self.poller.clock.lock().estimate() }
     }
 }
 
 impl Timer for ClockPoller {
     fn tick(&self, now: Instant) -> Option<Instant> {
-        let mut round = lock(&self.round);
-        if now >= round.due {
-            round.asked = round.asked.saturating_add(1);
-            round.due = now
-                + match round.asked {
-                    ..FIRST => SOON,
-                    FIRST..UNTIL_SETTLED => PERIOD,
-                    _ => SETTLED,
+        let mut schedule = self.schedule.lock();
+        if now >= schedule.due {
+            schedule.sent = schedule.sent.saturating_add(1);
+            schedule.due = now
+                + match schedule.sent {
+                    ..INITIAL_QUERIES => INITIAL_INTERVAL,
+                    INITIAL_QUERIES..SETTLED_AFTER => INTERVAL,
+                    _ => SETTLED_INTERVAL,
                 };
-            self.ask();
+            self.query();
         }
-        Some(round.due)
+        Some(schedule.due)
     }
 }
 
 impl ClockPoller {
-    fn ask(&self) {
-        let (key, gate, clock) =
-            (self.key.clone(), Arc::clone(&self.gate), Arc::clone(&self.clock));
-        let (reception, effort) = (self.reception.clone(), Arc::clone(&self.effort));
+    fn query(&self) {
+        let (key, filter, clock) =
+            (self.key.clone(), Arc::clone(&self.filter), Arc::clone(&self.clock));
+        let (inbound, overhead) = (self.inbound.clone(), Arc::clone(&self.overhead));
         self.worker.run(move |session| {
             let begun_us = local_us();
-            let asked_us = effort.over_after(begun_us);
+            let asked_us = overhead.sent_at(begun_us);
             let answer = move |reply: Reply| {
                 let answered_us = local_us();
                 let Ok(sample) = reply.result() else { return };
-                let raw = admitted(sample, ClockReading::MAX_BYTES, &gate, &reception);
-                let reading = raw.and_then(|raw| reception.decode::<ClockReading>(&raw));
+                let raw = inbound.admit_sample(sample, ClockReading::MAX_BYTES, &filter);
+                let reading = raw.and_then(|raw| inbound.decode::<ClockReading>(&raw));
                 if let Some(reading) = reading {
-                    lock(&clock).take(ClockSample { asked_us, reading, answered_us });
+                    clock.lock().take(ClockSample { asked_us, reading, answered_us });
                 }
             };
             let lane = ClockReading::LANE;
-            let asked = query::ask(session, &key, ZBytes::new(), None, lane, PATIENCE, answer);
-            if let Err(problem) = asked {
-                tracing::debug!("{key}: Zenoh does not ask: {problem}");
+            let sent =
+                query::query(session, &key, ZBytes::new(), None, lane, QUERY_TIMEOUT, answer);
+            if let Err(problem) = sent {
+                tracing::debug!("{key}: Zenoh cannot send the query: {problem}");
             }
-            effort.note(local_us() - begun_us);
+            overhead.record(local_us() - begun_us);
         });
     }
 }
@@ -140,57 +142,44 @@ impl SendOverhead {
     /// Returns the earliest time at which a message passed to Zenoh now leaves: after three quarters of the call.
     ///
     /// It leaves before the call returns.
-    fn over_after(&self, begun_us: i64) -> i64 {
-        begun_us.saturating_add(lock(&self.0).unwrap_or(0) / 4 * 3)
+    fn sent_at(&self, begun_us: i64) -> i64 {
+        begun_us.saturating_add(self.0.lock().unwrap_or(0) / 4 * 3)
     }
 
     /// Records the duration of one call.
-    fn note(&self, took_us: i64) {
-        let mut least = lock(&self.0);
+    fn record(&self, took_us: i64) {
+        let mut least = self.0.lock();
         *least = Some(least.map_or(took_us, |least| least.min(took_us)).max(0));
     }
 }
 
 /// Replies to queries for the clock of this host.
-pub(crate) fn answer(
+pub(crate) fn reply_to_queries(
     worker: &SessionWorker,
     identity: &SenderIdentity,
     host: &NodeId,
 ) -> RegistrationGuard {
     let key = Key::Clock(host.clone()).to_string();
-    let (answering, identity) = (worker.clone(), identity.clone());
-    let limit = TokenBucket::new(ClockReading::MAX_PER_SECOND, Instant::now());
-    let (limit, effort) = (Arc::new(Mutex::new(limit)), Arc::new(SendOverhead::default()));
-    worker.declare(key.clone(), move |session| {
-        let (worker, limit, key) = (answering.clone(), Arc::clone(&limit), key.clone());
-        let (identity, declared, effort) = (identity.clone(), key.clone(), Arc::clone(&effort));
-        let callback = move |query: Query| {
-            // Read first, so that the reported times include everything after it.
-            let received_us = local_us();
-            if lock(&limit).admit(Instant::now()) == Admission::Over {
-                return;
+    let (replying, identity) = (worker.clone(), identity.clone());
+    let limit = Mutex::new(TokenBucket::new(ClockReading::MAX_PER_SECOND, Instant::now()));
+    let overhead = Arc::new(SendOverhead::default());
+    worker.receive_queries(key.clone(), move |query| {
+        // Read first, so that the reported times include everything after it.
+        let received_us = local_us();
+        if limit.lock().admit(Instant::now()) == Admission::Over {
+            return;
+        }
+        let Ok(attachment) = identity.envelope(0).encode() else { return };
+        let (key, overhead) = (key.clone(), Arc::clone(&overhead));
+        replying.spawn_reply(query, move |_, query| {
+            let begun_us = local_us();
+            let reading = ClockReading { received_us, sent_us: overhead.sent_at(begun_us) };
+            let Ok(payload) = codec::encode(&reading) else { return };
+            let reply = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK);
+            if let Err(problem) = reply.attachment(attachment).wait() {
+                tracing::debug!("cannot reply to a clock query: {problem}");
             }
-            let Ok(attachment) = identity.envelope(0).encode() else { return };
-            let (key, effort) = (key.clone(), Arc::clone(&effort));
-            worker.answer(query, move |_, query| {
-                let begun_us = local_us();
-                let reading = ClockReading { received_us, sent_us: effort.over_after(begun_us) };
-                let Ok(payload) = codec::encode(&reading) else { return };
-                let reply = query
-                    .reply(key, payload)
-                    .encoding(Encoding::MESSAGE_PACK)
-                    .attachment(attachment)
-                    .wait();
-                if let Err(problem) = reply {
-                    tracing::debug!("a question for the clock was not answered: {problem}");
-                }
-                effort.note(local_us() - begun_us);
-            });
-        };
-        Ok(Box::new(session.declare_queryable(&declared).complete(true).callback(callback).wait()?))
+            overhead.record(local_us() - begun_us);
+        });
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,8 @@
 //! Clocks and timelines of hosts.
 
 pub(crate) mod beat_clock;
+pub(crate) mod beat_instant;
 pub(crate) mod clock_sync;
-pub(crate) mod local_clock;
 mod remote_timeline;
-pub(crate) mod steady_clock;
+mod timeline_cell;
 pub(crate) mod timeline_handle;
-pub(crate) mod wall_clock;

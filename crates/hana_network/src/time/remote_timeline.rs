@@ -1,28 +1,31 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{HostTimeline, TimelineSource};
 use hana_time::{Slew, TempoMap};
+use parking_lot::Mutex;
 
-use crate::rpc::pending::Pending;
-use crate::session::connection::{AttachMode, ConnectionWatch};
+use crate::clock::local_clock::local_us;
+use crate::session::attach_mode::AttachMode;
+use crate::session::connection::ConnectionWatch;
 use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::state::state_query;
+use crate::sync::pending::Pending;
+use crate::sync::timer::{Timer, TimerThread};
 use crate::time::clock_sync::ClockSync;
-use crate::time::local_clock::local_us;
-use crate::time::timeline_handle::{TimelineCell, hear_host};
-use crate::transport::inbound::{InboundStats, Received};
-use crate::transport::timer::{Timer, TimerThread};
+use crate::time::timeline_cell::{TimelineCell, subscribe_timeline};
+use crate::transport::inbound::inbound_stats::InboundStats;
+use crate::transport::received::Received;
 
 /// The timeline for a node whose host has no daemon: that of another host, converted to the local clock.
 ///
 /// The conversion uses an estimate of the remote clock's offset. Idle while the host has a daemon.
 pub(crate) struct RemoteTimeline {
     worker: SessionWorker,
-    reception: InboundStats,
-    ticker: TimerThread,
+    inbound: InboundStats,
+    timer: TimerThread,
     connection: ConnectionWatch,
     heard: Arc<TimelineCell>,
     search: Mutex<SearchState>,
@@ -30,17 +33,17 @@ pub(crate) struct RemoteTimeline {
 
 enum SearchState {
     /// No query is running: the host has a daemon, or the last query got no reply. Holds the time of the next query.
-    Rests(Instant),
+    Idle(Instant),
     /// All daemons are being queried.
-    Asks(Pending<Vec<Received<HostTimeline>>>),
-    Follows(Followed),
+    Querying(Pending<Vec<Received<HostTimeline>>>),
+    Following(Followed),
 }
 
 /// The remote host that is followed.
 struct Followed {
     host: NodeId,
     clock: Arc<ClockSync>,
-    there: Arc<Mutex<RemoteState>>,
+    remote: Arc<Mutex<RemoteState>>,
     _subscription: RegistrationGuard,
 }
 
@@ -53,32 +56,32 @@ struct RemoteState {
 }
 
 /// Interval between checks and corrections.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Time limit for the replies of all hosts.
-const ASK: Duration = Duration::from_millis(400);
+const QUERY_TIMEOUT: Duration = Duration::from_millis(400);
 /// Pause after a query without a reply.
-const REST: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 /// A host that has sent nothing for this long is considered gone.
-const SILENT: Duration = Duration::from_secs(2);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl RemoteTimeline {
     pub(crate) fn start(
         worker: &SessionWorker,
-        reception: &InboundStats,
-        ticker: &TimerThread,
+        inbound: &InboundStats,
+        timer: &TimerThread,
         connection: &ConnectionWatch,
         heard: &Arc<TimelineCell>,
     ) -> Arc<Self> {
-        let distant = Arc::new(Self {
+        let timeline = Arc::new(Self {
             worker: worker.clone(),
-            reception: reception.clone(),
-            ticker: ticker.clone(),
+            inbound: inbound.clone(),
+            timer: timer.clone(),
             connection: connection.clone(),
             heard: Arc::clone(heard),
-            search: Mutex::new(SearchState::Rests(Instant::now())),
+            search: Mutex::new(SearchState::Idle(Instant::now())),
         });
-        ticker.add(&distant, &ticker.bell());
-        distant
+        timer.add(&timeline, &timer.waker());
+        timeline
     }
 
     /// Returns the host to follow: leaders first, and among those the one with the most followers.
@@ -90,52 +93,57 @@ impl RemoteTimeline {
     }
 
     fn follow(&self, host: NodeId) -> Followed {
-        let there =
+        let remote =
             Arc::new(Mutex::new(RemoteState { course: None, said: None, heard: Instant::now() }));
-        let clock = Arc::new(ClockSync::start(&self.worker, &self.reception, &self.ticker, &host));
-        let (of_hearing, of_clock, heard) =
-            (Arc::clone(&there), Arc::clone(&clock), Arc::clone(&self.heard));
+        let clock = Arc::new(ClockSync::start(&self.worker, &self.inbound, &self.timer, &host));
+        let (received, remote_clock, heard) =
+            (Arc::clone(&remote), Arc::clone(&clock), Arc::clone(&self.heard));
         let from = host.clone();
-        let subscription = hear_host(&self.worker, &self.reception, &host, move |said| {
+        let subscription = subscribe_timeline(&self.worker, &self.inbound, &host, move |said| {
             let now = {
-                let mut there = lock(&of_hearing);
-                there.course = said.continues(there.course);
-                there.said = Some(said);
-                there.heard = Instant::now();
-                there.clone()
+                let mut remote = received.lock();
+                remote.course = said.continues(remote.course);
+                remote.said = Some(said);
+                remote.heard = Instant::now();
+                remote.clone()
             };
             // Applied at once, since a change is published only a moment before it takes effect.
-            steer(&heard, &now, &of_clock, &from);
+            update(&heard, &now, &remote_clock, &from);
         });
-        Followed { host, clock, there, _subscription: subscription }
+        Followed { host, clock, remote, _subscription: subscription }
     }
 
-    fn go_on(&self, search: SearchState, now: Instant) -> SearchState {
+    fn advance(&self, search: SearchState, now: Instant) -> SearchState {
         match search {
-            SearchState::Rests(until) if now < until => search,
-            SearchState::Rests(_) => {
+            SearchState::Idle(until) if now < until => search,
+            SearchState::Idle(_) => {
                 let pattern = "hana/*/timeline".to_owned();
-                SearchState::Asks(state_query::ask(&self.worker, &self.reception, pattern, ASK))
+                SearchState::Querying(state_query::query_states(
+                    &self.worker,
+                    &self.inbound,
+                    pattern,
+                    QUERY_TIMEOUT,
+                ))
             },
-            SearchState::Asks(answers) => {
-                let Some(found) = answers.take() else {
-                    let is_over = answers.is_abandoned();
+            SearchState::Querying(replies) => {
+                let Some(found) = replies.try_recv() else {
+                    let is_over = replies.is_cancelled();
                     return if is_over {
-                        SearchState::Rests(now + REST)
+                        SearchState::Idle(now + RETRY_DELAY)
                     } else {
-                        SearchState::Asks(answers)
+                        SearchState::Querying(replies)
                     };
                 };
-                let best = Self::best(&found).map(|host| SearchState::Follows(self.follow(host)));
-                best.unwrap_or(SearchState::Rests(now + REST))
+                let best = Self::best(&found).map(|host| SearchState::Following(self.follow(host)));
+                best.unwrap_or(SearchState::Idle(now + RETRY_DELAY))
             },
-            SearchState::Follows(followed) => {
-                let there = lock(&followed.there).clone();
-                steer(&self.heard, &there, &followed.clock, &followed.host);
-                if now.saturating_duration_since(there.heard) >= SILENT {
-                    SearchState::Rests(now)
+            SearchState::Following(followed) => {
+                let remote = followed.remote.lock().clone();
+                update(&self.heard, &remote, &followed.clock, &followed.host);
+                if now.saturating_duration_since(remote.heard) >= SILENCE_TIMEOUT {
+                    SearchState::Idle(now)
                 } else {
-                    SearchState::Follows(followed)
+                    SearchState::Following(followed)
                 }
             },
         }
@@ -144,33 +152,33 @@ impl RemoteTimeline {
 
 impl Timer for RemoteTimeline {
     fn tick(&self, now: Instant) -> Option<Instant> {
-        let search = std::mem::replace(&mut *lock(&self.search), SearchState::Rests(now));
-        let next = if self.connection.way() == Some(AttachMode::WithoutDaemon) {
-            self.go_on(search, now)
+        let search = std::mem::replace(&mut *self.search.lock(), SearchState::Idle(now));
+        let next = if self.connection.mode() == Some(AttachMode::Peer) {
+            self.advance(search, now)
         } else {
-            SearchState::Rests(now)
+            SearchState::Idle(now)
         };
-        *lock(&self.search) = next;
-        Some(now + LOOK)
+        *self.search.lock() = next;
+        Some(now + CHECK_INTERVAL)
     }
 }
 
 /// Moves the local timeline towards the remote one.
-fn steer(heard: &TimelineCell, there: &RemoteState, clock: &ClockSync, host: &NodeId) {
-    let (Some(course), Some(said), Some(clock)) = (there.course, &there.said, clock.estimate())
+fn update(heard: &TimelineCell, remote: &RemoteState, clock: &ClockSync, host: &NodeId) {
+    let (Some(course), Some(said), Some(clock)) = (remote.course, &remote.said, clock.estimate())
     else {
         return;
     };
     let now = local_us();
     let goal = course.to_local(&clock);
-    heard.steer(|known| {
+    heard.update(|known| {
         known.map_or(goal, |known| Slew::new(&known, &goal, now).apply_to(known.since(now)))
     });
     let shown = goal.at(now);
     // An error bound in microseconds, rounded up.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let error_us = clock.error_us(now).ceil() as u64;
-    heard.say(HostTimeline {
+    heard.set_last(HostTimeline {
         beat: shown.beat_at(now),
         at_us: now,
         rate: shown.rate(),
@@ -180,8 +188,4 @@ fn steer(heard: &TimelineCell, there: &RemoteState, clock: &ClockSync, host: &No
         error_us: Some(error_us.saturating_add(said.error_us.unwrap_or(0))),
         ..said.clone()
     });
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

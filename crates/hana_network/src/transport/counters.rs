@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Counters, Health, LaneTraffic, MessageFault, MessageFaultCause};
 use hana_protocol::wire::Lane;
+use parking_lot::Mutex;
 
 /// The counters of a node, incremented from any thread.
 ///
@@ -138,7 +138,7 @@ impl NodeCounters {
 
     fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: MessageFaultCause, count: u64) {
         let Some(peer) = peer.filter(|_| count > 0) else { return };
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.troubles.lock();
         let of = (peer.clone(), lane, cause);
         if troubles.len() < Self::MAX_TROUBLES || troubles.contains_key(&of) {
             *troubles.entry(of).or_default() += count;
@@ -194,7 +194,7 @@ impl NodeCounters {
     /// Returns the most frequent faults, in descending order.
     pub(crate) fn troubles(&self) -> Vec<MessageFault> {
         let mut troubles: Vec<MessageFault> = {
-            let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            let troubles = self.troubles.lock();
             let trouble =
                 |((peer, lane, cause), count): (&(NodeId, Lane, MessageFaultCause), &u64)| {
                     MessageFault { peer: peer.clone(), lane: *lane, cause: *cause, count: *count }
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_is_told_by_lane_and_by_peer() {
+    fn counts_are_kept_by_lane_and_peer() {
         let counters = NodeCounters::default();
         let peer = NodeId::new("thrower").unwrap();
         counters.received(Lane::ReliableOrdered);
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn made_up_senders_do_not_grow_it() {
+    fn forged_senders_take_bounded_memory() {
         let counters = NodeCounters::default();
         for number in 0..1000 {
             let peer = NodeId::new("x").unwrap().numbered(number);
             counters.late(Lane::ReliableOrdered, Some(&peer), 1);
         }
         assert_eq!(counters.totals().late, 1000);
-        let remembered = counters.troubles.lock().unwrap().len();
+        let remembered = counters.troubles.lock().len();
         assert_eq!(remembered, NodeCounters::MAX_TROUBLES);
         assert_eq!(counters.troubles().len(), Health::MAX_TROUBLES);
     }

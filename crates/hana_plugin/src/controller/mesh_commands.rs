@@ -135,8 +135,8 @@ impl MeshCommands<'_> {
         let Some(own) = self.link.node() else { return };
         if !self.desk.played.contains_key(node) {
             let info = self.nodes.info(node).filter(|info| info.role == Role::Visualization);
-            let session =
-                info.map_or_else(|| own.play_session(node), |info| own.play_session_of(info));
+            let session = info
+                .map_or_else(|| own.play_session(node), |info| own.play_session_with_info(info));
             let played = Played { session, told: None, was_known: false };
             self.desk.played.insert(node.clone(), played);
         }
@@ -217,7 +217,7 @@ impl MeshCommands<'_> {
             info.check_message(topic, message)?;
         }
         let question =
-            self.link.node().map(|own| own.send_value(node, topic, message, MESSAGE_DEADLINE));
+            self.link.node().map(|own| own.send_json(node, topic, message, MESSAGE_DEADLINE));
         self.sendings.add(node, topic.clone(), question);
         Ok(())
     }
@@ -254,7 +254,7 @@ impl MeshCommands<'_> {
                 heard: vec![],
             }));
         };
-        let handed = self.link.node().map(|own| own.send_value_to_kind(kind, topic, lane, message));
+        let handed = self.link.node().map(|own| own.send_json_to_kind(kind, topic, lane, message));
         // Such a message is not acknowledged: only a failed hand-over is reported, in the form of a reply.
         self.sendings.add(kind, topic.clone(), handed);
         Ok(count)
@@ -278,11 +278,11 @@ impl MeshCommands<'_> {
 
     fn outcome<T: Send + 'static>(pending: Pending<Result<T, CommandError>>) -> Outcome {
         Box::new(move || {
-            if let Some(answer) = pending.take() {
+            if let Some(answer) = pending.try_recv() {
                 return Some(answer.map(|_| ()));
             }
             let problem = hana_network::Cancelled.to_string();
-            pending.is_abandoned().then_some(Err(CommandError::NotSent { problem }))
+            pending.is_cancelled().then_some(Err(CommandError::NotSent { problem }))
         })
     }
 }

@@ -95,7 +95,7 @@ pub(crate) fn build(app: &mut App) {
 }
 
 fn begin(link: Res<MeshSession<role::App>>, mut own: ResMut<OwnOperator>) {
-    own.0 = link.node().map(hana_network::Node::operator);
+    own.0 = link.node().map(hana_network::Node::ownership_client);
 }
 
 fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: Commands) {

@@ -91,7 +91,7 @@ impl Notices {
         if self.is_off {
             return;
         }
-        self.news.tell();
+        self.news.increment();
         let text: String = text
             .chars()
             .take(LONGEST)
@@ -210,12 +210,15 @@ fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'st
     match connectivity {
         Connectivity::Joining if since >= JOINING => Some("joining the network; drawing goes on"),
         Connectivity::DaemonLost => Some("daemon lost: drawing goes on; back without it in 5 s"),
-        Connectivity::Disconnected { by: DisconnectedBy::Error, .. } => {
+        Connectivity::Disconnected { by: DisconnectedBy::NoNetwork, .. } => {
             Some("no network: drawing goes on; back by itself")
         },
         Connectivity::Joining
         | Connectivity::Connected { .. }
-        | Connectivity::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. } => None,
+        | Connectivity::Disconnected {
+            by: DisconnectedBy::LocalLeave | DisconnectedBy::IdConflict,
+            ..
+        } => None,
     }
 }
 
@@ -277,7 +280,7 @@ mod tests {
     #[test]
     fn two_nodes_of_a_program_do_not_take_back_what_the_other_reports() {
         let mut notices = Notices::new(false, ChangeCounter::default());
-        let way = hana_network::AttachMode::ThroughDaemon;
+        let way = hana_network::AttachMode::ViaDaemon;
         notices.follow(Role::App, &Connectivity::DaemonLost, true);
         notices.follow(Role::Visualization, &Connectivity::Connected { way }, true);
         notices.forget(Instant::now() + PASSING);

@@ -55,15 +55,15 @@ impl PendingSends {
                 let Some(question) = &question else {
                     return not_sent("this program is not on the mesh yet".into());
                 };
-                match question.take() {
+                match question.try_recv() {
                     Some(answer) => Some(answer.map(|_| ())),
-                    None if question.is_abandoned() => not_sent(Cancelled.to_string()),
+                    None if question.is_cancelled() => not_sent(Cancelled.to_string()),
                     None => None,
                 }
             }),
         };
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(sending);
-        self.news.tell();
+        self.news.increment();
     }
 
     /// Reports the messages that were answered, or will not be. Returns whether others still wait.

@@ -97,7 +97,7 @@ impl<M: CustomMessage> TopicWriter<M> {
                 Ok(())
             },
             Lane::UnreliableSequenced | Lane::UnreliableUnordered => {
-                self.hand_over(|courier| courier.stream_to(node, message))
+                self.hand_over(|courier| courier.send_unconfirmed(node, message))
             },
         }
     }
@@ -120,7 +120,7 @@ impl<M: CustomMessage> TopicWriter<M> {
     ) -> Result<(), PublishError> {
         let handed = self.courier.as_ref().map_or(Ok(()), act);
         if let Err(PublishError::QueueFull { key }) = &handed {
-            self.problems.tell(Diagnostic::QueueFull { key: key.clone(), count: 1 });
+            self.problems.report(Diagnostic::QueueFull { key: key.clone(), count: 1 });
         }
         handed
     }
@@ -180,8 +180,8 @@ impl<R: NodeRole> TopicRegistrations<R> {
                 PreUpdate,
                 (|link: Res<MeshSession<R>>, mut writer: ResMut<TopicWriter<M>>| {
                     if let Some(node) = link.node() {
-                        writer.courier = Some(node.courier());
-                        writer.problems = node.problems().clone();
+                        writer.courier = Some(node.message_sender());
+                        writer.problems = node.diagnostics().clone();
                     }
                 })
                 .run_if(has_just_joined::<R>)
@@ -198,7 +198,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
                 PreUpdate,
                 (
                     (|link: Res<MeshSession<R>>, mut heard: ResMut<HeardTopic<M, R>>| {
-                        heard.inbox = link.node().map(hana_network::Node::hear);
+                        heard.inbox = link.node().map(hana_network::Node::subscribe_custom);
                     })
                     .run_if(has_just_joined::<R>),
                     drain_heard::<M, R>,
@@ -239,7 +239,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
                     PreUpdate,
                     (
                         (|link: Res<MeshSession<R>>, mut heard: ResMut<HeardValues<R>>| {
-                            heard.inbox = link.node().map(|node| Values(node.hear_values(None)));
+                            heard.inbox = link.node().map(|node| Values(node.subscribe_json(None)));
                         })
                         .run_if(has_just_joined::<R>),
                         drain_values::<R>,

@@ -44,7 +44,7 @@ fn come_back(
     mut commands: Commands,
 ) {
     commands.remove_resource::<AwaitingBar>();
-    *in_force = ActiveOverride(link.node().and_then(|node| node.board().in_force()));
+    *in_force = ActiveOverride(link.node().and_then(|node| node.parameters().override_mode()));
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ where
             let config = P::playout(self.playout)
                 .into_iter()
                 .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
-            let config = config.with_vanishing_apps(self.when_app_vanishes);
+            let config = config.on_controller_lost(self.when_app_vanishes);
             let config = if self.draws_blackout { config.with_blackout() } else { config };
             let config = match &self.headless {
                 Some(cause) => config.with_headless(cause),
@@ -315,15 +315,15 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
         return;
     };
     if shared.board.is_none() {
-        shared.board = Some(Arc::clone(node.board()));
+        shared.board = Some(Arc::clone(node.parameters()));
         shared.agreed = shared.declared.iter().map(|parameter| parameter.default).collect();
         shared.seen = 0;
     }
     let Some(board) = &shared.board else { return };
-    board.shown_after(link.pace.shown_after());
-    let version = board.read_since(shared.seen, &mut shared.agreed);
+    board.set_presentation_delay(link.pace.shown_after());
+    let version = board.read_if_changed(shared.seen, &mut shared.agreed);
     if version != shared.seen && waits.is_none() {
-        in_force.set_if_neq(ActiveOverride(board.in_force()));
+        in_force.set_if_neq(ActiveOverride(board.override_mode()));
     }
     if shared.seen == 0 {
         let values = joined(shared.fields.read(&*parameters), &shared.first, &shared.agreed);
@@ -369,7 +369,7 @@ fn end_frame(
 ) {
     link.pace.frame_ends();
     if let Some(node) = link.node() {
-        node.frames().bump();
+        node.frames().tick();
     }
     if exits.is_empty() {
         return;

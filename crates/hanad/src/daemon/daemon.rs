@@ -74,7 +74,7 @@ impl Daemon {
         timekeeper: Timekeeper,
     ) -> io::Result<Self> {
         let (catalogue, config_source) = (config.catalogue.clone(), config.origin.clone());
-        let (requests, displaced) = (node.requests().clone(), node.displaced().clone());
+        let (requests, displaced) = (node.requests().clone(), node.id_conflicts().clone());
         let timelines = node.subscribe(Topics::every_timeline());
         let peers = PeerTracker::new(&node);
         let dispatcher = Dispatcher::new(catalogue.launch_limits());
@@ -82,7 +82,7 @@ impl Daemon {
         let mut forwarder = Forwarder::default();
         forwarder.add(requests, DaemonEvent::Request);
         forwarder.add(displaced, DaemonEvent::Displaced);
-        forwarder.add(table.presence.sightings().clone(), DaemonEvent::Observation);
+        forwarder.add(table.presence.observations().clone(), DaemonEvent::Observation);
         forwarder.add(timelines.clone(), DaemonEvent::Timeline);
         forwarder.start(events)?;
         Ok(Self {

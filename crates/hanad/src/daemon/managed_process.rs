@@ -91,7 +91,7 @@ impl ManagedProcess {
             running: None,
             health: None,
             status: node.state_publisher(&Topic::<ProcessStatus>::process(host, id.clone())),
-            _answering: node.answer(&log_topic, move || {
+            _answering: node.reply_to(&log_topic, move || {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
             }),
             feed,
@@ -115,7 +115,7 @@ impl ManagedProcess {
             written: None,
             look: joins
                 .then(|| LookStore::new(node, &id, state.look_of(&id), state.files().clone())),
-            _health_feed: joins.then(|| presence.hear_health_of(&id)),
+            _health_feed: joins.then(|| presence.subscribe_health(&id)),
         }
     }
 
@@ -157,8 +157,8 @@ impl ManagedProcess {
         self.clock.follow();
         let status = self.supervisor.status(|at| self.clock.unix_ms(at));
         match self.status.set(&status) {
-            Ok(SetOutcome::Same) => {},
-            Ok(SetOutcome::Another) => tracing::info!("{}", describe(&status)),
+            Ok(SetOutcome::Unchanged) => {},
+            Ok(SetOutcome::Published) => tracing::info!("{}", describe(&status)),
             Err(problem) => {
                 tracing::warn!("cannot publish the state of '{}': {problem}", status.node);
             },

@@ -50,7 +50,7 @@ impl PeerTracker {
         }
         self.roster.tick(now, unix_ms());
         for (host, endpoints) in self.roster.to_knock(now) {
-            presence.knock(host, endpoints);
+            presence.probe(host, endpoints);
         }
         for event in self.roster.take_news() {
             let event = describe(event);

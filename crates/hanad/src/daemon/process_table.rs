@@ -115,8 +115,8 @@ impl ProcessTable {
         }
         let mut events = vec![];
         for (id, instance, reply) in std::mem::take(&mut self.shutdowns) {
-            match reply.take() {
-                None if !reply.is_abandoned() => self.shutdowns.push((id, instance, reply)),
+            match reply.try_recv() {
+                None if !reply.is_cancelled() => self.shutdowns.push((id, instance, reply)),
                 Some(Ok(_)) => {},
                 Some(Err(_)) | None => {
                     events.push((id, ProcessEvent::ShutdownFailed { instance }));

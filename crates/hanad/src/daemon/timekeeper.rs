@@ -58,7 +58,7 @@ impl Timekeeper {
             link: Box::new(link),
             memory,
             forwarded: vec![],
-            _answering: node.answer_clock(),
+            _answering: node.reply_to_clock_queries(),
         }
     }
 
@@ -134,14 +134,14 @@ impl Timekeeper {
 
     fn reply_to_forwarded(&mut self) {
         for (request, reply) in std::mem::take(&mut self.forwarded) {
-            match reply.take() {
+            match reply.try_recv() {
                 Some(Ok(accepted)) => request.accept(accepted),
                 Some(Err(CommandError::Refused { reason, .. })) => request.refuse(reason),
                 Some(Err(problem)) => request.refuse(format!(
                     "the leading host did not carry out the command: {}; retry in a moment",
                     error_chain(&problem)
                 )),
-                None if reply.is_abandoned() => request.refuse("this daemon is ending"),
+                None if reply.is_cancelled() => request.refuse("this daemon is ending"),
                 None => self.forwarded.push((request, reply)),
             }
         }

@@ -88,7 +88,7 @@ impl Log {
         let topic = Topic::<LogLine>::log(node.host().clone(), node.host().clone());
         self.queue.send(LogCommand::Onto(node.publisher(&topic))).ok();
         let last_lines = Arc::clone(&self.last_lines);
-        node.answer(&topic, move || {
+        node.reply_to(&topic, move || {
             last_lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
         })
     }

@@ -41,7 +41,7 @@ impl LookStore {
         let known = read(&file, id, &files);
         Self {
             looks: node.subscribe(topic.clone()),
-            query: Some(node.ask(topic, QUERY_TIMEOUT)),
+            query: Some(node.query(topic, QUERY_TIMEOUT)),
             // Written again, so that the file is kept like every other.
             written: None,
             last: LastLook { node: id.clone(), look: known.unwrap_or_default() },
@@ -83,7 +83,7 @@ impl LookStore {
     }
 
     fn receive(&mut self) {
-        if let Some(replies) = self.query.as_ref().and_then(Pending::take) {
+        if let Some(replies) = self.query.as_ref().and_then(Pending::try_recv) {
             self.query = None;
             if let Some(received) = replies.into_iter().next() {
                 self.last.look = received.message;

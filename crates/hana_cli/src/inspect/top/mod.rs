@@ -49,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Returns the beat and its source.
 fn describe_time(timeline: &TimelineHandle) -> Option<(String, String)> {
     let now = local_us();
-    let (timeline, published) = (timeline.at(now)?, timeline.said()?);
+    let (timeline, published) = (timeline.at(now)?, timeline.last_published()?);
     Some((HostTimeline::beat_in_words(&timeline, now), published.source_in_words()))
 }
 
@@ -126,8 +126,8 @@ impl CommandSender for Sender<'_> {
     ) -> Outcome {
         let pending = self.0.command::<To, C>(node, command, COMMAND_TIMEOUT);
         Box::new(move || {
-            let reply = pending.take().map(|reply| reply.map(|_| ()));
-            reply.or_else(|| pending.is_abandoned().then_some(Ok(())))
+            let reply = pending.try_recv().map(|reply| reply.map(|_| ()));
+            reply.or_else(|| pending.is_cancelled().then_some(Ok(())))
         })
     }
 }
@@ -135,7 +135,7 @@ impl CommandSender for Sender<'_> {
 /// Follows the log of the selected node.
 fn follow(node: &Node<role::App>, log: &mut Option<LogTail>, selected: Option<&NodeView>) {
     let wanted = selected.map(|view| &view.node);
-    if log.as_ref().map(LogTail::of) != wanted {
+    if log.as_ref().map(LogTail::node) != wanted {
         *log = wanted.map(|id| node.tail_log(id, LOG_LINES));
     }
 }

@@ -76,7 +76,7 @@ impl OscPlayer {
         Self {
             watch,
             polled: Instant::now(),
-            operator: node.operator(),
+            operator: node.ownership_client(),
             node,
             played: BTreeMap::new(),
             targets: HashMap::new(),
@@ -151,7 +151,7 @@ impl OscPlayer {
         }
         // A listed node whose parameters are not known yet is played once they are.
         let session = match roster.info(node) {
-            Some(info) => self.node.play_session_of(info),
+            Some(info) => self.node.play_session_with_info(info),
             None => self.node.play_session(node),
         };
         let played = Played { session: session.clone(), reach: Reach::new(Instant::now()) };

@@ -1,0 +1,4 @@
+//! The context of a node, which all its subsystems share.
+
+pub(crate) mod node_context;
+mod senders;

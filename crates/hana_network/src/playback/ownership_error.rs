@@ -1,0 +1,32 @@
+use hana_protocol::id::NodeId;
+use hana_protocol::parameter::{ParameterError, ParameterName};
+use thiserror::Error;
+
+/// Why parameters were not claimed or released.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub(crate) enum OwnershipError {
+    /// There is no such parameter.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The parameter is mixed: all contributions are added, so it cannot be claimed.
+    #[error(
+        "{parameter} is mixed: the values of all its controllers are added, so it cannot be claimed"
+    )]
+    Mixed {
+        /// The parameter.
+        parameter: ParameterName,
+    },
+    /// The sender is unknown.
+    #[error("the command has no envelope; only an identified sender can claim and release")]
+    Unnamed,
+    /// The stamp belongs to another node, or its time is impossible.
+    #[error(
+        "the stamp is from '{by}' at {ms} ms; it must be from the sender itself, and before the year 3000"
+    )]
+    Stamp {
+        /// The node in the stamp.
+        by: NodeId,
+        /// The time in the stamp.
+        ms: u64,
+    },
+}

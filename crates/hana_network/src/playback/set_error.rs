@@ -1,0 +1,34 @@
+use hana_protocol::message::OwnedByOther;
+#[cfg(doc)]
+use hana_protocol::message::Set;
+use hana_protocol::parameter::{ParameterError, ParameterName};
+use hana_time::ScheduleError;
+use thiserror::Error;
+
+/// Why a [`Set`] was not carried out. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SetError {
+    /// An unknown parameter, or a value that it does not accept.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The change cannot be scheduled for its beat.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// A parameter is given both a value and a modulator.
+    #[error("'{name}' has both a value and a modulator; give only one of them")]
+    ValueAndRecipe {
+        /// The parameter.
+        name: ParameterName,
+    },
+    /// Another controller owns a parameter.
+    #[error("{0}; `hana set --take` claims it first")]
+    Held(OwnedByOther),
+    /// The change claims an owned parameter, but its sender is unknown.
+    #[error(
+        "the command has no envelope; only an identified sender can claim a parameter from its owner"
+    )]
+    Unnamed,
+    /// The change is empty.
+    #[error("nothing to set; give values in `parameters` or modulators in `modulators`")]
+    Nothing,
+}

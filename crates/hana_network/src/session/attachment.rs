@@ -1,0 +1,28 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::config::node_config::NodeConfig;
+use crate::session::connection::ConnectionWatch;
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+
+/// The attachment of a node to the mesh: its session, its settings and its connection state.
+///
+/// The threads that maintain it end when it is dropped.
+pub(crate) struct Attachment {
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) worker: SessionWorker,
+    pub(crate) connection: ConnectionWatch,
+    /// For a node that listens: finds other nodes and replies to those that look for it.
+    pub(super) scouting: Mutex<Option<RegistrationGuard>>,
+}
+
+impl Attachment {
+    pub(crate) fn new(
+        config: Arc<NodeConfig>,
+        worker: SessionWorker,
+        connection: ConnectionWatch,
+    ) -> Arc<Self> {
+        Arc::new(Self { config, worker, connection, scouting: Mutex::default() })
+    }
+}
