@@ -122,6 +122,12 @@ pub struct QueueFull {
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct PeerIncompatible(pub SchemaMismatch);
 
+/// The visualization was asked to end.
+///
+/// The plugin exits by itself, unless `VisualizationPlugin::without_exit_on_shutdown` was called.
+#[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownRequested;
+
 /// Maximum number of problems reported in a frame; the rest follow in the next frames.
 const IN_A_FRAME: usize = 8;
 

@@ -27,6 +27,7 @@
 //! ([`HanaSystems::Receive`]); messages to send are handed over in `PostUpdate` ([`HanaSystems::Send`]), and
 //! parameters changed by the program in `Last`.
 
+mod change_signal;
 mod connectivity;
 mod controller;
 mod diagnostics;
@@ -57,7 +58,7 @@ pub use connectivity::{
 pub use diagnostics::{LaneCounter, MessageDiagnosticsPlugin};
 pub use events::{
     Connected, DaemonLost, DecodeFailed, Disconnected, IdTaken, JoinFailed, MessageDropped,
-    MessageRefused, PeerIncompatible, QueueFull,
+    MessageRefused, PeerIncompatible, QueueFull, ShutdownRequested,
 };
 pub use notices::notices::Notices;
 pub use sets::HanaSystems;
@@ -70,4 +71,4 @@ pub use visualization::parameters::{
     Additive, Description, ParameterRange, ParameterStruct, Smoothing, Stepped,
 };
 pub use visualization::persist::{Persist, PersistedStateDiscarded};
-pub use visualization::visualization_plugin::{ShutdownRequested, VisualizationPlugin};
+pub use visualization::visualization_plugin::VisualizationPlugin;

@@ -11,15 +11,16 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Set, SetReply};
 use hana_protocol::wire::error_chain;
 
+use crate::change_signal::ChangeSignal;
 use crate::connectivity::{Connectivity, NodeConnectivity};
 use crate::events;
-use crate::events::{Connected, DaemonLost, Disconnected, IdTaken, JoinFailed};
+use crate::events::{Connected, DaemonLost, Disconnected, IdTaken, JoinFailed, ShutdownRequested};
 use crate::notices::notices::Notices;
 use crate::sets::HanaSystems;
+use crate::timeline::frame_clock::{FrameClock, PresentedAt};
 use crate::timeline::timeline;
-use crate::timeline::timeline::{FrameTimingMode, PresentedAt, Timeline};
+use crate::timeline::timeline::Timeline;
 use crate::topics::pending_sends::PendingSends;
-use crate::visualization::visualization_plugin::ShutdownRequested;
 
 /// The program's node on the mesh, once it has joined.
 ///
@@ -43,12 +44,8 @@ pub struct MeshSession<R: NodeRole> {
     /// Counts incoming changes, to find out what is new.
     news: ChangeCounter,
     known: u64,
-    pub(crate) pace: FrameTimingMode,
+    pub(crate) pace: FrameClock,
 }
-
-/// The changes that the plugin must look for in a frame, shared by all sources of changes.
-#[derive(Resource, Default)]
-pub(crate) struct FrameChangeCounter(pub(crate) ChangeCounter);
 
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -106,7 +103,7 @@ impl<R: NodeRole> MeshSession<R> {
     /// Joins in the background, as `config` specifies.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         timeline::build(app);
-        let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
+        let news = ChangeSignal::of(app.world_mut());
         // Triggers the join.
         news.tell();
         let presented = app.world_mut().get_resource_or_init::<PresentedAt>().clone();
@@ -121,7 +118,7 @@ impl<R: NodeRole> MeshSession<R> {
             told_to_end: false,
             news,
             known: 0,
-            pace: FrameTimingMode::new(presented),
+            pace: FrameClock::new(presented),
         })
         .init_resource::<NodeConnectivity<R>>()
         .init_resource::<PendingSends>()
@@ -142,7 +139,7 @@ pub(crate) fn begin_frame<R: NodeRole>(
     if std::mem::replace(&mut link.known, count) != count {
         commands.run_system_cached(follow::<R>);
     }
-    link.pace.crossed(local_us());
+    link.pace.begins(local_us());
     timeline.follow::<R>(link.node.as_ref(), &link.pace);
 }
 

@@ -1,4 +1,4 @@
-use bevy_app::{App, Plugin, PreUpdate};
+use bevy_app::{App, Last, Plugin, PreUpdate};
 use bevy_ecs::prelude::*;
 use hana_network::NodeConfig;
 use hana_protocol::contract::Topics;
@@ -7,10 +7,9 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::wire::{CustomMessage, Message};
 
 use crate::controller::{mesh_commands, nodes, operators};
-use crate::notices::notices;
+use crate::notices::notice_reports;
 use crate::session::{MeshSession, begin_frame};
 use crate::sets::HanaSystems;
-use crate::timeline::timeline;
 use crate::topics::topics::TopicRegistrations;
 
 /// Puts a program onto the mesh as a controller of other nodes.
@@ -88,9 +87,9 @@ impl Plugin for ControllerPlugin {
         let is_second = app.world().contains_resource::<MeshSession<role::Visualization>>();
         let config = if is_second { config.map(NodeConfig::with_own_id) } else { config };
         MeshSession::<role::App>::build(app, config);
-        app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive));
-        timeline::build_frame_end(app);
-        notices::build(app, self.draws_notices);
+        app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive))
+            .add_systems(Last, |mut link: ResMut<MeshSession<role::App>>| link.pace.frame_ends());
+        notice_reports::build(app, self.draws_notices);
         nodes::build(app);
         mesh_commands::build(app);
         operators::build(app);

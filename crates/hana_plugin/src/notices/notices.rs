@@ -2,14 +2,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::env;
 use std::time::{Duration, Instant};
 
-use bevy_app::App;
 use bevy_ecs::prelude::*;
-use hana_network::{ChangeCounter, DisconnectedBy, QueueKind, SchemaMismatch};
+use hana_network::{ChangeCounter, DisconnectedBy};
 use hana_protocol::id::role::Role;
 
 use crate::connectivity::Connectivity;
-use crate::events::{DecodeFailed, IdTaken, MessageDropped, PeerIncompatible, QueueFull};
-use crate::session::FrameChangeCounter;
 
 /// The current problems, in plain words for a person in front of the window. ASCII, one line each.
 ///
@@ -27,7 +24,7 @@ pub struct Notices {
 
 /// The subject of a notice. A newer notice replaces an older one on the same subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum About {
+pub(crate) enum About {
     Connection(Role),
     Id(Role),
     Peer,
@@ -44,7 +41,7 @@ struct Notice {
 }
 
 /// How long a notice of a single event is shown; a lasting problem is shown for as long as it lasts.
-const PASSING: Duration = Duration::from_secs(8);
+pub(crate) const PASSING: Duration = Duration::from_secs(8);
 /// How long an ended notice takes to fade.
 const FADING: Duration = Duration::from_millis(800);
 /// Maximum characters of a line; longer lines are cut.
@@ -60,7 +57,7 @@ impl Notices {
         Self { all: VecDeque::new(), is_off, since: BTreeMap::new(), news }
     }
 
-    fn of_environment(news: ChangeCounter) -> Self {
+    pub(crate) fn of_environment(news: ChangeCounter) -> Self {
         Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), news)
     }
 
@@ -87,7 +84,7 @@ impl Notices {
         })
     }
 
-    fn tell(&mut self, about: About, text: &str, over: Option<Instant>) {
+    pub(crate) fn tell(&mut self, about: About, text: &str, over: Option<Instant>) {
         if self.is_off {
             return;
         }
@@ -147,65 +144,9 @@ impl Notices {
     }
 }
 
-/// Adds the notices; with `draws` and the feature `ui`, also draws them.
-pub(crate) fn build(app: &mut App, draws: bool) {
-    #[cfg(feature = "ui")]
-    if draws {
-        crate::notices::notice_panel::build(app);
-    }
-    #[cfg(not(feature = "ui"))]
-    let _ = draws;
-    if app.world().contains_resource::<Notices>() {
-        // The program's other node has added them.
-        return;
-    }
-    let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
-    app.insert_resource(Notices::of_environment(news))
-        .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
-            let by = taken.holder.as_ref().map_or_else(
-                || "another program".into(),
-                |(host, pid)| format!("process {pid} on host '{host}'"),
-            );
-            let text =
-                format!("the id '{}' is taken by {by}; set HANA_NODE to another", taken.node);
-            notices.tell(About::Id(taken.role), &text, None);
-        })
-        .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
-            let PeerIncompatible(SchemaMismatch { sender, topic, .. }) = of.event();
-            let text = format!(
-                "'{sender}' and this program are of two versions: its '{topic}' is not read"
-            );
-            notices.tell(About::Peer, &text, Some(passing()));
-        })
-        .add_observer(|failed: On<DecodeFailed>, mut notices: ResMut<Notices>| {
-            let from = failed.sender.as_ref().map_or("somebody", |sender| sender.as_str());
-            let field = failed.field.as_ref().map_or(String::new(), |f| format!(", field '{f}'"));
-            let text = format!("a message of {from} cannot be read: {}{field}", failed.key);
-            notices.tell(About::Message, &text, Some(passing()));
-        })
-        .add_observer(|full: On<QueueFull>, mut notices: ResMut<Notices>| {
-            let text = format!("more is sent than the network takes: {}", full.key);
-            notices.tell(About::Queue, &text, Some(passing()));
-        })
-        .add_observer(|dropped: On<MessageDropped>, mut notices: ResMut<Notices>| {
-            let text = match dropped.queue {
-                QueueKind::Inbox => format!("more comes than this program reads: {}", dropped.key),
-                QueueKind::Network => format!("messages are lost on the way: {}", dropped.key),
-                QueueKind::Outbox => {
-                    format!("more is sent than the network takes: {}", dropped.key)
-                },
-            };
-            notices.tell(About::Queue, &text, Some(passing()));
-        });
-}
-
-fn passing() -> Instant {
-    Instant::now() + PASSING
-}
-
 /// Returns the notice about the connection, if there is one.
 ///
-/// A program that left on purpose needs none, and [`IdTaken`] has its own notice, which names the other node.
+/// A program that left on purpose needs none, and [`IdTaken`](crate::events::IdTaken) has its own notice, which names the other node.
 fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
     match connectivity {
         Connectivity::Joining if since >= JOINING => Some("joining the network; drawing goes on"),

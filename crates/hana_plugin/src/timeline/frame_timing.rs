@@ -46,7 +46,7 @@ impl Recent {
 
 impl FrameTiming {
     /// Begins a frame.
-    pub(crate) fn crossed(&mut self, at_us: i64) {
+    pub(crate) fn begins(&mut self, at_us: i64) {
         let before = self.begun_us.replace(at_us);
         if let Some(before) = before.filter(|_| self.is_watched) {
             self.lengths.add(at_us.saturating_sub(before));
@@ -79,7 +79,7 @@ mod tests {
         let mut pace = FrameTiming::default();
         assert_eq!(pace.middle(), Duration::ZERO);
         for frame in 0..20 {
-            pace.crossed(frame * 16_000);
+            pace.begins(frame * 16_000);
             pace.was_shown_after(5_000);
         }
         assert_eq!(pace.middle(), Duration::from_millis(13));
@@ -90,7 +90,7 @@ mod tests {
         let mut pace = FrameTiming::default();
         for frame in 0..20 {
             let hung = if frame > 15 { 700_000 } else { 0 };
-            pace.crossed(frame * 16_000 + hung);
+            pace.begins(frame * 16_000 + hung);
             pace.was_shown_after(if frame == 16 { 700_000 } else { 5_000 });
         }
         assert_eq!(pace.middle(), Duration::from_millis(13));

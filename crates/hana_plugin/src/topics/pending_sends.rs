@@ -4,7 +4,7 @@ use bevy_ecs::prelude::*;
 use hana_network::{Cancelled, ChangeCounter, Pending, SendError};
 use hana_protocol::id::{NodeId, TopicName};
 
-use crate::session::FrameChangeCounter;
+use crate::change_signal::ChangeSignal;
 
 /// A custom message that was sent to one node was answered, or will not be.
 #[derive(Event, Debug, Clone)]
@@ -26,10 +26,7 @@ pub(crate) struct PendingSends {
 
 impl FromWorld for PendingSends {
     fn from_world(world: &mut World) -> Self {
-        Self {
-            all: Arc::default(),
-            news: world.get_resource_or_init::<FrameChangeCounter>().0.clone(),
-        }
+        Self { all: Arc::default(), news: ChangeSignal::of(world) }
     }
 }
 

@@ -8,7 +8,5 @@ pub(crate) mod display;
 mod open_windows;
 pub(crate) mod parameters;
 pub(crate) mod persist;
-#[cfg(feature = "ui")]
-pub(crate) mod presentation;
 mod resume_on_bar;
 pub(crate) mod visualization_plugin;

@@ -34,7 +34,7 @@ pub(crate) fn build(app: &mut App) {
 }
 
 fn is_time(timeline: Res<Timeline>, waits: Res<AwaitingBar>) -> bool {
-    let is_bar = timeline.is_shared() && timeline.crossed(timeline.quantum());
+    let is_bar = timeline.is_shared() && timeline.begins(timeline.quantum());
     is_bar || waits.since.elapsed() > PATIENCE
 }
 

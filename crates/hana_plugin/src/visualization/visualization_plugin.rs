@@ -14,7 +14,8 @@ use hana_protocol::message::Look;
 use hana_protocol::parameter::Parameter;
 use hana_protocol::wire::CustomMessage;
 
-use crate::notices::notices;
+use crate::events::ShutdownRequested;
+use crate::notices::notice_reports;
 use crate::session::{MeshSession, begin_frame};
 use crate::sets::HanaSystems;
 use crate::topics::topics::TopicRegistrations;
@@ -46,12 +47,6 @@ pub struct VisualizationPlugin<P> {
     draws_blackout: bool,
     parameters: PhantomData<fn(P)>,
 }
-
-/// The visualization was asked to end.
-///
-/// The plugin exits by itself, unless [`VisualizationPlugin::without_exit_on_shutdown`] was called.
-#[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShutdownRequested;
 
 impl<P> VisualizationPlugin<P> {
     /// Creates a visualization named `id`, which matches `[a-z0-9][a-z0-9_-]{0,62}`; any other string is converted.
@@ -235,7 +230,7 @@ where
                 "`returns_on_bar` keeps the program black until a bar begins, which it does not draw: build hana_plugin with its feature `ui`, or declare `draws_blackout_itself()`"
             );
         }
-        notices::build(app, self.draws_notices);
+        notice_reports::build(app, self.draws_notices);
         app.insert_resource(ActiveOverride(look.in_force))
             .insert_resource(SharedParameters::<P> {
                 fields,

@@ -4,7 +4,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_render::{ExtractSchedule, Render, RenderApp, RenderSystems};
 
-use crate::timeline::timeline::PresentedAt;
+use crate::timeline::frame_clock::PresentedAt;
 
 pub(crate) fn build(app: &mut App) {
     app.add_plugins(PresentationPlugin);
