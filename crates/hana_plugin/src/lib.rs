@@ -27,12 +27,14 @@
 //! ([`HanaSystems::Receive`]); messages to send are handed over in `PostUpdate` ([`HanaSystems::Send`]), and
 //! parameters changed by the program in `Last`.
 
+mod app_ext;
 mod change_signal;
 mod connectivity;
 mod controller;
 mod diagnostics;
 mod events;
 mod notices;
+mod persist;
 mod session;
 mod sets;
 mod timeline;
@@ -52,6 +54,7 @@ pub use hana_protocol::id::role::Role;
 pub use hana_protocol::message::{OwnershipKind, Priority};
 pub use session::MeshSession;
 
+pub use app_ext::HanaAppExt;
 pub use connectivity::{
     Connectivity, NodeConnectivity, has_daemon, is_connected, just_connected, just_disconnected,
 };
@@ -61,14 +64,15 @@ pub use events::{
     MessageRefused, PeerIncompatible, QueueFull, ShutdownRequested,
 };
 pub use notices::notices::Notices;
+pub use persist::{Persist, PersistedStateDiscarded};
 pub use sets::HanaSystems;
 pub use timeline::timeline::{Timeline, on_bar, on_beat};
+pub use topics::from_mesh::{DynamicFromMesh, FromMesh};
 pub use topics::pending_sends::MessageDelivered;
-pub use topics::topics::{DynamicFromMesh, FromMesh, TopicWriter};
+pub use topics::topic_writer::TopicWriter;
 pub use visualization::active_override::ActiveOverride;
 pub use visualization::display::{NoDisplay, find_display};
 pub use visualization::parameters::{
     Additive, Description, ParameterRange, ParameterStruct, Smoothing, Stepped,
 };
-pub use visualization::persist::{Persist, PersistedStateDiscarded};
 pub use visualization::visualization_plugin::VisualizationPlugin;

@@ -1,3 +1,4 @@
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use bevy_app::{App, PreUpdate};
@@ -47,6 +48,10 @@ pub struct MeshSession<R: NodeRole> {
     pub(crate) pace: FrameClock,
 }
 
+/// The program has joined or rejoined in the role `R`: [`MeshSession::node`] returns its new node.
+#[derive(Event)]
+pub(crate) struct Joined<R: NodeRole>(PhantomData<fn(R)>);
+
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 impl<R: NodeRole> MeshSession<R> {
@@ -95,8 +100,18 @@ impl<R: NodeRole> MeshSession<R> {
     /// Keeps the id written in the program, even if a daemon assigned another: that one goes to the program's
     /// other node.
     pub(crate) fn keep_own_id(&mut self) {
+        self.configure(NodeConfig::with_own_id);
+    }
+
+    /// Returns the id under which the program joins, unless the settings of the machine are invalid.
+    pub(crate) fn id(&self) -> Option<&NodeId> {
+        (*self.config).as_ref().ok().map(NodeConfig::id)
+    }
+
+    /// Changes the configuration with which the program joins.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(NodeConfig) -> NodeConfig) {
         if let Ok(config) = &mut *self.config {
-            *config = config.clone().with_own_id();
+            *config = change(config.clone());
         }
     }
 
@@ -209,6 +224,7 @@ fn join<R: NodeRole>(
             link.changes = Some((node.id().clone(), node.connection_changes().clone()));
             link.problem = None;
             link.node = Some(node);
+            commands.trigger(Joined::<R>(PhantomData));
         },
         Err(error) => {
             let tries_again = !matches!(error, JoinError::IdTaken(_) | JoinError::Info { .. });
@@ -273,14 +289,4 @@ fn tell<R: NodeRole>(
         link.told_to_end = true;
         commands.trigger(ShutdownRequested);
     }
-}
-
-/// A run condition: the program is on the mesh in the role `R`, and was not in the last frame, or has rejoined.
-pub(crate) fn has_just_joined<R: NodeRole>(
-    link: Res<MeshSession<R>>,
-    mut was_there: Local<bool>,
-) -> bool {
-    let before = *was_there;
-    *was_there = link.node.is_some();
-    *was_there && !before
 }

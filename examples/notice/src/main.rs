@@ -11,8 +11,8 @@ use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
 use hana_plugin::{
-    Connected, DaemonLost, DecodeFailed, Description, Disconnected, FromMesh, IdTaken, JoinFailed,
-    MeshSession, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange,
+    Connected, DaemonLost, DecodeFailed, Description, Disconnected, FromMesh, HanaAppExt, IdTaken,
+    JoinFailed, MeshSession, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange,
     PeerIncompatible, QueueFull, TopicWriter, VisualizationPlugin, has_daemon, just_connected,
     just_disconnected,
 };
@@ -87,11 +87,11 @@ fn main() -> AppExit {
             filter: format!("{DEFAULT_FILTER},winit=error,bevy_render::renderer=error,zenoh=error"),
             ..default()
         }),
-        VisualizationPlugin::<Sea>::new("notice")
-            .publishes::<Knock>()
-            .hears::<Knock>()
-            .hears::<Spark>(),
+        VisualizationPlugin::<Sea>::new("notice"),
     ))
+    .publish::<Knock>()
+    .subscribe::<Knock>()
+    .subscribe::<Spark>()
     .add_systems(Startup, set_up)
     .add_systems(
         Update,

@@ -12,7 +12,8 @@ use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use bevy_time::{Time, TimePlugin};
 use hana_plugin::{
-    ActiveOverride, Connected, Description, Persist, Timeline, VisualizationPlugin, on_bar,
+    ActiveOverride, Connected, Description, HanaAppExt, Persist, Timeline, VisualizationPlugin,
+    on_bar,
 };
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -63,9 +64,10 @@ fn main() -> AppExit {
             TimePlugin,
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_secs_f64(1.0 / RATE)),
-            VisualizationPlugin::<Pulse>::new("pulse").saves::<Beats>().draws_blackout_itself(),
+            VisualizationPlugin::<Pulse>::new("pulse").draws_blackout_itself(),
         ))
         .init_resource::<Beats>()
+        .persist::<Beats>()
         .add_observer(say_who_i_am)
         .add_systems(
             Update,

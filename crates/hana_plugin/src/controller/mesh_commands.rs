@@ -23,7 +23,7 @@ use crate::controller::operators::OwnOperator;
 use crate::session::MeshSession;
 use crate::sets::HanaSystems;
 use crate::topics::pending_sends::PendingSends;
-use crate::topics::topics::DEADLINE as MESSAGE_DEADLINE;
+use crate::topics::topic_writer::REPLY_TIMEOUT;
 
 /// The commands that an app sends to other nodes: start, stop, set, play.
 ///
@@ -217,7 +217,7 @@ impl MeshCommands<'_> {
             info.check_message(topic, message)?;
         }
         let question =
-            self.link.node().map(|own| own.send_value(node, topic, message, MESSAGE_DEADLINE));
+            self.link.node().map(|own| own.send_value(node, topic, message, REPLY_TIMEOUT));
         self.sendings.add(node, topic.clone(), question);
         Ok(())
     }

@@ -9,7 +9,7 @@ use hana_network::{MeshObserver, unix_ms};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::NodeInfo;
 
-use crate::session::{MeshSession, has_just_joined};
+use crate::session::{Joined, MeshSession};
 use crate::sets::HanaSystems;
 
 /// A node of the mesh as a component of its entity: what `hana nodes` shows, and what the node announces.
@@ -97,13 +97,12 @@ impl Nodes {
 }
 
 pub(crate) fn build(app: &mut App) {
-    app.init_resource::<Nodes>().add_systems(
-        PreUpdate,
-        (watch.run_if(has_just_joined::<role::App>), update).chain().in_set(HanaSystems::Receive),
-    );
+    app.init_resource::<Nodes>()
+        .add_observer(watch)
+        .add_systems(PreUpdate, update.in_set(HanaSystems::Receive));
 }
 
-fn watch(link: Res<MeshSession<role::App>>, mut nodes: ResMut<Nodes>) {
+fn watch(_: On<Joined<role::App>>, link: Res<MeshSession<role::App>>, mut nodes: ResMut<Nodes>) {
     nodes.watch = link.node().map(hana_network::Node::watch_mesh);
 }
 

@@ -15,7 +15,7 @@ use hana_protocol::parameter::ParameterName;
 
 use crate::controller::nodes;
 use crate::controller::nodes::Nodes;
-use crate::session::{MeshSession, has_just_joined};
+use crate::session::{Joined, MeshSession};
 use crate::sets::HanaSystems;
 
 /// The owner of a parameter has changed.
@@ -84,17 +84,16 @@ const GOODBYE: Duration = Duration::from_millis(300);
 
 pub(crate) fn build(app: &mut App) {
     app.init_resource::<OwnOperator>()
-        .add_systems(
-            PreUpdate,
-            (begin.run_if(has_just_joined::<role::App>), play_together)
-                .chain()
-                .in_set(HanaSystems::Receive)
-                .after(nodes::update),
-        )
+        .add_observer(begin)
+        .add_systems(PreUpdate, play_together.in_set(HanaSystems::Receive).after(nodes::update))
         .add_systems(Last, let_go.run_if(on_message::<AppExit>));
 }
 
-fn begin(link: Res<MeshSession<role::App>>, mut own: ResMut<OwnOperator>) {
+fn begin(
+    _: On<Joined<role::App>>,
+    link: Res<MeshSession<role::App>>,
+    mut own: ResMut<OwnOperator>,
+) {
     own.0 = link.node().map(hana_network::Node::operator);
 }
 

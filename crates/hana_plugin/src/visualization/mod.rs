@@ -7,6 +7,5 @@ pub(crate) mod display;
 #[cfg(feature = "ui")]
 mod open_windows;
 pub(crate) mod parameters;
-pub(crate) mod persist;
 mod resume_on_bar;
 pub(crate) mod visualization_plugin;

@@ -8,22 +8,19 @@ use bevy_ecs::prelude::*;
 use bevy_reflect::TypePath;
 use hana_engine::playout::JitterBufferSettings;
 use hana_network::{NodeConfig, OnControllerLost, ParameterStore};
-use hana_protocol::contract::routes::{Publishable, ReceivedBy};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::Look;
 use hana_protocol::parameter::Parameter;
-use hana_protocol::wire::CustomMessage;
 
 use crate::events::ShutdownRequested;
 use crate::notices::notice_reports;
 use crate::session::{MeshSession, begin_frame};
 use crate::sets::HanaSystems;
-use crate::topics::topics::TopicRegistrations;
+use crate::topics::topic_registry;
 use crate::visualization::active_override::ActiveOverride;
 use crate::visualization::parameters::{ParameterFields, ParameterStruct};
-use crate::visualization::persist::{Persist, SavedResources};
+use crate::visualization::resume_on_bar;
 use crate::visualization::resume_on_bar::AwaitingBar;
-use crate::visualization::{persist, resume_on_bar};
 
 /// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]).
 ///
@@ -38,8 +35,6 @@ pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
     draws_notices: bool,
-    topics: TopicRegistrations<role::Visualization>,
-    saved: SavedResources,
     when_app_vanishes: OnControllerLost,
     returns_on_bar: bool,
     playout: JitterBufferSettings,
@@ -58,8 +53,6 @@ impl<P> VisualizationPlugin<P> {
             id: id.into(),
             exits_on_shutdown: true,
             draws_notices: true,
-            topics: TopicRegistrations::default(),
-            saved: SavedResources::default(),
             when_app_vanishes: OnControllerLost::default(),
             returns_on_bar: false,
             playout: JitterBufferSettings {
@@ -70,13 +63,6 @@ impl<P> VisualizationPlugin<P> {
             draws_blackout: cfg!(feature = "ui"),
             parameters: PhantomData,
         }
-    }
-
-    /// Saves a resource, so that the next instance has its value after a crash or a restart.
-    #[must_use]
-    pub fn saves<S: Persist>(mut self) -> Self {
-        self.saved.add::<S>();
-        self
     }
 
     /// Sets what happens to the parameters that an app played, once that app is gone. By default they stay as
@@ -145,25 +131,6 @@ impl<P> VisualizationPlugin<P> {
         self.draws_notices = false;
         self
     }
-
-    /// Publishes a custom message type, or sends it to one node or to all of a kind.
-    ///
-    /// Write it with [`TopicWriter<M>`](crate::topics::topics::TopicWriter).
-    #[must_use]
-    pub fn publishes<M: CustomMessage + Publishable<role::Visualization>>(mut self) -> Self {
-        self.topics.publish::<M>();
-        self
-    }
-
-    /// Subscribes to a message type: every published message, and those sent to this program or to its kind.
-    ///
-    /// Its kind is the `id` that it was created with. Read [`FromMesh<M>`](crate::topics::topics::FromMesh); observe
-    /// [`PeerIncompatible`](crate::events::PeerIncompatible) to learn which node sends messages that cannot be read.
-    #[must_use]
-    pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
-        self.topics.hear_custom::<M>();
-        self
-    }
 }
 
 /// Bevy's exit code after Ctrl-C.
@@ -202,11 +169,10 @@ where
                 .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
             let config = config.with_vanishing_apps(self.when_app_vanishes);
             let config = if self.draws_blackout { config.with_blackout() } else { config };
-            let config = match &self.headless {
+            match &self.headless {
                 Some(cause) => config.with_headless(cause),
                 None => config,
-            };
-            self.topics.announce(config)
+            }
         });
         if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshSession<role::App>>() {
             // In a program with two nodes, this one gets the id that a daemon assigned.
@@ -215,7 +181,6 @@ where
         let last_look = config.as_ref().ok().and_then(NodeConfig::last_look).cloned();
         let was_restarted = last_look.is_some();
         let look = last_look.unwrap_or_default();
-        self.saved.build(app, persist::id_of(&config));
         MeshSession::<role::Visualization>::build(app, config);
         app.init_resource::<P>();
         let first = first_values(&declared, &look);
@@ -255,7 +220,7 @@ where
                 exits.write(AppExit::Success);
             });
         }
-        self.topics.build(app);
+        topic_registry::build::<role::Visualization>(app);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, PeerIncompatible, VisualizationPlugin};
+use hana_plugin::{FromMesh, HanaAppExt, PeerIncompatible, VisualizationPlugin};
 use hana_protocol::custom_message;
 use hana_protocol::wire::Lane;
 use schemars::JsonSchema;
@@ -22,12 +22,9 @@ custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version:
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(
-            VisualizationPlugin::<Sparks>::new(CATCHER)
-                .draws_blackout_itself()
-                .hears::<Spark>()
-                .hears::<Flare>(),
-        )
+        .add_plugins(VisualizationPlugin::<Sparks>::new(CATCHER).draws_blackout_itself())
+        .subscribe::<Spark>()
+        .subscribe::<Flare>()
         .add_observer(|mismatch: On<PeerIncompatible>| {
             sparks::say!("mismatch: {}", mismatch.0.text);
         })

@@ -2,18 +2,15 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, TopicWriter, VisualizationPlugin};
+use hana_plugin::{FromMesh, HanaAppExt, TopicWriter, VisualizationPlugin};
 use sparks::{CATCHER, Caught, Flare, Spark, Sparks};
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(
-            VisualizationPlugin::<Sparks>::new(CATCHER)
-                .draws_blackout_itself()
-                .hears::<Spark>()
-                .hears::<Flare>()
-                .publishes::<Caught>(),
-        )
+        .add_plugins(VisualizationPlugin::<Sparks>::new(CATCHER).draws_blackout_itself())
+        .subscribe::<Spark>()
+        .subscribe::<Flare>()
+        .publish::<Caught>()
         .add_systems(Update, (catch, catch_flares))
         .run()
 }
@@ -21,7 +18,7 @@ fn main() -> AppExit {
 fn catch(mut sparks: MessageReader<FromMesh<Spark>>) {
     for spark in sparks.read() {
         let from = spark.envelope.as_ref().map_or("an unnamed sender", |of| of.from.as_str());
-        let audience = spark.audience();
+        let audience = spark.recipients();
         let Spark { number, angle, energy } = spark.message;
         sparks::say!(
             "spark {number} from {from}: {angle:.2} rad, energy {energy:.2}, to {audience:?}"
@@ -32,7 +29,7 @@ fn catch(mut sparks: MessageReader<FromMesh<Spark>>) {
 fn catch_flares(mut flares: MessageReader<FromMesh<Flare>>, writer: Res<TopicWriter<Caught>>) {
     for flare in flares.read() {
         let Flare { number, colour } = flare.message;
-        sparks::say!("flare {number}: {colour:?}, to {:?}", flare.audience());
+        sparks::say!("flare {number}: {colour:?}, to {:?}", flare.recipients());
         let Some(envelope) = &flare.envelope else { continue };
         if let Err(problem) = writer.send_to(&envelope.from, &Caught { number }) {
             tracing::warn!("{problem}");

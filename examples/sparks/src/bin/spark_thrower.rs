@@ -2,7 +2,7 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, TopicWriter, VisualizationPlugin};
+use hana_plugin::{FromMesh, HanaAppExt, TopicWriter, VisualizationPlugin};
 use hana_protocol::id::NodeId;
 use sparks::{CATCHER, Caught, Colour, Flare, Spark, Sparks};
 
@@ -13,13 +13,10 @@ const SPARKS: u64 = 4;
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(
-            VisualizationPlugin::<Sparks>::new("spark-thrower")
-                .draws_blackout_itself()
-                .publishes::<Spark>()
-                .publishes::<Flare>()
-                .hears::<Caught>(),
-        )
+        .add_plugins(VisualizationPlugin::<Sparks>::new("spark-thrower").draws_blackout_itself())
+        .publish::<Spark>()
+        .publish::<Flare>()
+        .subscribe::<Caught>()
         .add_systems(Update, (throw, hear_who_caught))
         .run()
 }
