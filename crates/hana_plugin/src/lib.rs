@@ -35,6 +35,7 @@ mod diagnostics;
 mod events;
 mod notices;
 mod persist;
+pub mod prelude;
 mod session;
 mod sets;
 mod timeline;

@@ -22,8 +22,8 @@ use bevy::log::LogPlugin;
 use bevy::prelude::*;
 use bevy::render::{Extract, ExtractSchedule, Render, RenderApp, RenderSystems};
 use bevy::window::{PresentMode, WindowResolution};
-use hana_network::local_us;
-use hana_plugin::{Timeline, VisualizationPlugin};
+use hana::network::local_us;
+use hana::prelude::*;
 
 /// The parameters.
 #[derive(Resource, Reflect, Default, Clone, Copy)]

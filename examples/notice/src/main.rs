@@ -10,18 +10,8 @@ use std::time::{Duration, Instant};
 use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
-use hana_plugin::{
-    Connected, DaemonLost, DecodeFailed, Description, Disconnected, FromMesh, HanaAppExt, IdTaken,
-    JoinFailed, MeshSession, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange,
-    PeerIncompatible, QueueFull, TopicWriter, VisualizationPlugin, has_daemon, just_connected,
-    just_disconnected,
-};
-use hana_protocol::custom_message;
-use hana_protocol::id::role;
-use hana_protocol::wire::Lane;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use hana::prelude::*;
+use hana::serde_json::{Value, json};
 
 /// The parameters: one of each kind.
 #[derive(Resource, Reflect)]
@@ -56,21 +46,19 @@ enum Course {
 }
 
 /// A knock. This program sends and receives it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = ReliableOrdered)]
+#[derive(Debug, Clone)]
 struct Knock {
     number: u64,
 }
 
-custom_message!(Knock, topic: "knock", lane: Lane::ReliableOrdered);
-
 /// A spark of the former version, whose energy was a word: those of the current `spark_thrower` cannot be read.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = UnreliableUnordered, version = 1)]
+#[derive(Debug, Clone)]
 struct Spark {
     number: u64,
     energy: String,
 }
-
-custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 1);
 
 /// Interval between two reports of the frame count.
 const TELL_FRAMES: Duration = Duration::from_millis(250);

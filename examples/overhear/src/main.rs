@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{
-    ControllerPlugin, DynamicFromMesh, HanaAppExt, MeshCommands, MeshNode, MessageDelivered,
-};
-use hana_protocol::id::{NodeId, TopicName};
-use serde_json::Value;
+use hana::prelude::*;
+use hana::serde_json;
+use hana::serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 /// The message to send, until it is sent.

@@ -11,11 +11,7 @@ use bevy_app::{
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use bevy_time::{Time, TimePlugin};
-use hana_plugin::{
-    ActiveOverride, Connected, Description, HanaAppExt, Persist, Timeline, VisualizationPlugin,
-    on_bar,
-};
-use serde::{Deserialize, Serialize};
+use hana::prelude::*;
 use tracing_subscriber::EnvFilter;
 
 /// The same parameters as `ripples`.
@@ -38,7 +34,8 @@ impl Default for Pulse {
 }
 
 /// The number of beats over all instances since a person started it: a value that survives a crash.
-#[derive(Resource, Default, Serialize, Deserialize)]
+#[hana::data]
+#[derive(Resource, Default)]
 struct Beats {
     count: u64,
 }

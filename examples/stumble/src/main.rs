@@ -15,9 +15,7 @@ use bevy_app::{
 };
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_network::OnControllerLost;
-use hana_plugin::{MeshSession, VisualizationPlugin};
-use hana_protocol::id::role;
+use hana::prelude::*;
 use tracing_subscriber::EnvFilter;
 
 /// The parameters.

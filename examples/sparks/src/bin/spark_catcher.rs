@@ -2,7 +2,7 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, HanaAppExt, TopicWriter, VisualizationPlugin};
+use hana::prelude::*;
 use sparks::{CATCHER, Caught, Flare, Spark, Sparks};
 
 fn main() -> AppExit {
@@ -17,7 +17,7 @@ fn main() -> AppExit {
 
 fn catch(mut sparks: MessageReader<FromMesh<Spark>>) {
     for spark in sparks.read() {
-        let from = spark.envelope.as_ref().map_or("an unnamed sender", |of| of.from.as_str());
+        let from = spark.sender().map_or("an unnamed sender", NodeId::as_str);
         let audience = spark.recipients();
         let Spark { number, angle, energy } = spark.message;
         sparks::say!(
@@ -30,8 +30,8 @@ fn catch_flares(mut flares: MessageReader<FromMesh<Flare>>, writer: Res<TopicWri
     for flare in flares.read() {
         let Flare { number, colour } = flare.message;
         sparks::say!("flare {number}: {colour:?}, to {:?}", flare.recipients());
-        let Some(envelope) = &flare.envelope else { continue };
-        if let Err(problem) = writer.send_to(&envelope.from, &Caught { number }) {
+        let Some(thrower) = flare.sender() else { continue };
+        if let Err(problem) = writer.send_to(thrower, &Caught { number }) {
             tracing::warn!("{problem}");
         }
     }

@@ -2,8 +2,7 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, HanaAppExt, TopicWriter, VisualizationPlugin};
-use hana_protocol::id::NodeId;
+use hana::prelude::*;
 use sparks::{CATCHER, Caught, Colour, Flare, Spark, Sparks};
 
 /// Frames between two sparks.
@@ -17,7 +16,7 @@ fn main() -> AppExit {
         .publish::<Spark>()
         .publish::<Flare>()
         .subscribe::<Caught>()
-        .add_systems(Update, (throw, hear_who_caught))
+        .add_systems(Update, (throw, report_caught))
         .run()
 }
 
@@ -49,9 +48,9 @@ fn throw(
     }
 }
 
-fn hear_who_caught(mut caught: MessageReader<FromMesh<Caught>>) {
-    for FromMesh { envelope, message, .. } in caught.read() {
-        let by = envelope.as_ref().map_or("somebody", |envelope| envelope.from.as_str());
-        sparks::say!("flare {} was caught by {by}", message.number);
+fn report_caught(mut caught: MessageReader<FromMesh<Caught>>) {
+    for caught in caught.read() {
+        let by = caught.sender().map_or("an unnamed program", NodeId::as_str);
+        sparks::say!("flare {} was caught by {by}", caught.message.number);
     }
 }
