@@ -17,13 +17,13 @@ mod names {
     use both::{
         ActiveOverride, Additive, AttachMode, ClaimKept, ClaimLost, ClaimRejected,
         CommandCompleted, Connected, Connectivity, ControllerPlugin, DaemonLost, DecodeFailed,
-        Description, Disconnected, DisconnectedBy, DynamicFromMesh, FromMesh, HanaAppExt,
+        Description, Disconnected, DisconnectedBy, DynamicFromMesh, FromMesh, Group, HanaAppExt,
         HanaSystems, IdTaken, JoinFailed, Lane, MeshCommands, MeshNode, MeshSession,
         MessageDelivered, MessageDropped, MessageRefused, NoDisplay, NodeAdded, NodeChanged,
         NodeConnectivity, NodeId, NodeRemoved, NoteReceived, Notices, OnControllerLost, Online,
-        OwnerChanged, ParameterName, ParameterRange, ParameterStruct, PeerIncompatible, Persist,
+        OwnerChanged, ParameterLabel, ParameterName, ParameterStruct, PeerIncompatible, Persist,
         PersistedStateDiscarded, QueueFull, ShutdownRequested, Smoothing, Stepped, Timeline,
-        TopicName, TopicWriter, VisualizationPlugin, find_display, has_daemon, is_connected,
+        TopicName, TopicWriter, Unit, VisualizationPlugin, find_display, has_daemon, is_connected,
         just_connected, just_disconnected, on_bar, on_beat, role,
     };
 }

@@ -1,12 +1,18 @@
-use bevy_app::App;
+use bevy_app::{App, Last, PreUpdate};
+use bevy_ecs::component::Mutable;
+use bevy_ecs::prelude::*;
 use hana_protocol::contract::Topics;
 use hana_protocol::contract::routes::{Publishable, ReceivedBy};
 use hana_protocol::id::role;
-use hana_protocol::wire::{CustomMessage, Message};
+use hana_protocol::wire::CustomMessage;
 
 use crate::persist;
 use crate::persist::Persist;
+use crate::sets::{FrameSystems, HanaSystems};
 use crate::topics::{subscriptions, topic_writer};
+use crate::visualization::active_override::ActiveOverride;
+use crate::visualization::parameters::ParameterStruct;
+use crate::visualization::shared_parameters::{DeclaredParameters, receive, send};
 
 /// Methods of [`App`] that declare what a program publishes, subscribes to and keeps.
 ///
@@ -41,7 +47,15 @@ pub trait HanaAppExt {
     /// Read them as [`FromMesh<M>`](crate::topics::from_mesh::FromMesh).
     fn subscribe_topics<M>(&mut self, topics: impl Into<Topics<M>>) -> &mut Self
     where
-        M: Message + ReceivedBy<role::App>;
+        M: hana_protocol::wire::Message + ReceivedBy<role::App>;
+
+    /// Makes the fields of another resource parameters of the visualization, beside those of its plugin.
+    ///
+    /// Inserts the resource if the program has not. Of two fields of the same name in different structs, only that
+    /// of the struct that was added first is a parameter; the other one is reported as an error.
+    fn add_parameters<P>(&mut self) -> &mut Self
+    where
+        P: Resource<Mutability = Mutable> + ParameterStruct;
 
     /// Saves a resource, so that the next instance of the program has its value after a crash or a restart.
     fn persist<S: Persist>(&mut self) -> &mut Self;
@@ -71,9 +85,21 @@ impl HanaAppExt for App {
 
     fn subscribe_topics<M>(&mut self, topics: impl Into<Topics<M>>) -> &mut Self
     where
-        M: Message + ReceivedBy<role::App>,
+        M: hana_protocol::wire::Message + ReceivedBy<role::App>,
     {
         subscriptions::subscribe_topics(self, topics.into());
+        self
+    }
+
+    fn add_parameters<P>(&mut self) -> &mut Self
+    where
+        P: Resource<Mutability = Mutable> + ParameterStruct,
+    {
+        if DeclaredParameters::add::<P>(self) {
+            let receive = receive::<P>.in_set(HanaSystems::Receive).after(FrameSystems::Begin);
+            self.add_systems(PreUpdate, receive.run_if(resource_exists::<ActiveOverride>))
+                .add_systems(Last, send::<P>.before(FrameSystems::End));
+        }
         self
     }
 

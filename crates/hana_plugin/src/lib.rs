@@ -73,7 +73,8 @@ pub use topics::pending_sends::MessageDelivered;
 pub use topics::topic_writer::TopicWriter;
 pub use visualization::active_override::ActiveOverride;
 pub use visualization::display::{NoDisplay, find_display};
-pub use visualization::parameters::{
-    Additive, Description, ParameterRange, ParameterStruct, Smoothing, Stepped,
+pub use visualization::parameter_attributes::{
+    Additive, Description, Group, ParameterLabel, Smoothing, Stepped, Unit,
 };
+pub use visualization::parameters::ParameterStruct;
 pub use visualization::visualization_plugin::VisualizationPlugin;

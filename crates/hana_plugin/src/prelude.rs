@@ -29,7 +29,8 @@ pub use crate::topics::pending_sends::MessageDelivered;
 pub use crate::topics::topic_writer::TopicWriter;
 pub use crate::visualization::active_override::ActiveOverride;
 pub use crate::visualization::display::{NoDisplay, find_display};
-pub use crate::visualization::parameters::{
-    Additive, Description, ParameterRange, ParameterStruct, Smoothing, Stepped,
+pub use crate::visualization::parameter_attributes::{
+    Additive, Description, Group, ParameterLabel, Smoothing, Stepped, Unit,
 };
+pub use crate::visualization::parameters::ParameterStruct;
 pub use crate::visualization::visualization_plugin::VisualizationPlugin;

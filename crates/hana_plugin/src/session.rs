@@ -9,7 +9,7 @@ use hana_network::{
 };
 use hana_protocol::id::role::NodeRole;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Set, SetReply};
+use hana_protocol::message::{Look, Set, SetReply};
 use hana_protocol::wire::error_chain;
 
 use crate::change_signal::ChangeSignal;
@@ -45,7 +45,7 @@ pub struct MeshSession<R: NodeRole> {
     /// Counts incoming changes, to find out what is new.
     news: ChangeCounter,
     known: u64,
-    pub(crate) pace: FrameClock,
+    pub(crate) frame_clock: FrameClock,
 }
 
 /// The program has joined or rejoined in the role `R`: [`MeshSession::node`] returns its new node.
@@ -108,6 +108,11 @@ impl<R: NodeRole> MeshSession<R> {
         (*self.config).as_ref().ok().map(NodeConfig::id)
     }
 
+    /// Returns the last look of an earlier instance.
+    pub(crate) fn last_look(&self) -> Option<&Look> {
+        (*self.config).as_ref().ok().and_then(NodeConfig::last_look)
+    }
+
     /// Changes the configuration with which the program joins.
     pub(crate) fn configure(&mut self, change: impl FnOnce(NodeConfig) -> NodeConfig) {
         if let Ok(config) = &mut *self.config {
@@ -133,7 +138,7 @@ impl<R: NodeRole> MeshSession<R> {
             told_to_end: false,
             news,
             known: 0,
-            pace: FrameClock::new(presented),
+            frame_clock: FrameClock::new(presented),
         })
         .init_resource::<NodeConnectivity<R>>()
         .init_resource::<PendingSends>()
@@ -154,8 +159,8 @@ pub(crate) fn begin_frame<R: NodeRole>(
     if std::mem::replace(&mut link.known, count) != count {
         commands.run_system_cached(follow::<R>);
     }
-    link.pace.begins(local_us());
-    timeline.follow::<R>(link.node.as_ref(), &link.pace);
+    link.frame_clock.begins(local_us());
+    timeline.follow::<R>(link.node.as_ref(), &link.frame_clock);
 }
 
 impl MeshSession<role::Visualization> {

@@ -18,7 +18,7 @@ use hana::serde_json::{Value, json};
 struct Sea {
     #[reflect(@Description("colour of the ground, around the wheel"))]
     hue: f32,
-    #[reflect(@ParameterRange(0.0, 100.0), @Description("windows that the bar crosses in a minute"))]
+    #[reflect(@0.0..=100.0, @Description("windows that the bar crosses in a minute"))]
     speed: f32,
     #[reflect(@Description("whether the bar is seen"))]
     lit: bool,

@@ -6,6 +6,9 @@ mod blackout;
 pub(crate) mod display;
 #[cfg(feature = "ui")]
 mod open_windows;
+pub(crate) mod parameter_attributes;
+mod parameter_fields;
 pub(crate) mod parameters;
 mod resume_on_bar;
+pub(crate) mod shared_parameters;
 pub(crate) mod visualization_plugin;

@@ -483,7 +483,8 @@ mod tests {
         let written = serde_json::to_value(&parameter).unwrap();
         assert_eq!((&written["group"], &written["unit"]), (&"ring".into(), &"Hz".into()));
         assert_eq!(serde_json::from_value::<Parameter>(written).unwrap(), parameter);
-        let plain: Parameter = serde_json::from_value(serde_json::json!({"name": "speed"})).unwrap();
+        let plain: Parameter =
+            serde_json::from_value(serde_json::json!({"name": "speed"})).unwrap();
         assert_eq!(plain, Parameter::new(name("speed"), 0.0));
         assert_eq!((plain.label(), parameter.label()), ("speed", "Ring speed"));
     }
