@@ -63,7 +63,8 @@ fn main() -> AppExit {
             })
             .add_systems(Update, draw);
     }
-    app.add_plugins(VisualizationPlugin::<Flash>::new("flash").without_notices());
+    let plugin = VisualizationPlugin::<Flash>::new("flash").without_notices();
+    app.add_plugins(if headless { plugin.headless("no screen") } else { plugin });
     if let Some(renderer) = app.get_sub_app_mut(RenderApp) {
         renderer
             .init_resource::<Shown>()

@@ -5,9 +5,11 @@ use bevy_camera::visibility::RenderLayers;
 use bevy_camera::{Camera, Camera2d, ClearColorConfig, RenderTarget};
 use bevy_color::Color;
 use bevy_ecs::prelude::*;
-use bevy_window::{Window, WindowRef};
+use bevy_render::RenderApp;
+use bevy_window::{Window, WindowCreated, WindowRef};
 
 use crate::visualization::active_override::ActiveOverride;
+use crate::visualization::blackout_support::CanDrawBlack;
 
 /// A camera of the program that is kept from drawing.
 #[derive(Component)]
@@ -31,6 +33,14 @@ pub(crate) fn build(app: &mut App) {
             lighten.run_if(|in_force: Res<ActiveOverride>| !in_force.is_blackout()),
         ),
     );
+}
+
+/// Finds out, once all plugins are built, whether the program has windows in which this draws.
+pub(crate) fn finish(app: &mut App) {
+    let has_windows = app.world().contains_resource::<Messages<WindowCreated>>();
+    if has_windows && app.get_sub_app(RenderApp).is_some() {
+        app.insert_resource(CanDrawBlack);
+    }
 }
 
 /// Disables every camera of the program that draws into a window.

@@ -3,6 +3,7 @@
 pub(crate) mod active_override;
 #[cfg(feature = "ui")]
 mod blackout;
+mod blackout_support;
 pub(crate) mod display;
 #[cfg(feature = "ui")]
 mod open_windows;

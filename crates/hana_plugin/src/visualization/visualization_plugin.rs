@@ -14,6 +14,7 @@ use crate::session::{MeshSession, begin_frame};
 use crate::sets::{FrameSystems, HanaSystems};
 use crate::topics::topic_registry;
 use crate::visualization::active_override::ActiveOverride;
+use crate::visualization::blackout_support::{BlackoutSupport, CanDrawBlack};
 use crate::visualization::parameters::ParameterStruct;
 use crate::visualization::resume_on_bar;
 use crate::visualization::shared_parameters::{DeclaredParameters, receive, send};
@@ -40,7 +41,7 @@ struct VisualizationSettings {
     when_app_vanishes: OnControllerLost,
     playout: JitterBufferSettings,
     headless: Option<String>,
-    draws_blackout: bool,
+    draws_blackout_itself: bool,
 }
 
 impl<P> VisualizationPlugin<P> {
@@ -61,7 +62,7 @@ impl<P> VisualizationPlugin<P> {
                     ..JitterBufferSettings::default()
                 },
                 headless: None,
-                draws_blackout: cfg!(feature = "ui"),
+                draws_blackout_itself: false,
             },
             parameters: PhantomData,
         }
@@ -111,11 +112,12 @@ impl<P> VisualizationPlugin<P> {
     /// Declares that the program handles
     /// [`ActiveOverride`](crate::visualization::active_override::ActiveOverride) itself.
     ///
-    /// It draws black during a blackout, or has nothing visible. Only for programs without the plugin's
-    /// feature `ui`, which draws it; without either, the program refuses the command `blackout`.
+    /// For programs without Bevy's windows, or without the feature `ui`, which draws black in every window. A program
+    /// with neither refuses the command `blackout`, unless it declares by [`headless`](Self::headless) that it shows
+    /// nothing.
     #[must_use]
     pub const fn draws_blackout_itself(mut self) -> Self {
-        self.settings.draws_blackout = true;
+        self.settings.draws_blackout_itself = true;
         self
     }
 
@@ -171,11 +173,6 @@ where
         #[cfg(feature = "ui")]
         crate::visualization::open_windows::build(app);
         notice_reports::build(app, self.draws_notices);
-        if self.returns_on_bar && !self.settings.draws_blackout {
-            tracing::warn!(
-                "`returns_on_bar` keeps the program black until a bar begins, which it does not draw: build hana_plugin with its feature `ui`, or declare `draws_blackout_itself()`"
-            );
-        }
         if self.returns_on_bar && was_restarted {
             resume_on_bar::build(app);
         }
@@ -187,19 +184,30 @@ where
         topic_registry::build::<role::Visualization>(app);
         app.insert_resource(self.settings.clone()).add_systems(PreStartup, announce);
     }
+
+    #[cfg(feature = "ui")]
+    fn finish(&self, app: &mut App) {
+        crate::visualization::blackout::finish(app);
+    }
 }
 
 /// Completes the configuration of the node when the app starts, after all plugins are built.
 fn announce(
     settings: Res<VisualizationSettings>,
     parameters: Res<DeclaredParameters>,
+    can_draw: Option<Res<CanDrawBlack>>,
     mut session: ResMut<MeshSession<role::Visualization>>,
+    mut commands: Commands,
 ) {
+    let VisualizationSettings { draws_blackout_itself, headless, .. } = &*settings;
+    let blackout =
+        BlackoutSupport::of(*draws_blackout_itself, can_draw.is_some(), headless.is_some());
+    commands.insert_resource(blackout);
     session.configure(|config| {
         let config = parameters.announce(config, settings.playout);
         let config = config.with_vanishing_apps(settings.when_app_vanishes);
-        let config = if settings.draws_blackout { config.with_blackout() } else { config };
-        match &settings.headless {
+        let config = if blackout.is_supported() { config.with_blackout() } else { config };
+        match headless {
             Some(cause) => config.with_headless(cause),
             None => config,
         }
