@@ -33,6 +33,7 @@ mod connectivity;
 mod controller;
 mod diagnostics;
 mod events;
+mod mesh_state;
 mod notices;
 mod persist;
 pub mod prelude;
@@ -43,8 +44,11 @@ mod topics;
 mod visualization;
 
 pub use controller::controller_plugin::ControllerPlugin;
-pub use controller::mesh_commands::{CommandCompleted, MeshCommands};
-pub use controller::nodes::{MeshNode, NodeAdded, NodeChanged, NodeRemoved, Online};
+pub use controller::mesh_commands::{CommandCompleted, CommandId, MeshCommands};
+pub use controller::nodes::{
+    MeshNode, NodeAdded, NodeChanged, NodeHealth, NodeIdentity, NodeLook, NodeRemoved, NodeState,
+    Online,
+};
 pub use controller::operators::{ClaimKept, ClaimLost, ClaimRejected, NoteReceived, OwnerChanged};
 pub use hana_engine::playout::{Curve, JitterBufferSettings};
 pub use hana_network::{
@@ -64,6 +68,7 @@ pub use events::{
     Connected, DaemonLost, DecodeFailed, Disconnected, IdTaken, JoinFailed, MessageDropped,
     MessageRefused, PeerIncompatible, QueueFull, ShutdownRequested,
 };
+pub use mesh_state::{MeshState, MeshStatePlugin};
 pub use notices::notices::Notices;
 pub use persist::{Persist, PersistedStateDiscarded};
 pub use sets::HanaSystems;

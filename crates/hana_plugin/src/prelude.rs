@@ -10,8 +10,11 @@ pub use crate::connectivity::{
     Connectivity, NodeConnectivity, has_daemon, is_connected, just_connected, just_disconnected,
 };
 pub use crate::controller::controller_plugin::ControllerPlugin;
-pub use crate::controller::mesh_commands::{CommandCompleted, MeshCommands};
-pub use crate::controller::nodes::{MeshNode, NodeAdded, NodeChanged, NodeRemoved, Online};
+pub use crate::controller::mesh_commands::{CommandCompleted, CommandId, MeshCommands};
+pub use crate::controller::nodes::{
+    MeshNode, NodeAdded, NodeChanged, NodeHealth, NodeIdentity, NodeLook, NodeRemoved, NodeState,
+    Online,
+};
 pub use crate::controller::operators::{
     ClaimKept, ClaimLost, ClaimRejected, NoteReceived, OwnerChanged,
 };
@@ -19,6 +22,7 @@ pub use crate::events::{
     Connected, DaemonLost, DecodeFailed, Disconnected, IdTaken, JoinFailed, MessageDropped,
     MessageRefused, PeerIncompatible, QueueFull, ShutdownRequested,
 };
+pub use crate::mesh_state::{MeshState, MeshStatePlugin};
 pub use crate::notices::notices::Notices;
 pub use crate::persist::{Persist, PersistedStateDiscarded};
 pub use crate::session::MeshSession;
