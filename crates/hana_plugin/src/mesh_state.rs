@@ -97,7 +97,7 @@ mod tests {
             (*app.world().resource::<State<MeshState>>().get(), app.world().resource::<Entered>().0)
         };
         assert_eq!(state(None), (MeshState::DaemonLost, 0));
-        let connected = Connectivity::Connected { way: AttachMode::ThroughDaemon };
+        let connected = Connectivity::Connected { attach_mode: AttachMode::ThroughDaemon };
         assert_eq!(state(Some(connected.clone())), (MeshState::Connected, 1));
         assert_eq!(state(Some(connected)), (MeshState::Connected, 1));
         assert_eq!(state(Some(Connectivity::DaemonLost)), (MeshState::DaemonLost, 1));

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[derive(Resource, Default)]
-    struct Told(Vec<String>);
+    struct Reported(Vec<String>);
 
     fn file(path: &Path) -> SavedState {
         SavedState::in_file(path.into(), &NodeId::new("ripples").unwrap())
@@ -192,11 +192,12 @@ mod tests {
     /// A program that saves its rings.
     fn program(path: &Path) -> App {
         let mut app = App::new();
-        app.add_message::<AppExit>().init_resource::<Rings>().init_resource::<Told>().add_observer(
-            |lost: On<PersistedStateDiscarded>, mut told: ResMut<Told>| {
-                told.0.push(lost.event().reason.clone());
-            },
-        );
+        app.add_message::<AppExit>()
+            .init_resource::<Rings>()
+            .init_resource::<Reported>()
+            .add_observer(|lost: On<PersistedStateDiscarded>, mut reported: ResMut<Reported>| {
+                reported.0.push(lost.event().reason.clone());
+            });
         app.insert_resource(SavedFile { state: Some(file(path)), names: BTreeSet::new() });
         app.add_systems(PreStartup, open).add_systems(Last, flush.run_if(on_message::<AppExit>));
         register::<Rings>(&mut app);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_goes_on_in_the_next_run_before_anything_is_set_up() {
+    fn a_resource_is_restored_before_startup() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ripples");
         let mut first = program(&path);
@@ -219,19 +220,19 @@ mod tests {
         }
         end(first);
         let mut second = program(&path);
-        second.add_systems(Startup, |rings: Res<Rings>, mut told: ResMut<Told>| {
-            told.0.push(format!("{} at the start", rings.count));
+        second.add_systems(Startup, |rings: Res<Rings>, mut reported: ResMut<Reported>| {
+            reported.0.push(format!("{} at the start", rings.count));
         });
         second.update();
         // The fifth frame, and the frame that ended the program.
-        assert_eq!(second.world().resource::<Told>().0, ["6 at the start"]);
+        assert_eq!(second.world().resource::<Reported>().0, ["6 at the start"]);
     }
 
     #[test]
-    fn an_older_version_is_migrated_and_one_that_is_not_known_is_told() {
+    fn an_older_version_is_migrated_an_unknown_one_discarded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ripples");
-        for (version, bytes, count, told) in [
+        for (version, bytes, count, reported) in [
             (1, vec![9, 0, 0, 0], 9, None),
             (3, vec![9, 0, 0, 0], 0, Some("version 3, and this program has 2")),
             (2, vec![0xc1], 0, Some("")),
@@ -241,9 +242,9 @@ mod tests {
             let mut program = program(&path);
             program.update();
             assert_eq!(*program.world().resource::<Rings>(), Rings { count });
-            let said = &program.world().resource::<Told>().0;
-            assert_eq!(said.len(), usize::from(told.is_some()), "{said:?}");
-            assert!(said.iter().all(|said| said.contains(told.unwrap())), "{said:?}");
+            let reasons = &program.world().resource::<Reported>().0;
+            assert_eq!(reasons.len(), usize::from(reported.is_some()), "{reasons:?}");
+            assert!(reasons.iter().all(|reason| reason.contains(reported.unwrap())), "{reasons:?}");
         }
     }
 }

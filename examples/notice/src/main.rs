@@ -104,14 +104,14 @@ fn main() -> AppExit {
 /// Reports every event of the plugin.
 fn tell_events(app: &mut App) {
     app.add_observer(|of: On<Connected>| {
-        tell("connected", &json!({"node": of.node, "way": format!("{:?}", of.way)}));
+        tell("connected", &json!({"node": of.node, "way": format!("{:?}", of.attach_mode)}));
     })
     .add_observer(|_: On<DaemonLost>| tell("daemon_lost", &json!({})))
     .add_observer(|of: On<Disconnected>| {
         tell("disconnected", &json!({"by": format!("{:?}", of.by), "reason": of.reason}));
     })
     .add_observer(|of: On<JoinFailed>| {
-        tell("join_failed", &json!({"reason": of.reason, "tries_again": of.tries_again}));
+        tell("join_failed", &json!({"reason": of.reason, "tries_again": of.retries}));
     })
     .add_observer(|of: On<IdTaken>| {
         tell("id_taken", &json!({"node": of.node, "holder": of.holder}));
@@ -211,7 +211,7 @@ fn leave_and_join(
         link.leave();
     }
     if keys.just_pressed(KeyCode::KeyJ) {
-        link.join_again();
+        link.rejoin();
     }
 }
 

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
             ScheduleRunnerPlugin::run_loop(FRAME),
             VisualizationPlugin::<Stumble>::new("stumble")
                 .draws_blackout_itself()
-                .when_app_vanishes(OnControllerLost::Ease(EASE)),
+                .on_controller_lost(OnControllerLost::Ease(EASE)),
         ))
         .add_systems(Update, stumble)
         .run();

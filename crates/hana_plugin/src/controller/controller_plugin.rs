@@ -44,8 +44,8 @@ impl Plugin for ControllerPlugin {
         let config = if is_second { config.map(NodeConfig::with_own_id) } else { config };
         MeshSession::<role::App>::build(app, config);
         app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive))
-            .add_systems(Last, |mut link: ResMut<MeshSession<role::App>>| {
-                link.frame_clock.frame_ends();
+            .add_systems(Last, |mut session: ResMut<MeshSession<role::App>>| {
+                session.frame_clock.frame_ends();
             });
         notice_reports::build(app, self.draws_notices);
         nodes::build(app);

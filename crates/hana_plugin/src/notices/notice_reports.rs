@@ -8,7 +8,7 @@ use hana_network::{QueueKind, SchemaMismatch};
 
 use crate::change_signal::ChangeSignal;
 use crate::events::{DecodeFailed, IdTaken, MessageDropped, PeerIncompatible, QueueFull};
-use crate::notices::notices::{About, Notices, PASSING};
+use crate::notices::notices::{EVENT_DURATION, Notices, Subject};
 
 /// Adds the notices; with `draws` and the feature `ui`, also draws them.
 pub(crate) fn build(app: &mut App, draws: bool) {
@@ -22,8 +22,8 @@ pub(crate) fn build(app: &mut App, draws: bool) {
         // The program's other node has added them.
         return;
     }
-    let news = ChangeSignal::of(app.world_mut());
-    app.insert_resource(Notices::of_environment(news))
+    let change_signal = ChangeSignal::of(app.world_mut());
+    app.insert_resource(Notices::of_environment(change_signal))
         .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
             let by = taken.holder.as_ref().map_or_else(
                 || "another program".into(),
@@ -31,37 +31,38 @@ pub(crate) fn build(app: &mut App, draws: bool) {
             );
             let text =
                 format!("the id '{}' is taken by {by}; set HANA_NODE to another", taken.node);
-            notices.tell(About::Id(taken.role), &text, None);
+            notices.show(Subject::Id(taken.role), &text, None);
         })
         .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
             let PeerIncompatible(SchemaMismatch { sender, topic, .. }) = of.event();
             let text = format!(
-                "'{sender}' and this program are of two versions: its '{topic}' is not read"
+                "cannot read '{topic}' of '{sender}': the two programs define it differently"
             );
-            notices.tell(About::Peer, &text, Some(passing()));
+            notices.show(Subject::Peer, &text, Some(after_event()));
         })
         .add_observer(|failed: On<DecodeFailed>, mut notices: ResMut<Notices>| {
-            let from = failed.sender.as_ref().map_or("somebody", |sender| sender.as_str());
+            let from =
+                failed.sender.as_ref().map_or("an unnamed program", |sender| sender.as_str());
             let field = failed.field.as_ref().map_or(String::new(), |f| format!(", field '{f}'"));
-            let text = format!("a message of {from} cannot be read: {}{field}", failed.key);
-            notices.tell(About::Message, &text, Some(passing()));
+            let text = format!("cannot read a message from {from}: {}{field}", failed.key);
+            notices.show(Subject::Message, &text, Some(after_event()));
         })
         .add_observer(|full: On<QueueFull>, mut notices: ResMut<Notices>| {
-            let text = format!("more is sent than the network takes: {}", full.key);
-            notices.tell(About::Queue, &text, Some(passing()));
+            let text = format!("send queue full: {}", full.key);
+            notices.show(Subject::Queue, &text, Some(after_event()));
         })
         .add_observer(|dropped: On<MessageDropped>, mut notices: ResMut<Notices>| {
             let text = match dropped.queue {
-                QueueKind::Inbox => format!("more comes than this program reads: {}", dropped.key),
-                QueueKind::Network => format!("messages are lost on the way: {}", dropped.key),
+                QueueKind::Inbox => format!("receive queue full: {}", dropped.key),
+                QueueKind::Network => format!("messages lost in the network: {}", dropped.key),
                 QueueKind::Outbox => {
-                    format!("more is sent than the network takes: {}", dropped.key)
+                    format!("send queue full: {}", dropped.key)
                 },
             };
-            notices.tell(About::Queue, &text, Some(passing()));
+            notices.show(Subject::Queue, &text, Some(after_event()));
         });
 }
 
-fn passing() -> Instant {
-    Instant::now() + PASSING
+fn after_event() -> Instant {
+    Instant::now() + EVENT_DURATION
 }

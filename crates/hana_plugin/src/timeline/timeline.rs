@@ -105,9 +105,9 @@ impl Timeline {
     }
 
     /// Begins a frame: the values become those of the moment `at_us`.
-    pub(crate) fn look(&mut self, said: Option<hana_time::Timeline>, at_us: i64) {
-        self.is_shared = said.is_some();
-        self.current = said.unwrap_or(hana_time::Timeline::DEFAULT);
+    pub(crate) fn look(&mut self, shared: Option<hana_time::Timeline>, at_us: i64) {
+        self.is_shared = shared.is_some();
+        self.current = shared.unwrap_or(hana_time::Timeline::DEFAULT);
         self.at_us = at_us;
         self.watch.look(&self.current, at_us);
     }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn systems_on_the_beat_run_in_one_frame_of_each_also_across_a_change_of_tempo() {
+    fn systems_on_the_beat_run_once_across_a_tempo_change() {
         let mut stage = Stage::new();
         let mut counted = (0, 0, 0);
         for at in (100..8_050).step_by(16) {

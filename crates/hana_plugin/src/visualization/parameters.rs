@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_f32_is_a_range_and_other_numbers_are_left_alone() {
+    fn an_f32_is_a_range_and_other_numbers_are_ignored() {
         let declared = declare::<Sky>();
         let of =
             |p: &Parameter| (p.name.to_string(), p.min, p.max, p.default, p.description.clone());
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bool_is_a_toggle_an_enum_a_choice_and_a_colour_three_numbers() {
+    fn bools_enums_and_colours_are_parameters() {
         let declared = declare::<Scene>();
         let names: Vec<&str> = declared.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["tint-r", "tint-g", "tint-b", "lit", "weather", "depth"]);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_of_another_space_stays_what_it_is_until_another_is_played() {
+    fn a_colour_keeps_its_space_until_another_is_played() {
         let mut scene = Scene { tint: Color::hsl(200.0, 0.4, 0.3), ..Scene::default() };
         let fields = fields_of::<Scene>();
         let values: Vec<f32> = fields.read(&scene).collect();
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn values_go_into_the_fields_and_come_out_again() {
+    fn written_values_are_read_back() {
         let mut sky = Sky::default();
         let fields = fields_of::<Sky>();
         fields.write(&mut sky, &[0.25, -1.0, 1.0]);

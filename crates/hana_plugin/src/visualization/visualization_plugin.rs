@@ -30,7 +30,7 @@ pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
     draws_notices: bool,
-    returns_on_bar: bool,
+    resumes_on_bar: bool,
     settings: VisualizationSettings,
     parameters: PhantomData<fn(P)>,
 }
@@ -38,7 +38,7 @@ pub struct VisualizationPlugin<P> {
 /// The part of the plugin's settings that its node announces when the app starts.
 #[derive(Resource, Debug, Clone)]
 struct VisualizationSettings {
-    when_app_vanishes: OnControllerLost,
+    on_controller_lost: OnControllerLost,
     playout: JitterBufferSettings,
     headless: Option<String>,
     draws_blackout_itself: bool,
@@ -54,9 +54,9 @@ impl<P> VisualizationPlugin<P> {
             id: id.into(),
             exits_on_shutdown: true,
             draws_notices: true,
-            returns_on_bar: false,
+            resumes_on_bar: false,
             settings: VisualizationSettings {
-                when_app_vanishes: OnControllerLost::default(),
+                on_controller_lost: OnControllerLost::default(),
                 playout: JitterBufferSettings {
                     delay: Duration::ZERO,
                     ..JitterBufferSettings::default()
@@ -68,11 +68,10 @@ impl<P> VisualizationPlugin<P> {
         }
     }
 
-    /// Sets what happens to the parameters that an app played, once that app is gone. By default they stay as
-    /// they are.
+    /// Sets what happens to the parameters of a controller that is gone. By default they stay as they are.
     #[must_use]
-    pub const fn when_app_vanishes(mut self, then: OnControllerLost) -> Self {
-        self.settings.when_app_vanishes = then;
+    pub const fn on_controller_lost(mut self, then: OnControllerLost) -> Self {
+        self.settings.on_controller_lost = then;
         self
     }
 
@@ -81,8 +80,8 @@ impl<P> VisualizationPlugin<P> {
     /// It waits eight seconds at most, and then shows its former look. By default it shows that look with its
     /// first frame.
     #[must_use]
-    pub const fn returns_on_bar(mut self) -> Self {
-        self.returns_on_bar = true;
+    pub const fn resume_on_bar(mut self) -> Self {
+        self.resumes_on_bar = true;
         self
     }
 
@@ -140,7 +139,7 @@ impl<P> VisualizationPlugin<P> {
 /// Bevy's exit code after Ctrl-C.
 const CTRL_C: AppExit = AppExit::from_code(130);
 /// How long a clean departure from the mesh may take.
-const GOODBYE: Duration = Duration::from_millis(300);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl<P> Plugin for VisualizationPlugin<P>
 where
@@ -173,7 +172,7 @@ where
         #[cfg(feature = "ui")]
         crate::visualization::open_windows::build(app);
         notice_reports::build(app, self.draws_notices);
-        if self.returns_on_bar && was_restarted {
+        if self.resumes_on_bar && was_restarted {
             resume_on_bar::build(app);
         }
         if self.exits_on_shutdown {
@@ -205,7 +204,7 @@ fn announce(
     commands.insert_resource(blackout);
     session.configure(|config| {
         let config = parameters.announce(config, settings.playout);
-        let config = config.with_vanishing_apps(settings.when_app_vanishes);
+        let config = config.with_vanishing_apps(settings.on_controller_lost);
         let config = if blackout.is_supported() { config.with_blackout() } else { config };
         match headless {
             Some(cause) => config.with_headless(cause),
@@ -220,10 +219,10 @@ fn announce(
 /// daemon that restarted meanwhile cannot know its exit code.
 fn end_frame(
     mut exits: MessageReader<AppExit>,
-    mut link: ResMut<MeshSession<role::Visualization>>,
+    mut session: ResMut<MeshSession<role::Visualization>>,
 ) {
-    link.frame_clock.frame_ends();
-    if let Some(node) = link.node() {
+    session.frame_clock.frame_ends();
+    if let Some(node) = session.node() {
         node.frames().bump();
     }
     if exits.is_empty() {
@@ -231,9 +230,9 @@ fn end_frame(
     }
     let by_person = |exit: &AppExit| *exit == AppExit::Success || *exit == CTRL_C;
     if exits.read().all(by_person)
-        && let Some(node) = link.take_node()
+        && let Some(node) = session.take_node()
     {
         // A failed connection must not keep the window open.
-        node.close().wait(GOODBYE).ok();
+        node.close().wait(CLOSE_TIMEOUT).ok();
     }
 }
