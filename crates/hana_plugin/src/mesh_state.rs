@@ -83,11 +83,12 @@ mod tests {
     #[test]
     fn the_state_follows_the_connection_of_the_visualization() {
         let mut app = App::new();
-        app.add_plugins((StatesPlugin, MeshStatePlugin))
-            .init_resource::<Entered>()
-            .add_systems(OnEnter(MeshState::Connected), |mut entered: ResMut<Entered>| {
-                entered.0 += 1
-            });
+        app.add_plugins((StatesPlugin, MeshStatePlugin)).init_resource::<Entered>().add_systems(
+            OnEnter(MeshState::Connected),
+            |mut entered: ResMut<Entered>| {
+                entered.0 += 1;
+            },
+        );
         app.insert_resource(NodeConnectivity::<role::App>::new(Connectivity::DaemonLost));
         let mut state = |now: Option<Connectivity>| {
             if let Some(now) = now {
