@@ -32,7 +32,7 @@ pub enum Connectivity {
     /// The node is on the mesh.
     Connected {
         /// How it is on the mesh.
-        way: AttachMode,
+        attach_mode: AttachMode,
     },
     /// The node's daemon is gone; after five seconds the node goes on without it.
     DaemonLost,
@@ -55,7 +55,7 @@ impl Connectivity {
     /// Whether the node is on the mesh through the daemon of this machine.
     #[must_use]
     pub const fn has_daemon(&self) -> bool {
-        matches!(self, Self::Connected { way: AttachMode::ViaDaemon })
+        matches!(self, Self::Connected { attach_mode: AttachMode::ViaDaemon })
     }
 }
 
@@ -89,7 +89,7 @@ impl<R: NodeRole> Deref for NodeConnectivity<R> {
 impl From<ConnectionState> for Connectivity {
     fn from(connection: ConnectionState) -> Self {
         match connection {
-            ConnectionState::Connected { mode } => Self::Connected { way: mode },
+            ConnectionState::Connected { mode } => Self::Connected { attach_mode: mode },
             ConnectionState::DaemonLost => Self::DaemonLost,
             ConnectionState::Disconnected { by, reason } => Self::Disconnected { by, reason },
         }
@@ -141,7 +141,7 @@ mod tests {
     struct Ran(Vec<&'static str>);
 
     #[test]
-    fn the_conditions_run_systems_when_they_say() {
+    fn run_conditions_follow_the_connection() {
         let ran = |what: &'static str| move |mut ran: ResMut<Ran>| ran.0.push(what);
         let mut app = App::new();
         app.init_resource::<Ran>().add_systems(
@@ -161,7 +161,7 @@ mod tests {
             app.update();
             std::mem::take(&mut app.world_mut().resource_mut::<Ran>().0)
         };
-        let connected = |way| Some(Connectivity::Connected { way });
+        let connected = |attach_mode| Some(Connectivity::Connected { attach_mode });
         assert!(run(None).is_empty(), "without the plugin none of them holds");
         assert!(run(Some(Connectivity::Joining)).is_empty());
         let way = AttachMode::ViaDaemon;
@@ -181,7 +181,7 @@ mod tests {
         app.init_resource::<Ran>()
             .insert_resource(NodeConnectivity::<AppRole>::new(away))
             .insert_resource(NodeConnectivity::<Visualization>::new(Connectivity::Connected {
-                way: AttachMode::ViaDaemon,
+                attach_mode: AttachMode::ViaDaemon,
             }))
             .add_systems(
                 Update,

@@ -36,7 +36,7 @@ pub enum LaneCounter {
     Late,
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 impl LaneCounter {
     /// All counters.
@@ -84,17 +84,17 @@ impl<R> Default for MessageDiagnosticsPlugin<R> {
 impl<R: NodeRole> MessageDiagnosticsPlugin<R> {
     /// Returns the path of a figure, such as `hana/visualization/reliable_ordered/missed`.
     #[must_use]
-    pub fn path(lane: Lane, counted: LaneCounter) -> DiagnosticPath {
-        DiagnosticPath::from_components(["hana", R::ROLE.as_str(), lane.as_str(), counted.as_str()])
+    pub fn path(lane: Lane, counter: LaneCounter) -> DiagnosticPath {
+        DiagnosticPath::from_components(["hana", R::ROLE.as_str(), lane.as_str(), counter.as_str()])
     }
 }
 
 impl<R: NodeRole> Plugin for MessageDiagnosticsPlugin<R> {
     fn build(&self, app: &mut App) {
         for lane in Lane::ALL {
-            for counted in LaneCounter::ALL {
+            for counter in LaneCounter::ALL {
                 app.register_diagnostic(
-                    Diagnostic::new(Self::path(lane, counted)).with_suffix("/s"),
+                    Diagnostic::new(Self::path(lane, counter)).with_suffix("/s"),
                 );
             }
         }
@@ -106,28 +106,28 @@ impl<R: NodeRole> Plugin for MessageDiagnosticsPlugin<R> {
 type Before = (Option<Instant>, [LaneTraffic; Lane::ALL.len()]);
 
 fn measure<R: NodeRole>(
-    link: Res<MeshSession<R>>,
+    session: Res<MeshSession<R>>,
     mut before: Local<Before>,
     mut diagnostics: Diagnostics,
 ) {
-    let Some(node) = link.node() else { return };
+    let Some(node) = session.node() else { return };
     let (at, seen) = &mut *before;
     let passed = at.map(|at| at.elapsed());
-    if passed.is_some_and(|passed| passed < SECOND) {
+    if passed.is_some_and(|passed| passed < INTERVAL) {
         return;
     }
     *at = Some(Instant::now());
     for (lane, seen) in Lane::ALL.into_iter().zip(seen) {
         let now = node.lane(lane);
-        for counted in LaneCounter::ALL {
+        for counter in LaneCounter::ALL {
             // A node that has rejoined counts from zero.
-            let count = counted.of(&now).saturating_sub(counted.of(seen));
+            let count = counter.of(&now).saturating_sub(counter.of(seen));
             if let Some(passed) = passed {
                 // Practically exact for any rate that a network can carry.
                 #[allow(clippy::cast_precision_loss)]
                 let rate = count as f64 / passed.as_secs_f64();
                 diagnostics
-                    .add_measurement(&MessageDiagnosticsPlugin::<R>::path(lane, counted), || rate);
+                    .add_measurement(&MessageDiagnosticsPlugin::<R>::path(lane, counter), || rate);
             }
         }
         *seen = now;

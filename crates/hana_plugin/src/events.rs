@@ -20,7 +20,7 @@ pub struct Connected {
     /// The program's id on the mesh.
     pub node: NodeId,
     /// The attach mode.
-    pub way: AttachMode,
+    pub attach_mode: AttachMode,
 }
 
 /// The program has lost its daemon. It waits five seconds for the daemon, then goes on without it.
@@ -53,7 +53,7 @@ pub struct JoinFailed {
     /// The reason, and what to do, in plain words.
     pub reason: String,
     /// Whether the program retries by itself.
-    pub tries_again: bool,
+    pub retries: bool,
 }
 
 /// Another node already uses the program's id: the program did not join, or has left. It does not retry.
@@ -122,8 +122,14 @@ pub struct QueueFull {
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct PeerIncompatible(pub SchemaMismatch);
 
+/// The visualization was asked to end.
+///
+/// The plugin exits by itself, unless `VisualizationPlugin::without_exit_on_shutdown` was called.
+#[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownRequested;
+
 /// Maximum number of problems reported in a frame; the rest follow in the next frames.
-const IN_A_FRAME: usize = 8;
+const MAX_PER_FRAME: usize = 8;
 
 impl IdTaken {
     pub(crate) fn by(IdConflict { node, holder }: IdConflict, role: Role) -> Self {
@@ -132,15 +138,15 @@ impl IdTaken {
 }
 
 /// Reports the problems found since the last frame. Returns whether there may be more.
-pub(crate) fn tell_problems(problems: &Diagnostics, commands: &mut Commands) -> bool {
-    for _ in 0..IN_A_FRAME {
+pub(crate) fn report_problems(problems: &Diagnostics, commands: &mut Commands) -> bool {
+    for _ in 0..MAX_PER_FRAME {
         let Some(problem) = problems.try_recv() else { return false };
-        tell(problem, commands);
+        report(problem, commands);
     }
     true
 }
 
-fn tell(problem: Diagnostic, commands: &mut Commands) {
+fn report(problem: Diagnostic, commands: &mut Commands) {
     match problem {
         Diagnostic::DecodeFailed(error) => {
             let reason = error.to_string();

@@ -27,11 +27,16 @@
 //! ([`HanaSystems::Receive`]); messages to send are handed over in `PostUpdate` ([`HanaSystems::Send`]), and
 //! parameters changed by the program in `Last`.
 
+mod app_ext;
+mod change_signal;
 mod connectivity;
 mod controller;
 mod diagnostics;
 mod events;
+mod mesh_state;
 mod notices;
+mod persist;
+pub mod prelude;
 mod session;
 mod sets;
 mod timeline;
@@ -39,8 +44,11 @@ mod topics;
 mod visualization;
 
 pub use controller::controller_plugin::ControllerPlugin;
-pub use controller::mesh_commands::{CommandCompleted, MeshCommands};
-pub use controller::nodes::{MeshNode, NodeAdded, NodeChanged, NodeRemoved, Online};
+pub use controller::mesh_commands::{CommandCompleted, CommandId, MeshCommands};
+pub use controller::nodes::{
+    MeshNode, NodeAdded, NodeChanged, NodeHealth, NodeIdentity, NodeLook, NodeRemoved, NodeState,
+    Online,
+};
 pub use controller::operators::{ClaimKept, ClaimLost, ClaimRejected, NoteReceived, OwnerChanged};
 pub use hana_engine::playout::{Curve, JitterBufferSettings};
 pub use hana_network::{
@@ -51,23 +59,27 @@ pub use hana_protocol::id::role::Role;
 pub use hana_protocol::message::{OwnershipKind, Priority};
 pub use session::MeshSession;
 
+pub use app_ext::HanaAppExt;
 pub use connectivity::{
     Connectivity, NodeConnectivity, has_daemon, is_connected, just_connected, just_disconnected,
 };
 pub use diagnostics::{LaneCounter, MessageDiagnosticsPlugin};
 pub use events::{
     Connected, DaemonLost, DecodeFailed, Disconnected, IdTaken, JoinFailed, MessageDropped,
-    MessageRefused, PeerIncompatible, QueueFull,
+    MessageRefused, PeerIncompatible, QueueFull, ShutdownRequested,
 };
+pub use mesh_state::{MeshState, MeshStatePlugin};
 pub use notices::notices::Notices;
+pub use persist::{Persist, PersistedStateDiscarded};
 pub use sets::HanaSystems;
 pub use timeline::timeline::{Timeline, on_bar, on_beat};
+pub use topics::from_mesh::{DynamicFromMesh, FromMesh};
 pub use topics::pending_sends::MessageDelivered;
-pub use topics::topics::{DynamicFromMesh, FromMesh, TopicWriter};
+pub use topics::topic_writer::TopicWriter;
 pub use visualization::active_override::ActiveOverride;
 pub use visualization::display::{NoDisplay, find_display};
-pub use visualization::parameters::{
-    Additive, Description, ParameterRange, ParameterStruct, Smoothing, Stepped,
+pub use visualization::parameter_attributes::{
+    Additive, Description, Group, ParameterLabel, Smoothing, Stepped, Unit,
 };
-pub use visualization::persist::{Persist, PersistedStateDiscarded};
-pub use visualization::visualization_plugin::{ShutdownRequested, VisualizationPlugin};
+pub use visualization::parameters::ParameterStruct;
+pub use visualization::visualization_plugin::VisualizationPlugin;

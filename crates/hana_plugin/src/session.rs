@@ -1,3 +1,4 @@
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use bevy_app::{App, PreUpdate};
@@ -8,18 +9,19 @@ use hana_network::{
 };
 use hana_protocol::id::role::NodeRole;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Set, SetReply};
+use hana_protocol::message::{Look, Set, SetReply};
 use hana_protocol::wire::error_chain;
 
+use crate::change_signal::ChangeSignal;
 use crate::connectivity::{Connectivity, NodeConnectivity};
 use crate::events;
-use crate::events::{Connected, DaemonLost, Disconnected, IdTaken, JoinFailed};
+use crate::events::{Connected, DaemonLost, Disconnected, IdTaken, JoinFailed, ShutdownRequested};
 use crate::notices::notices::Notices;
 use crate::sets::HanaSystems;
+use crate::timeline::frame_clock::{FrameClock, PresentedAt};
 use crate::timeline::timeline;
-use crate::timeline::timeline::{FrameTimingMode, PresentedAt, Timeline};
+use crate::timeline::timeline::Timeline;
 use crate::topics::pending_sends::PendingSends;
-use crate::visualization::visualization_plugin::ShutdownRequested;
 
 /// The program's node on the mesh, once it has joined.
 ///
@@ -31,26 +33,28 @@ pub struct MeshSession<R: NodeRole> {
     config: Box<Result<NodeConfig, ConfigError>>,
     node: Option<Node<R>>,
     joining: Option<Pending<Result<Node<R>, JoinError>>>,
-    again: Option<Instant>,
+    /// When the next attempt to join begins.
+    retry_at: Option<Instant>,
     /// Why the last attempt to join failed; a repeated reason is reported only once.
-    problem: Option<String>,
+    reported_problem: Option<String>,
     /// The connection changes of the current or last node that are not reported yet.
-    changes: Option<(NodeId, Inbox<ConnectionState>)>,
+    connection_changes: Option<(NodeId, Inbox<ConnectionState>)>,
     /// Whether the program left before it had joined, which no node can report.
     left: bool,
-    /// Whether the request to end has been passed on to the program.
-    told_to_end: bool,
+    /// Whether the program was asked to exit.
+    shutdown_reported: bool,
     /// Counts incoming changes, to find out what is new.
-    news: ChangeCounter,
-    known: u64,
-    pub(crate) pace: FrameTimingMode,
+    change_signal: ChangeCounter,
+    seen_changes: u64,
+    pub(crate) frame_clock: FrameClock,
 }
 
-/// The changes that the plugin must look for in a frame, shared by all sources of changes.
-#[derive(Resource, Default)]
-pub(crate) struct FrameChangeCounter(pub(crate) ChangeCounter);
+/// The program has joined or rejoined in the role `R`: [`MeshSession::node`] returns its new node.
+#[derive(Event)]
+pub(crate) struct Joined<R: NodeRole>(PhantomData<fn(R)>);
 
-const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// Interval between two attempts to join.
+const JOIN_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 impl<R: NodeRole> MeshSession<R> {
     /// Returns the node; `None` while it has not joined.
@@ -63,7 +67,7 @@ impl<R: NodeRole> MeshSession<R> {
     ///
     /// Does not block. [`Disconnected`] reports when it has left.
     pub fn leave(&mut self) {
-        self.left = self.changes.is_none();
+        self.left = self.connection_changes.is_none();
         if let Some(node) = self.take_node() {
             drop(node.leave());
         }
@@ -73,7 +77,7 @@ impl<R: NodeRole> MeshSession<R> {
     ///
     /// Does not block, and does nothing while the program is on the mesh or joining. [`Connected`] or
     /// [`JoinFailed`] reports the outcome.
-    pub fn join_again(&mut self) {
+    pub fn rejoin(&mut self) {
         let is_there = self.node.as_ref().is_some_and(|node| {
             !matches!(
                 node.connection(),
@@ -85,15 +89,15 @@ impl<R: NodeRole> MeshSession<R> {
         });
         if !is_there && self.joining.is_none() {
             self.node = None;
-            self.again = Some(Instant::now());
-            self.news.increment();
+            self.retry_at = Some(Instant::now());
+            self.change_signal.increment();
         }
     }
 
     /// Takes the node out, to leave with it; the program does not rejoin by itself.
     pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
-        self.news.increment();
-        self.again = None;
+        self.change_signal.increment();
+        self.retry_at = None;
         self.joining = None;
         self.node.take()
     }
@@ -101,30 +105,47 @@ impl<R: NodeRole> MeshSession<R> {
     /// Keeps the id written in the program, even if a daemon assigned another: that one goes to the program's
     /// other node.
     pub(crate) fn keep_own_id(&mut self) {
+        self.configure(NodeConfig::with_own_id);
+    }
+
+    /// Returns the id under which the program joins, unless the settings of the machine are invalid.
+    pub(crate) fn id(&self) -> Option<&NodeId> {
+        (*self.config).as_ref().ok().map(NodeConfig::id)
+    }
+
+    /// Returns the last look of an earlier instance.
+    pub(crate) fn last_look(&self) -> Option<&Look> {
+        (*self.config).as_ref().ok().and_then(NodeConfig::last_look)
+    }
+
+    /// Changes the configuration with which the program joins.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(NodeConfig) -> NodeConfig) {
         if let Ok(config) = &mut *self.config {
-            *config = config.clone().with_own_id();
+            *config = change(config.clone());
         }
     }
 
     /// Joins in the background, as `config` specifies.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         timeline::build(app);
-        let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
+        let change_signal = ChangeSignal::of(app.world_mut());
         // Triggers the join.
-        news.increment();
+        change_signal.increment();
         let presented = app.world_mut().get_resource_or_init::<PresentedAt>().clone();
         app.insert_resource(Self {
-            config: Box::new(config.map(|config| config.with_change_counter(news.clone()))),
+            config: Box::new(
+                config.map(|config| config.with_change_counter(change_signal.clone())),
+            ),
             node: None,
             joining: None,
-            again: Some(Instant::now()),
-            problem: None,
-            changes: None,
+            retry_at: Some(Instant::now()),
+            reported_problem: None,
+            connection_changes: None,
             left: false,
-            told_to_end: false,
-            news,
-            known: 0,
-            pace: FrameTimingMode::new(presented),
+            shutdown_reported: false,
+            change_signal,
+            seen_changes: 0,
+            frame_clock: FrameClock::new(presented),
         })
         .init_resource::<NodeConnectivity<R>>()
         .init_resource::<PendingSends>()
@@ -136,17 +157,17 @@ impl<R: NodeRole> MeshSession<R> {
 ///
 /// Piped into other systems that begin it: Bevy's cost of running a system is about as high as that of most of them.
 pub(crate) fn begin_frame<R: NodeRole>(
-    mut link: ResMut<MeshSession<R>>,
+    mut session: ResMut<MeshSession<R>>,
     mut timeline: ResMut<Timeline>,
     mut commands: Commands,
 ) {
-    let link = &mut *link;
-    let count = link.news.count();
-    if std::mem::replace(&mut link.known, count) != count {
+    let session = &mut *session;
+    let count = session.change_signal.count();
+    if std::mem::replace(&mut session.seen_changes, count) != count {
         commands.run_system_cached(follow::<R>);
     }
-    link.pace.crossed(local_us());
-    timeline.follow::<R>(link.node.as_ref(), &link.pace);
+    session.frame_clock.begins(local_us());
+    timeline.follow::<R>(session.node.as_ref(), &session.frame_clock);
 }
 
 impl MeshSession<role::Visualization> {
@@ -166,90 +187,92 @@ impl MeshSession<role::Visualization> {
 
 /// Follows the node's connection, the results of its sends, and its problems.
 fn follow<R: NodeRole>(
-    mut link: ResMut<MeshSession<R>>,
+    mut session: ResMut<MeshSession<R>>,
     mut connectivity: ResMut<NodeConnectivity<R>>,
-    sendings: Res<PendingSends>,
+    pending_sends: Res<PendingSends>,
     mut notices: ResMut<Notices>,
     mut commands: Commands,
 ) {
-    join(&mut link, &mut connectivity.reborrow(), &mut commands);
-    tell(&mut link, &mut connectivity.reborrow(), &mut commands);
-    let has_more = sendings.tell(&mut commands);
+    join(&mut session, &mut connectivity.reborrow(), &mut commands);
+    report_changes(&mut session, &mut connectivity.reborrow(), &mut commands);
+    let has_more = pending_sends.report(&mut commands);
     let is_showing = notices.follow(R::ROLE, &connectivity, connectivity.is_changed());
-    if link.node.is_none() || has_more || is_showing {
+    if session.node.is_none() || has_more || is_showing {
         // Looks at it again in the next frame.
-        link.news.increment();
+        session.change_signal.increment();
     }
 }
 
 /// Begins to join, and checks whether the join has completed.
 fn join<R: NodeRole>(
-    link: &mut MeshSession<R>,
+    session: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
     commands: &mut Commands,
 ) {
-    if link.node.is_some() {
+    if session.node.is_some() {
         return;
     }
-    let mut fails = |reason: String, by, tries_again| {
+    let mut report_failure = |reason: String, by, retries| {
         let now = Connectivity::Disconnected { by, reason: reason.clone() };
         NodeConnectivity::set(connectivity, now);
-        commands.trigger(JoinFailed { role: R::ROLE, reason, tries_again });
+        commands.trigger(JoinFailed { role: R::ROLE, reason, retries });
     };
-    if link.again.is_some_and(|at| at <= Instant::now()) {
-        link.again = None;
-        match &*link.config {
-            Ok(config) => link.joining = Some(Node::join(config.clone())),
+    if session.retry_at.is_some_and(|at| at <= Instant::now()) {
+        session.retry_at = None;
+        match &*session.config {
+            Ok(config) => session.joining = Some(Node::join(config.clone())),
             Err(error) => {
                 let reason = error_chain(error);
-                tracing::error!("not on the mesh: {reason}");
-                fails(reason, DisconnectedBy::NoNetwork, false);
+                tracing::error!("cannot join the mesh: {reason}");
+                report_failure(reason, DisconnectedBy::NoNetwork, false);
             },
         }
     }
-    let Some(outcome) = link.joining.as_ref().and_then(Pending::try_recv) else { return };
-    link.joining = None;
+    let Some(outcome) = session.joining.as_ref().and_then(Pending::try_recv) else { return };
+    session.joining = None;
     match outcome {
         Ok(node) => {
             tracing::info!("'{}' is on the mesh", node.id());
-            link.changes = Some((node.id().clone(), node.connection_changes().clone()));
-            link.problem = None;
-            link.node = Some(node);
+            session.connection_changes =
+                Some((node.id().clone(), node.connection_changes().clone()));
+            session.reported_problem = None;
+            session.node = Some(node);
+            commands.trigger(Joined::<R>(PhantomData));
         },
         Err(error) => {
-            let tries_again = !matches!(error, JoinError::IdTaken(_) | JoinError::Info { .. });
-            link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
+            let retries = !matches!(error, JoinError::IdTaken(_) | JoinError::Info { .. });
+            session.retry_at = retries.then(|| Instant::now() + JOIN_RETRY_INTERVAL);
             let reason = error_chain(&error);
-            if link.problem.as_ref() != Some(&reason) {
-                let again =
-                    if tries_again { "; it goes on, and tries again and again" } else { "" };
-                tracing::error!("not on the mesh: {reason}{again}");
-                link.problem = Some(reason.clone());
+            if session.reported_problem.as_ref() != Some(&reason) {
+                let note = if retries { "; the program retries every 2 s" } else { "" };
+                tracing::error!("cannot join the mesh: {reason}{note}");
+                session.reported_problem = Some(reason.clone());
             }
             match error {
                 JoinError::IdTaken(rival) => {
-                    fails(reason, DisconnectedBy::IdConflict, tries_again);
+                    report_failure(reason, DisconnectedBy::IdConflict, retries);
                     commands.trigger(IdTaken::by(rival, R::ROLE));
                 },
-                _ => fails(reason, DisconnectedBy::NoNetwork, tries_again),
+                _ => report_failure(reason, DisconnectedBy::NoNetwork, retries),
             }
         },
     }
 }
 
 /// Reports what the network layer has found out since the last frame.
-fn tell<R: NodeRole>(
-    link: &mut MeshSession<R>,
+fn report_changes<R: NodeRole>(
+    session: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
     commands: &mut Commands,
 ) {
-    let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
-    if has_news {
-        let left = std::mem::take(&mut link.left).then(|| ConnectionState::Disconnected {
+    let has_changed =
+        session.left || session.connection_changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
+    if has_changed {
+        let left = std::mem::take(&mut session.left).then(|| ConnectionState::Disconnected {
             by: DisconnectedBy::LocalLeave,
             reason: "the program left before it had joined".into(),
         });
-        let of_node = link.changes.as_ref();
+        let of_node = session.connection_changes.as_ref();
         let changes = of_node.into_iter().flat_map(|(node, changes)| {
             std::iter::from_fn(|| changes.try_recv()).map(move |change| (Some(node), change))
         });
@@ -257,7 +280,8 @@ fn tell<R: NodeRole>(
             NodeConnectivity::set(connectivity, change.clone().into());
             match (change, node) {
                 (ConnectionState::Connected { mode }, Some(node)) => {
-                    commands.trigger(Connected { role: R::ROLE, node: node.clone(), way: mode });
+                    let node = node.clone();
+                    commands.trigger(Connected { role: R::ROLE, node, attach_mode: mode });
                 },
                 (ConnectionState::DaemonLost, _) => commands.trigger(DaemonLost { role: R::ROLE }),
                 (ConnectionState::Disconnected { by, reason }, _) => {
@@ -267,26 +291,16 @@ fn tell<R: NodeRole>(
             }
         }
     }
-    let Some(node) = &link.node else { return };
+    let Some(node) = &session.node else { return };
     // The network layer has reported it, and has left; the program goes on.
     if let Some(rival) = node.id_conflicts().try_recv() {
         commands.trigger(IdTaken::by(rival, R::ROLE));
     }
-    if events::tell_problems(node.diagnostics(), commands) {
-        link.news.increment();
+    if events::report_problems(node.diagnostics(), commands) {
+        session.change_signal.increment();
     }
-    if !link.told_to_end && node.is_shutdown_requested() {
-        link.told_to_end = true;
+    if !session.shutdown_reported && node.is_shutdown_requested() {
+        session.shutdown_reported = true;
         commands.trigger(ShutdownRequested);
     }
-}
-
-/// A run condition: the program is on the mesh in the role `R`, and was not in the last frame, or has rejoined.
-pub(crate) fn has_just_joined<R: NodeRole>(
-    link: Res<MeshSession<R>>,
-    mut was_there: Local<bool>,
-) -> bool {
-    let before = *was_there;
-    *was_there = link.node.is_some();
-    *was_there && !before
 }

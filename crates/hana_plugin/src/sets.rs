@@ -8,3 +8,12 @@ pub enum HanaSystems {
     /// In `PostUpdate`: hands outgoing messages to the network. Changed parameters follow in `Last`.
     Send,
 }
+
+/// The beginning and the end of a frame of a visualization.
+#[derive(SystemSet, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum FrameSystems {
+    /// In `PreUpdate`: the time of the frame is known afterwards.
+    Begin,
+    /// In `Last`: counts the frame.
+    End,
+}

@@ -10,7 +10,7 @@ use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use hana_lab::is_alone;
 use hana_network::QueueKind;
-use hana_plugin::{MeshSession, MessageDropped, TopicWriter, VisualizationPlugin};
+use hana_plugin::{HanaAppExt, MeshSession, MessageDropped, TopicWriter, VisualizationPlugin};
 use hana_protocol::custom_message;
 use hana_protocol::id::role;
 use hana_protocol::wire::Lane;
@@ -43,7 +43,8 @@ fn dropped_messages_are_counted_exactly_and_raise_events() {
         return;
     }
     let mut app = App::new();
-    app.add_plugins(VisualizationPlugin::<Sky>::new("flood").publishes::<Spark>())
+    app.add_plugins(VisualizationPlugin::<Sky>::new("flood"))
+        .publish::<Spark>()
         .init_resource::<DroppedMessages>()
         .add_observer(
             |dropped: On<MessageDropped>, mut dropped_messages: ResMut<DroppedMessages>| {

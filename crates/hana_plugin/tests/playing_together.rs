@@ -165,7 +165,7 @@ fn two_apps_play_one_visualization() {
         assert!(seen.iter().all(|shown| *shown == 0.25), "{seen:?}");
     }
     // The desk takes the parameter.
-    all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
+    all.at_desk(|mut mesh| mesh.claim(&id("stage"), [zoom()]));
     all.run_until("the desk's value", both, |all| all.shown() == 0.75);
     all.run_until("the event that the desk owns it", both, |all| {
         all.has_received(Some("rival"), Some(("desk", OwnershipKind::Claimed)))

@@ -22,8 +22,8 @@ use bevy::log::LogPlugin;
 use bevy::prelude::*;
 use bevy::render::{Extract, ExtractSchedule, Render, RenderApp, RenderSystems};
 use bevy::window::{PresentMode, WindowResolution};
-use hana_network::local_us;
-use hana_plugin::{Timeline, VisualizationPlugin};
+use hana::network::local_us;
+use hana::prelude::*;
 
 /// The parameters.
 #[derive(Resource, Reflect, Default, Clone, Copy)]
@@ -63,7 +63,8 @@ fn main() -> AppExit {
             })
             .add_systems(Update, draw);
     }
-    app.add_plugins(VisualizationPlugin::<Flash>::new("flash").without_notices());
+    let plugin = VisualizationPlugin::<Flash>::new("flash").without_notices();
+    app.add_plugins(if headless { plugin.headless("no screen") } else { plugin });
     if let Some(renderer) = app.get_sub_app_mut(RenderApp) {
         renderer
             .init_resource::<Shown>()

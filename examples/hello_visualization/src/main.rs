@@ -3,7 +3,7 @@
 //! Run it, then: `hana set hello brightness=1 hue=-0.5`
 
 use bevy::prelude::*;
-use hana_plugin::VisualizationPlugin;
+use hana::prelude::*;
 
 #[derive(Resource, Reflect, Default)]
 struct Hello {

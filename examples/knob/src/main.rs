@@ -3,8 +3,8 @@
 //! Up and down select a visualization, left and right turn its first parameter, S stops it.
 
 use bevy::prelude::*;
-use hana_plugin::{ControllerPlugin, MeshCommands as HanaMesh, MeshNode};
-use hana_protocol::id::role::Role;
+use hana::Role;
+use hana::prelude::*;
 
 /// The knob's speed, in ranges a second.
 const TURN: f32 = 0.5;
@@ -47,7 +47,7 @@ fn turn(
     time: Res<Time>,
     chosen: Res<Chosen>,
     nodes: Query<&MeshNode>,
-    mut mesh: HanaMesh,
+    mut mesh: MeshCommands,
     mut knob: Local<f32>,
 ) {
     let visualizations = visualizations(&nodes);

@@ -10,25 +10,15 @@ use std::time::{Duration, Instant};
 use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
-use hana_plugin::{
-    Connected, DaemonLost, DecodeFailed, Description, Disconnected, FromMesh, IdTaken, JoinFailed,
-    MeshSession, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange,
-    PeerIncompatible, QueueFull, TopicWriter, VisualizationPlugin, has_daemon, just_connected,
-    just_disconnected,
-};
-use hana_protocol::custom_message;
-use hana_protocol::id::role;
-use hana_protocol::wire::Lane;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use hana::prelude::*;
+use hana::serde_json::{Value, json};
 
 /// The parameters: one of each kind.
 #[derive(Resource, Reflect)]
 struct Sea {
     #[reflect(@Description("colour of the ground, around the wheel"))]
     hue: f32,
-    #[reflect(@ParameterRange(0.0, 100.0), @Description("windows that the bar crosses in a minute"))]
+    #[reflect(@0.0..=100.0, @Description("windows that the bar crosses in a minute"))]
     speed: f32,
     #[reflect(@Description("whether the bar is seen"))]
     lit: bool,
@@ -56,21 +46,19 @@ enum Course {
 }
 
 /// A knock. This program sends and receives it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = ReliableOrdered)]
+#[derive(Debug, Clone)]
 struct Knock {
     number: u64,
 }
 
-custom_message!(Knock, topic: "knock", lane: Lane::ReliableOrdered);
-
 /// A spark of the former version, whose energy was a word: those of the current `spark_thrower` cannot be read.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = UnreliableUnordered, version = 1)]
+#[derive(Debug, Clone)]
 struct Spark {
     number: u64,
     energy: String,
 }
-
-custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 1);
 
 /// Interval between two reports of the frame count.
 const TELL_FRAMES: Duration = Duration::from_millis(250);
@@ -87,11 +75,11 @@ fn main() -> AppExit {
             filter: format!("{DEFAULT_FILTER},winit=error,bevy_render::renderer=error,zenoh=error"),
             ..default()
         }),
-        VisualizationPlugin::<Sea>::new("notice")
-            .publishes::<Knock>()
-            .hears::<Knock>()
-            .hears::<Spark>(),
+        VisualizationPlugin::<Sea>::new("notice"),
     ))
+    .publish::<Knock>()
+    .subscribe::<Knock>()
+    .subscribe::<Spark>()
     .add_systems(Startup, set_up)
     .add_systems(
         Update,
@@ -116,14 +104,14 @@ fn main() -> AppExit {
 /// Reports every event of the plugin.
 fn tell_events(app: &mut App) {
     app.add_observer(|of: On<Connected>| {
-        tell("connected", &json!({"node": of.node, "way": format!("{:?}", of.way)}));
+        tell("connected", &json!({"node": of.node, "way": format!("{:?}", of.attach_mode)}));
     })
     .add_observer(|_: On<DaemonLost>| tell("daemon_lost", &json!({})))
     .add_observer(|of: On<Disconnected>| {
         tell("disconnected", &json!({"by": format!("{:?}", of.by), "reason": of.reason}));
     })
     .add_observer(|of: On<JoinFailed>| {
-        tell("join_failed", &json!({"reason": of.reason, "tries_again": of.tries_again}));
+        tell("join_failed", &json!({"reason": of.reason, "tries_again": of.retries}));
     })
     .add_observer(|of: On<IdTaken>| {
         tell("id_taken", &json!({"node": of.node, "holder": of.holder}));
@@ -223,7 +211,7 @@ fn leave_and_join(
         link.leave();
     }
     if keys.just_pressed(KeyCode::KeyJ) {
-        link.join_again();
+        link.rejoin();
     }
 }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{ControllerPlugin, DynamicFromMesh, MeshCommands, MeshNode, MessageDelivered};
-use hana_protocol::id::{NodeId, TopicName};
-use serde_json::Value;
+use hana::prelude::*;
+use hana::serde_json;
+use hana::serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 /// The message to send, until it is sent.
@@ -43,8 +43,9 @@ fn main() -> ExitCode {
             TaskPoolPlugin::default(),
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_micros(16_667)),
-            ControllerPlugin::new("overhear").hears_any(),
+            ControllerPlugin::new("overhear"),
         ))
+        .subscribe_all()
         .insert_resource(ToSend(to_send))
         .add_observer(|answered: On<MessageDelivered>| match &answered.outcome {
             Ok(()) => print(format_args!("'{}' has taken the {}", answered.node, answered.topic)),

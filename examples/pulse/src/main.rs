@@ -11,10 +11,7 @@ use bevy_app::{
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use bevy_time::{Time, TimePlugin};
-use hana_plugin::{
-    ActiveOverride, Connected, Description, Persist, Timeline, VisualizationPlugin, on_bar,
-};
-use serde::{Deserialize, Serialize};
+use hana::prelude::*;
 use tracing_subscriber::EnvFilter;
 
 /// The same parameters as `ripples`.
@@ -37,7 +34,8 @@ impl Default for Pulse {
 }
 
 /// The number of beats over all instances since a person started it: a value that survives a crash.
-#[derive(Resource, Default, Serialize, Deserialize)]
+#[hana::data]
+#[derive(Resource, Default)]
 struct Beats {
     count: u64,
 }
@@ -63,9 +61,10 @@ fn main() -> AppExit {
             TimePlugin,
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_secs_f64(1.0 / RATE)),
-            VisualizationPlugin::<Pulse>::new("pulse").saves::<Beats>().draws_blackout_itself(),
+            VisualizationPlugin::<Pulse>::new("pulse").draws_blackout_itself(),
         ))
         .init_resource::<Beats>()
+        .persist::<Beats>()
         .add_observer(say_who_i_am)
         .add_systems(
             Update,

@@ -12,7 +12,7 @@ use bevy::app::{ScheduleRunnerPlugin, TerminalCtrlCHandlerPlugin};
 use bevy::log::{DEFAULT_FILTER, LogPlugin, tracing_subscriber};
 use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
-use hana_plugin::{NoDisplay, VisualizationPlugin, find_display};
+use hana::prelude::*;
 
 use crate::water::{Ripples, SurfacePlugin, WaterPlugin};
 

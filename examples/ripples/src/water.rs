@@ -9,7 +9,7 @@ use bevy::prelude::*;
 use bevy::render::render_resource::{AsBindGroup, ShaderType};
 use bevy::shader::ShaderRef;
 use bevy::sprite_render::{Material2d, Material2dPlugin};
-use hana_plugin::{Description, Timeline};
+use hana::prelude::*;
 
 /// Distance between two rings at `zoom` 0, in window heights.
 const SPACING: f32 = 1.0 / 12.0;

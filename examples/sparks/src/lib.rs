@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin};
 use bevy_reflect::Reflect;
-use hana_protocol::custom_message;
-use hana_protocol::wire::Lane;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 /// A spark flew off. Published to all subscribers.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = UnreliableUnordered, version = 2)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spark {
     /// How many flew before it.
     pub number: u64,
@@ -23,10 +20,9 @@ pub struct Spark {
     pub energy: f32,
 }
 
-custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 2);
-
 /// A bright flare. Sent to all catchers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = ReliableOrdered)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flare {
     /// How many flew before it.
     pub number: u64,
@@ -34,10 +30,9 @@ pub struct Flare {
     pub colour: Colour,
 }
 
-custom_message!(Flare, topic: "flare", lane: Lane::ReliableOrdered);
-
 /// The element that burns in a [`Flare`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[hana::data]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Colour {
     /// Strontium.
@@ -47,13 +42,12 @@ pub enum Colour {
 }
 
 /// A flare was caught. Sent to its thrower, with acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = ReliableUnordered)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caught {
     /// The number of the flare.
     pub number: u64,
 }
-
-custom_message!(Caught, topic: "caught", lane: Lane::ReliableUnordered);
 
 /// The kind of all catchers, whatever their ids.
 pub const CATCHER: &str = "spark-catcher";

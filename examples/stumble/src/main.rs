@@ -15,9 +15,7 @@ use bevy_app::{
 };
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_network::OnControllerLost;
-use hana_plugin::{MeshSession, VisualizationPlugin};
-use hana_protocol::id::role;
+use hana::prelude::*;
 use tracing_subscriber::EnvFilter;
 
 /// The parameters.
@@ -54,7 +52,7 @@ fn main() -> ExitCode {
             ScheduleRunnerPlugin::run_loop(FRAME),
             VisualizationPlugin::<Stumble>::new("stumble")
                 .draws_blackout_itself()
-                .when_app_vanishes(OnControllerLost::FadeToDefault(EASE)),
+                .on_controller_lost(OnControllerLost::FadeToDefault(EASE)),
         ))
         .add_systems(Update, stumble)
         .run();

@@ -25,7 +25,7 @@ fn apply_effects(mut effects: MessageReader<AppEffect>, mut mesh: MeshCommands) 
                 }
             },
             AppEffect::Play(node, parameter, value) => mesh.play(&node, &parameter, value),
-            AppEffect::Claim(node, parameters) => mesh.take(&node, parameters),
+            AppEffect::Claim(node, parameters) => mesh.claim(&node, parameters),
             AppEffect::Release(node, parameters) => mesh.release(&node, parameters),
             AppEffect::TakeOver(apps) => {
                 for app in apps {
@@ -38,7 +38,7 @@ fn apply_effects(mut effects: MessageReader<AppEffect>, mut mesh: MeshCommands) 
 }
 
 fn show_outcome(completed: On<CommandCompleted>, mut model: ResMut<AppModel>) {
-    let CommandCompleted { node, command, outcome } = completed.event();
+    let CommandCompleted { node, command, outcome, .. } = completed.event();
     // A command to a daemon is about another node.
     let about = match command {
         Control::Restart(restart) => &restart.node,

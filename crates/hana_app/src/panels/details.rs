@@ -76,12 +76,12 @@ impl SelectedView {
         } else {
             vec![]
         };
-        // Sorted by name; a colour's parts in the order in which a colour is written.
+        // Sorted by group and name; a colour's parts in the order in which a colour is written.
         let position = |parameter: &Parameter| match &parameter.kind {
             ParameterKind::Colour { of, part } => (of.clone(), Some(*part)),
             _ => (parameter.name.to_string(), None),
         };
-        sliders.sort_by_cached_key(|(parameter, _)| position(parameter));
+        sliders.sort_by_cached_key(|(parameter, _)| (parameter.group.clone(), position(parameter)));
         Self {
             since: time_since(view.since_ms, unix_ms()),
             problems: view.troubles_in_words().take(MAX_PROBLEMS).collect(),
@@ -158,7 +158,12 @@ fn spawn(details: &DetailsView, parent: &mut ChildSpawnerCommands) {
             }
         });
     if !selected.is_log_open {
+        let mut group = "";
         for (index, (parameter, value)) in selected.sliders.iter().enumerate() {
+            if parameter.group != group {
+                group = &parameter.group;
+                parent.spawn(theme::line(group, theme::SMALL, theme::MUTED));
+            }
             if let Some((name, colour)) = colour_at(&selected.sliders[index..]) {
                 spawn_swatch(parent, name, colour);
             }

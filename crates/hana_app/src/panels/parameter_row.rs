@@ -76,8 +76,9 @@ pub(super) fn spawn_slider(
 ) {
     let (name, colour) = match &parameter.kind {
         ParameterKind::Colour { part, .. } => (format!("  {part}"), theme::MUTED),
-        _ => (parameter.name.to_string(), theme::TEXT),
+        _ => (parameter.label().to_owned(), theme::TEXT),
     };
+    let value_text = format!("{} {}", word_of_value(parameter, value), parameter.unit);
     let (start, end) = filled(parameter, value);
     parent.spawn((
         row(),
@@ -106,7 +107,7 @@ pub(super) fn spawn_slider(
             ),
             (
                 cell(VALUE_WIDTH),
-                children![theme::line(word_of_value(parameter, value), theme::MEDIUM, theme::TEXT)]
+                children![theme::line(value_text.trim_end(), theme::MEDIUM, theme::TEXT)]
             ),
             owner_cell(view, own_id, parameter),
         ],

@@ -15,9 +15,9 @@ pub(crate) struct SetArguments {
     #[arg(add = ArgValueCandidates::new(candidates::visualizations))]
     pub(crate) node: NodeId,
     /// Parameters and their values: `zoom=0.5 lit=on mode=spiral tint=#ff8800`. A modulator moves the
-    /// parameter until it is set or played: `zoom=lfo:sine:1bar`, `intensity=env:1beat`.
+    /// parameter until it is set or played: `zoom=lfo:sine:1bar`, `intensity=env:1beat`. Without any, lists the
+    /// parameters.
     #[arg(
-        required = true,
         value_name = "PARAM=VALUE|MODULATOR",
         value_parser = assignment,
         add = ArgValueCandidates::new(candidates::parameters)

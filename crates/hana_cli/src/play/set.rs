@@ -4,12 +4,13 @@ use anyhow::anyhow;
 use hana_network::{CommandError, Node};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Set, SetReply};
-use hana_protocol::parameter::{Modulator, ParameterName, format};
+use hana_protocol::parameter::{Modulator, Parameter, ParameterName, format};
 use serde::Serialize;
 
 use crate::arguments::SetArguments;
 use crate::output::Format;
 use crate::play::absent::while_absent;
+use crate::play::parameter_list;
 use crate::suggest::did_you_mean;
 use crate::{mesh, output};
 
@@ -27,6 +28,10 @@ struct Done {
 pub(crate) fn run(arguments: &SetArguments, format: Format) -> anyhow::Result<()> {
     let (modulators, values) = modulators_and_words(&arguments.values)?;
     let node = mesh::join()?;
+    if arguments.values.is_empty() {
+        let declared = declared_by(&node, &arguments.node)?;
+        return output::print(format, &declared, || parameter_list::of_parameters(&declared));
+    }
     let parameters = values_of(&node, &arguments.node, &values)?;
     let set = Set { parameters, modulators, at: arguments.at, take: arguments.take };
     let report = while_absent(&node, &arguments.node, || {
@@ -101,13 +106,18 @@ fn values_of(
     if let Some(numbers) = numbers {
         return Ok(numbers);
     }
+    let declared = declared_by(own, node)?;
+    let mut values = BTreeMap::new();
+    for (name, word) in words {
+        values.extend(format::values_of_words(&declared, name.as_str(), word)?);
+    }
+    Ok(values)
+}
+
+/// Queries the parameters that a visualization announces.
+fn declared_by(own: &Node<role::App>, node: &NodeId) -> anyhow::Result<Vec<Parameter>> {
     let info = while_absent(own, node, || {
         Ok(mesh::info_of(own, node)?.ok_or_else(|| CommandError::NoSuchNode { node: node.clone() }))
     })?;
-    let mut values = BTreeMap::new();
-    for (name, word) in words {
-        let declared = &info.parameters;
-        values.extend(format::values_of_words(declared, name.as_str(), word)?);
-    }
-    Ok(values)
+    Ok(info.parameters)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use bevy_app::{App, PreUpdate};
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemParam;
+use bevy_reflect::Reflect;
 use hana_console::CommandSender;
 use hana_engine::ownership::ClaimManager;
 use hana_network::{CommandError, OwnershipClient, Pending, PlaySession};
@@ -23,23 +24,29 @@ use crate::controller::operators::OwnOperator;
 use crate::session::MeshSession;
 use crate::sets::HanaSystems;
 use crate::topics::pending_sends::PendingSends;
-use crate::topics::topics::DEADLINE as MESSAGE_DEADLINE;
+use crate::topics::topic_writer::REPLY_TIMEOUT;
 
 /// The commands that an app sends to other nodes: start, stop, set, play.
 ///
-/// A system parameter; no method blocks. [`CommandCompleted`] reports the outcome of a command.
+/// A system parameter; no method blocks. Commands return an id, with which [`CommandCompleted`] reports the outcome.
 #[derive(SystemParam)]
 pub struct MeshCommands<'w> {
-    link: Res<'w, MeshSession<role::App>>,
-    desk: ResMut<'w, PendingCommands>,
+    session: Res<'w, MeshSession<role::App>>,
+    pending: ResMut<'w, PendingCommands>,
     nodes: Res<'w, Nodes>,
-    sendings: Res<'w, PendingSends>,
+    pending_sends: Res<'w, PendingSends>,
     operator: ResMut<'w, OwnOperator>,
 }
+
+/// Identifies a command of this app: [`CommandCompleted`] has the id that [`MeshCommands`] returned.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CommandId(u64);
 
 /// A command was answered, or will not be.
 #[derive(Event, Debug, Clone)]
 pub struct CommandCompleted {
+    /// The id that [`MeshCommands`] returned.
+    pub id: CommandId,
     /// The node that the command was sent to.
     pub node: NodeId,
     /// The command.
@@ -50,81 +57,93 @@ pub struct CommandCompleted {
 
 type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>> + Send + Sync>;
 
-/// Commands under way, and the streams of played values.
+/// Commands without a reply yet, and the streams of played values.
 #[derive(Resource, Default)]
 pub(crate) struct PendingCommands {
-    under_way: Vec<(NodeId, Control, Outcome)>,
-    played: HashMap<NodeId, Played>,
+    commands: Vec<PendingCommand>,
+    last_id: u64,
+    played: HashMap<NodeId, PlayedNode>,
+}
+
+struct PendingCommand {
+    id: CommandId,
+    node: NodeId,
+    command: Control,
+    outcome: Outcome,
 }
 
 /// A visualization that is played, and the last problem with it, which is reported once, not in each frame.
-struct Played {
+struct PlayedNode {
     session: PlaySession,
-    told: Option<ParameterError>,
+    reported: Option<ParameterError>,
     /// Whether the visualization was ever on the mesh.
     was_known: bool,
 }
 
 /// Ending a process may take three deadlines in a row; a reply takes a moment.
-const DEADLINE: Duration = Duration::from_secs(10);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl MeshCommands<'_> {
     /// Launches a program from `host`'s catalogue; its id is the name, with a number if the name is taken.
-    pub fn start(&mut self, host: &NodeId, name: &str) {
-        self.give::<role::Daemon, _>(
+    pub fn start(&mut self, host: &NodeId, name: &str) -> CommandId {
+        self.issue::<role::Daemon, _>(
             host,
             Start { name: name.into(), id: None, at: ScheduleAt::Now },
-        );
+        )
     }
 
     /// Ends a process that the daemon of `host` launched.
-    pub fn stop(&mut self, host: &NodeId, node: &NodeId) {
-        self.give::<role::Daemon, _>(host, Stop { node: node.clone() });
+    pub fn stop(&mut self, host: &NodeId, node: &NodeId) -> CommandId {
+        self.issue::<role::Daemon, _>(host, Stop { node: node.clone() })
     }
 
     /// Stops a process and starts it again with the same id.
-    pub fn restart(&mut self, host: &NodeId, node: &NodeId) {
-        self.give::<role::Daemon, _>(host, Restart { node: node.clone() });
+    pub fn restart(&mut self, host: &NodeId, node: &NodeId) -> CommandId {
+        self.issue::<role::Daemon, _>(host, Restart { node: node.clone() })
     }
 
     /// Kills a process at once, with all its children.
-    pub fn kill(&mut self, host: &NodeId, node: &NodeId) {
-        self.give::<role::Daemon, _>(host, Kill { node: node.clone() });
+    pub fn kill(&mut self, host: &NodeId, node: &NodeId) -> CommandId {
+        self.issue::<role::Daemon, _>(host, Kill { node: node.clone() })
     }
 
     /// Acknowledges a fault: the daemon takes no action and raises no alarm until the node's state changes.
-    pub fn ignore(&mut self, host: &NodeId, node: &NodeId) {
-        self.give::<role::Daemon, _>(host, Acknowledge { node: node.clone() });
+    pub fn acknowledge(&mut self, host: &NodeId, node: &NodeId) -> CommandId {
+        self.issue::<role::Daemon, _>(host, Acknowledge { node: node.clone() })
     }
 
     /// Freezes the visualization's look, whatever is played, until [`resume`](Self::resume).
-    pub fn hold(&mut self, node: &NodeId) {
-        self.give::<role::Visualization, _>(node, Freeze {});
+    pub fn freeze(&mut self, node: &NodeId) -> CommandId {
+        self.issue::<role::Visualization, _>(node, Freeze {})
     }
 
     /// Makes the visualization draw black until [`resume`](Self::resume).
-    pub fn blackout(&mut self, node: &NodeId) {
-        self.give::<role::Visualization, _>(node, Blackout {});
+    pub fn blackout(&mut self, node: &NodeId) -> CommandId {
+        self.issue::<role::Visualization, _>(node, Blackout {})
     }
 
-    /// Makes the visualization show what is played again, after [`hold`](Self::hold) or [`blackout`](Self::blackout).
-    pub fn resume(&mut self, node: &NodeId) {
-        self.give::<role::Visualization, _>(node, Resume {});
+    /// Makes the visualization show what is played again, after [`freeze`](Self::freeze) or [`blackout`](Self::blackout).
+    pub fn resume(&mut self, node: &NodeId) -> CommandId {
+        self.issue::<role::Visualization, _>(node, Resume {})
     }
 
     /// Asks the node itself to exit cleanly, for nodes that no daemon launched.
-    pub fn shut_down(&mut self, node: &NodeId) {
-        self.give::<role::Visualization, _>(node, Shutdown {});
+    pub fn shut_down(&mut self, node: &NodeId) -> CommandId {
+        self.issue::<role::Visualization, _>(node, Shutdown {})
     }
 
     /// Sets parameters of a visualization, all or none, and reports whether they were accepted.
-    pub fn set(&mut self, node: &NodeId, values: impl IntoIterator<Item = (ParameterName, f32)>) {
-        self.change(node, Set { parameters: values.into_iter().collect(), ..Set::default() });
+    pub fn set(
+        &mut self,
+        node: &NodeId,
+        values: impl IntoIterator<Item = (ParameterName, f32)>,
+    ) -> CommandId {
+        self.change(node, Set { parameters: values.into_iter().collect(), ..Set::default() })
     }
 
     /// Sets values and modulators of a visualization, all or none, now or at a beat, and reports the outcome.
-    pub fn change(&mut self, node: &NodeId, set: Set) {
-        self.give::<role::Visualization, _>(node, set);
+    pub fn change(&mut self, node: &NodeId, set: Set) -> CommandId {
+        self.issue::<role::Visualization, _>(node, set)
     }
 
     /// Moves a parameter of a visualization, as often as every frame.
@@ -132,27 +151,27 @@ impl MeshCommands<'_> {
     /// The newest value counts, and none is acknowledged. The first call opens a play session
     /// ([`PlaySession`]), which chooses its path by itself from then on.
     pub fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) {
-        let Some(own) = self.link.node() else { return };
-        if !self.desk.played.contains_key(node) {
+        let Some(own) = self.session.node() else { return };
+        if !self.pending.played.contains_key(node) {
             let info = self.nodes.info(node).filter(|info| info.role == Role::Visualization);
             let session = info
                 .map_or_else(|| own.play_session(node), |info| own.play_session_with_info(info));
-            let played = Played { session, told: None, was_known: false };
-            self.desk.played.insert(node.clone(), played);
+            let played = PlayedNode { session, reported: None, was_known: false };
+            self.pending.played.insert(node.clone(), played);
         }
-        let Some(played) = self.desk.played.get_mut(node) else { return };
+        let Some(played) = self.pending.played.get_mut(node) else { return };
         if let Err(problem) = played.session.set(parameter, value)
-            && played.told.as_ref() != Some(&problem)
+            && played.reported.as_ref() != Some(&problem)
         {
-            tracing::warn!("'{node}' is not played: {problem}");
-            played.told = Some(problem);
+            tracing::warn!("cannot play '{node}': {problem}");
+            played.reported = Some(problem);
         }
     }
 
     /// Returns how this app plays a visualization, or `None` if it does not.
     #[must_use]
     pub fn play_session(&self, node: &NodeId) -> Option<PlayStatus> {
-        self.desk.played.get(node).map(|played| played.session.status())
+        self.pending.played.get(node).map(|played| played.session.status())
     }
 
     /// Claims parameters of a visualization until this app releases them or another controller preempts them.
@@ -160,7 +179,7 @@ impl MeshCommands<'_> {
     /// Does nothing before this app has joined. [`OwnerChanged`](crate::controller::operators::OwnerChanged)
     /// reports success, [`ClaimRejected`](crate::controller::operators::ClaimRejected) a refusal and its
     /// reason, [`ClaimLost`](crate::controller::operators::ClaimLost) the controller that owns them instead.
-    pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
+    pub fn claim(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         if let Some(operator) = &mut self.operator.0 {
             operator.take(node, parameters);
         }
@@ -216,9 +235,9 @@ impl MeshCommands<'_> {
         if let Some(info) = self.nodes.info(node) {
             info.check_message(topic, message)?;
         }
-        let question =
-            self.link.node().map(|own| own.send_json(node, topic, message, MESSAGE_DEADLINE));
-        self.sendings.add(node, topic.clone(), question);
+        let reply =
+            self.session.node().map(|own| own.send_json(node, topic, message, REPLY_TIMEOUT));
+        self.pending_sends.add(node, topic.clone(), reply);
         Ok(())
     }
 
@@ -254,26 +273,38 @@ impl MeshCommands<'_> {
                 heard: vec![],
             }));
         };
-        let handed = self.link.node().map(|own| own.send_json_to_kind(kind, topic, lane, message));
+        let handed =
+            self.session.node().map(|own| own.send_json_to_kind(kind, topic, lane, message));
         // Such a message is not acknowledged: only a failed hand-over is reported, in the form of a reply.
-        self.sendings.add(kind, topic.clone(), handed);
+        self.pending_sends.add(kind, topic.clone(), handed);
         Ok(count)
     }
 
-    fn give<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
+    fn issue<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
         &mut self,
         node: &NodeId,
         command: C,
-    ) {
-        let outcome: Outcome = match self.link.node() {
-            Some(own) => Self::outcome(own.command::<To, C>(node, command.clone(), DEADLINE)),
+    ) -> CommandId {
+        let outcome: Outcome = match self.session.node() {
+            Some(own) => {
+                Self::outcome(own.command::<To, C>(node, command.clone(), COMMAND_TIMEOUT))
+            },
             None => Box::new(|| {
                 Some(Err(CommandError::NotSent {
                     problem: "this app is not on the mesh yet".into(),
                 }))
             }),
         };
-        self.desk.under_way.push((node.clone(), command.into(), outcome));
+        let pending = &mut self.pending;
+        pending.last_id += 1;
+        let id = CommandId(pending.last_id);
+        pending.commands.push(PendingCommand {
+            id,
+            node: node.clone(),
+            command: command.into(),
+            outcome,
+        });
+        id
     }
 
     fn outcome<T: Send + 'static>(pending: Pending<Result<T, CommandError>>) -> Outcome {
@@ -290,49 +321,78 @@ impl MeshCommands<'_> {
 /// An app sends the action that the operator chose:
 /// [`OperatorAction::dispatch`](hana_console::OperatorAction::dispatch).
 impl CommandSender for MeshCommands<'_> {
-    /// [`CommandCompleted`] reports the outcome.
-    type Sent = ();
+    type Sent = CommandId;
 
     fn send<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
         &mut self,
         node: &NodeId,
         command: C,
-    ) {
-        self.give::<To, C>(node, command);
+    ) -> CommandId {
+        self.issue::<To, C>(node, command)
     }
 }
 
 pub(crate) fn build(app: &mut App) {
     app.init_resource::<PendingCommands>()
-        .add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
+        .add_systems(PreUpdate, report_replies.in_set(HanaSystems::Receive));
 }
 
-fn take_answers(
-    link: Res<MeshSession<role::App>>,
+fn report_replies(
+    session: Res<MeshSession<role::App>>,
     nodes: Res<Nodes>,
-    mut desk: ResMut<PendingCommands>,
+    mut pending: ResMut<PendingCommands>,
     mut commands: Commands,
 ) {
-    if link.node().is_none() {
+    if session.node().is_none() {
         // These belong to a node that has left.
-        desk.played.clear();
+        pending.played.clear();
     }
-    desk.played.retain(|node, played| {
+    pending.played.retain(|node, played| {
         let is_known = nodes.info(node).is_some();
         played.was_known |= is_known;
         // A node that is restarted stays known throughout, and one that answers is there, whatever the roster shows.
         is_known || !played.was_known || played.session.status().is_answered()
     });
-    desk.under_way.retain(|(node, command, outcome)| {
+    pending.commands.retain(|PendingCommand { id, node, command, outcome }| {
         let Some(outcome) = outcome() else { return true };
         if let Err(problem) = &outcome {
             tracing::warn!("{} {node}: {problem}", command.name());
         }
         commands.trigger(CommandCompleted {
+            id: *id,
             node: node.clone(),
             command: command.clone(),
             outcome,
         });
         false
     });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bevy_ecs::system::RunSystemOnce;
+
+    use super::*;
+    use crate::ControllerPlugin;
+
+    #[derive(Resource, Default)]
+    struct Completed(Vec<(CommandId, bool)>);
+
+    #[test]
+    fn a_command_is_completed_under_the_id_that_it_returned() {
+        let mut app = App::new();
+        app.add_plugins(ControllerPlugin::new("desk")).init_resource::<Completed>().add_observer(
+            |of: On<CommandCompleted>, mut completed: ResMut<Completed>| {
+                completed.0.push((of.id, of.outcome.is_ok()));
+            },
+        );
+        let node = NodeId::new("ripples").unwrap();
+        let send = move |mut mesh: MeshCommands| [mesh.freeze(&node), mesh.resume(&node)];
+        let [freeze, resume] = app.world_mut().run_system_once(send).unwrap();
+        assert_ne!(freeze, resume);
+        app.world_mut().run_system_once(report_replies).unwrap();
+        // The app has not joined, so that neither is carried out.
+        assert_eq!(app.world().resource::<Completed>().0, [(freeze, false), (resume, false)]);
+    }
 }

@@ -15,7 +15,7 @@ use hana_protocol::parameter::ParameterName;
 
 use crate::controller::nodes;
 use crate::controller::nodes::Nodes;
-use crate::session::{MeshSession, has_just_joined};
+use crate::session::{Joined, MeshSession};
 use crate::sets::HanaSystems;
 
 /// The owner of a parameter has changed.
@@ -80,40 +80,39 @@ pub struct NoteReceived {
 pub(crate) struct OwnOperator(pub(crate) Option<OwnershipClient>);
 
 /// How long releasing parameters and leaving the mesh may delay the exit of the program.
-const GOODBYE: Duration = Duration::from_millis(300);
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub(crate) fn build(app: &mut App) {
     app.init_resource::<OwnOperator>()
-        .add_systems(
-            PreUpdate,
-            (begin.run_if(has_just_joined::<role::App>), play_together)
-                .chain()
-                .in_set(HanaSystems::Receive)
-                .after(nodes::update),
-        )
-        .add_systems(Last, let_go.run_if(on_message::<AppExit>));
+        .add_observer(start)
+        .add_systems(PreUpdate, report_claims.in_set(HanaSystems::Receive).after(nodes::update))
+        .add_systems(Last, release_on_exit.run_if(on_message::<AppExit>));
 }
 
-fn begin(link: Res<MeshSession<role::App>>, mut own: ResMut<OwnOperator>) {
-    own.0 = link.node().map(hana_network::Node::ownership_client);
+fn start(
+    _: On<Joined<role::App>>,
+    session: Res<MeshSession<role::App>>,
+    mut own: ResMut<OwnOperator>,
+) {
+    own.0 = session.node().map(hana_network::Node::ownership_client);
 }
 
-fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: Commands) {
+fn report_claims(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: Commands) {
     let (Some(operator), Some(roster)) = (&mut own.0, nodes.roster()) else { return };
-    for news in operator.poll(roster) {
-        match news {
+    for event in operator.poll(roster) {
+        match event {
             ClaimEvent::OwnerChanged { node, parameter, before, now } => {
                 commands.trigger(OwnerChanged { node, parameter, before, now });
             },
             ClaimEvent::Lost { node, parameter, by, apart } => {
-                tracing::info!("'{by}' has {parameter} of '{node}' now");
+                tracing::info!("'{by}' preempted {parameter} of '{node}'");
                 commands.trigger(ClaimLost { node, parameter, by, apart });
             },
             ClaimEvent::Retained { node, parameter, from } => {
                 commands.trigger(ClaimKept { node, parameter, from });
             },
             ClaimEvent::Refused { node, parameters, reason } => {
-                tracing::warn!("not taken: '{node}' refuses: {reason}");
+                tracing::warn!("'{node}' rejects the claim: {reason}");
                 commands.trigger(ClaimRejected { node, parameters, reason });
             },
             ClaimEvent::NoteChanged { app, text } => commands.trigger(NoteReceived { app, text }),
@@ -122,15 +121,15 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
 }
 
 /// Releases all parameters on a clean exit, so that others need not wait for the timeout.
-fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshSession<role::App>>) {
+fn release_on_exit(mut own: ResMut<OwnOperator>, mut session: ResMut<MeshSession<role::App>>) {
     let Some(operator) = &mut own.0 else { return };
-    let Some(node) = link.node() else { return };
+    let Some(node) = session.node() else { return };
     if operator.claims().claims_of(node.id()).next().is_none() {
         return;
     }
     operator.release_all();
-    if let Some(node) = link.take_node() {
+    if let Some(node) = session.take_node() {
         // A failed connection must not keep the window open.
-        node.leave().wait(GOODBYE).ok();
+        node.leave().wait(LEAVE_TIMEOUT).ok();
     }
 }

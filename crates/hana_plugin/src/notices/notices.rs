@@ -2,14 +2,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::env;
 use std::time::{Duration, Instant};
 
-use bevy_app::App;
 use bevy_ecs::prelude::*;
-use hana_network::{ChangeCounter, DisconnectedBy, QueueKind, SchemaMismatch};
+use hana_network::{ChangeCounter, DisconnectedBy};
 use hana_protocol::id::role::Role;
 
 use crate::connectivity::Connectivity;
-use crate::events::{DecodeFailed, IdTaken, MessageDropped, PeerIncompatible, QueueFull};
-use crate::session::FrameChangeCounter;
 
 /// The current problems, in plain words for a person in front of the window. ASCII, one line each.
 ///
@@ -22,12 +19,12 @@ pub struct Notices {
     is_off: bool,
     /// When the connection of each node of the program last changed.
     since: BTreeMap<Role, Instant>,
-    news: ChangeCounter,
+    change_signal: ChangeCounter,
 }
 
 /// The subject of a notice. A newer notice replaces an older one on the same subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum About {
+pub(crate) enum Subject {
     Connection(Role),
     Id(Role),
     Peer,
@@ -37,40 +34,40 @@ enum About {
 
 #[derive(Debug)]
 struct Notice {
-    about: About,
+    subject: Subject,
     text: String,
     /// When the notice ended; `None` while it lasts.
-    over: Option<Instant>,
+    ended_at: Option<Instant>,
 }
 
 /// How long a notice of a single event is shown; a lasting problem is shown for as long as it lasts.
-const PASSING: Duration = Duration::from_secs(8);
+pub(crate) const EVENT_DURATION: Duration = Duration::from_secs(8);
 /// How long an ended notice takes to fade.
-const FADING: Duration = Duration::from_millis(800);
+const FADE_DURATION: Duration = Duration::from_millis(800);
 /// Maximum characters of a line; longer lines are cut.
-const LONGEST: usize = 140;
+const MAX_CHARS: usize = 140;
 /// How long joining may take before a notice appears.
-const JOINING: Duration = Duration::from_secs(3);
+const JOIN_DELAY: Duration = Duration::from_secs(3);
 
 /// The environment variable that enables or disables notices: `on` or `off`.
 const VARIABLE: &str = "HANA_NOTICES";
 
 impl Notices {
-    const fn new(is_off: bool, news: ChangeCounter) -> Self {
-        Self { all: VecDeque::new(), is_off, since: BTreeMap::new(), news }
+    const fn new(is_off: bool, change_signal: ChangeCounter) -> Self {
+        Self { all: VecDeque::new(), is_off, since: BTreeMap::new(), change_signal }
     }
 
-    fn of_environment(news: ChangeCounter) -> Self {
-        Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), news)
+    pub(crate) fn of_environment(change_signal: ChangeCounter) -> Self {
+        Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), change_signal)
     }
 
     /// Returns the lines, the latest last.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.different().map(|notice| notice.text.as_str())
+        self.unique().map(|notice| notice.text.as_str())
     }
 
     /// Leaves out duplicates, when two nodes of one program report the same.
-    fn different(&self) -> impl Iterator<Item = &Notice> {
+    fn unique(&self) -> impl Iterator<Item = &Notice> {
         self.all.iter().enumerate().filter_map(|(place, notice)| {
             let is_known = self.all.iter().take(place).any(|other| other.text == notice.text);
             (!is_known).then_some(notice)
@@ -80,37 +77,41 @@ impl Notices {
     /// Returns each line with its opacity: 1, and less while it fades.
     #[cfg(feature = "ui")]
     pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
-        self.different().map(move |notice| {
-            let faded =
-                notice.over.map_or(Duration::ZERO, |over| now.saturating_duration_since(over));
-            (notice.text.as_str(), 1.0 - (faded.as_secs_f32() / FADING.as_secs_f32()).min(1.0))
+        self.unique().map(move |notice| {
+            let faded = notice
+                .ended_at
+                .map_or(Duration::ZERO, |ended_at| now.saturating_duration_since(ended_at));
+            (
+                notice.text.as_str(),
+                1.0 - (faded.as_secs_f32() / FADE_DURATION.as_secs_f32()).min(1.0),
+            )
         })
     }
 
-    fn tell(&mut self, about: About, text: &str, over: Option<Instant>) {
+    pub(crate) fn show(&mut self, subject: Subject, text: &str, ended_at: Option<Instant>) {
         if self.is_off {
             return;
         }
-        self.news.increment();
+        self.change_signal.increment();
         let text: String = text
             .chars()
-            .take(LONGEST)
+            .take(MAX_CHARS)
             // Bevy's default font has no other characters.
             .map(|of| if of.is_ascii() && !of.is_ascii_control() { of } else { '?' })
             .collect();
-        match self.all.iter_mut().find(|notice| notice.about == about) {
+        match self.all.iter_mut().find(|notice| notice.subject == subject) {
             Some(known) => {
                 known.text = text;
-                known.over = over;
+                known.ended_at = ended_at;
             },
-            None => self.all.push_back(Notice { about, text, over }),
+            None => self.all.push_back(Notice { subject, text, ended_at }),
         }
     }
 
-    fn is_over(&mut self, about: About, now: Instant) {
+    fn end(&mut self, subject: Subject, now: Instant) {
         for notice in &mut self.all {
-            if notice.about == about {
-                notice.over = Some(notice.over.map_or(now, |over| over.min(now)));
+            if notice.subject == subject {
+                notice.ended_at = Some(notice.ended_at.map_or(now, |ended_at| ended_at.min(now)));
             }
         }
     }
@@ -129,12 +130,12 @@ impl Notices {
         if is_changed {
             *since = now;
         }
-        match about_connection(connectivity, now.saturating_duration_since(*since)) {
-            Some(text) => self.tell(About::Connection(role), text, None),
-            None => self.is_over(About::Connection(role), now),
+        match text_of_connection(connectivity, now.saturating_duration_since(*since)) {
+            Some(text) => self.show(Subject::Connection(role), text, None),
+            None => self.end(Subject::Connection(role), now),
         }
         if connectivity.is_connected() {
-            self.is_over(About::Id(role), now);
+            self.end(Subject::Id(role), now);
         }
         self.forget(now);
         !(self.all.is_empty() && connectivity.is_connected())
@@ -142,76 +143,24 @@ impl Notices {
 
     fn forget(&mut self, now: Instant) {
         self.all.retain(|notice| {
-            notice.over.is_none_or(|over| now.saturating_duration_since(over) < FADING)
+            notice
+                .ended_at
+                .is_none_or(|ended_at| now.saturating_duration_since(ended_at) < FADE_DURATION)
         });
     }
-}
-
-/// Adds the notices; with `draws` and the feature `ui`, also draws them.
-pub(crate) fn build(app: &mut App, draws: bool) {
-    #[cfg(feature = "ui")]
-    if draws {
-        crate::notices::notice_panel::build(app);
-    }
-    #[cfg(not(feature = "ui"))]
-    let _ = draws;
-    if app.world().contains_resource::<Notices>() {
-        // The program's other node has added them.
-        return;
-    }
-    let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
-    app.insert_resource(Notices::of_environment(news))
-        .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
-            let by = taken.holder.as_ref().map_or_else(
-                || "another program".into(),
-                |(host, pid)| format!("process {pid} on host '{host}'"),
-            );
-            let text =
-                format!("the id '{}' is taken by {by}; set HANA_NODE to another", taken.node);
-            notices.tell(About::Id(taken.role), &text, None);
-        })
-        .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
-            let PeerIncompatible(SchemaMismatch { sender, topic, .. }) = of.event();
-            let text = format!(
-                "'{sender}' and this program are of two versions: its '{topic}' is not read"
-            );
-            notices.tell(About::Peer, &text, Some(passing()));
-        })
-        .add_observer(|failed: On<DecodeFailed>, mut notices: ResMut<Notices>| {
-            let from = failed.sender.as_ref().map_or("somebody", |sender| sender.as_str());
-            let field = failed.field.as_ref().map_or(String::new(), |f| format!(", field '{f}'"));
-            let text = format!("a message of {from} cannot be read: {}{field}", failed.key);
-            notices.tell(About::Message, &text, Some(passing()));
-        })
-        .add_observer(|full: On<QueueFull>, mut notices: ResMut<Notices>| {
-            let text = format!("more is sent than the network takes: {}", full.key);
-            notices.tell(About::Queue, &text, Some(passing()));
-        })
-        .add_observer(|dropped: On<MessageDropped>, mut notices: ResMut<Notices>| {
-            let text = match dropped.queue {
-                QueueKind::Inbox => format!("more comes than this program reads: {}", dropped.key),
-                QueueKind::Network => format!("messages are lost on the way: {}", dropped.key),
-                QueueKind::Outbox => {
-                    format!("more is sent than the network takes: {}", dropped.key)
-                },
-            };
-            notices.tell(About::Queue, &text, Some(passing()));
-        });
-}
-
-fn passing() -> Instant {
-    Instant::now() + PASSING
 }
 
 /// Returns the notice about the connection, if there is one.
 ///
-/// A program that left on purpose needs none, and [`IdTaken`] has its own notice, which names the other node.
-fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
+/// A program that left on purpose needs none, and [`IdTaken`](crate::events::IdTaken) has its own notice, which names the other node.
+fn text_of_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
     match connectivity {
-        Connectivity::Joining if since >= JOINING => Some("joining the network; drawing goes on"),
-        Connectivity::DaemonLost => Some("daemon lost: drawing goes on; back without it in 5 s"),
+        Connectivity::Joining if since >= JOIN_DELAY => {
+            Some("joining the network; the program keeps drawing")
+        },
+        Connectivity::DaemonLost => Some("daemon lost: reconnecting without it in 5 s"),
         Connectivity::Disconnected { by: DisconnectedBy::NoNetwork, .. } => {
-            Some("no network: drawing goes on; back by itself")
+            Some("no network: reconnecting when there is one")
         },
         Connectivity::Joining
         | Connectivity::Connected { .. }
@@ -231,59 +180,59 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_is_told_until_it_is_over_and_what_happened_for_a_while() {
+    fn a_lasting_notice_stays_and_an_event_fades() {
         let start = Instant::now();
         let mut notices = Notices::new(false, ChangeCounter::default());
-        notices.tell(About::Connection(Role::App), "no network", None);
-        notices.tell(About::Peer, "two versions", Some(start + PASSING));
-        notices.forget(start + PASSING);
+        notices.show(Subject::Connection(Role::App), "no network", None);
+        notices.show(Subject::Peer, "two versions", Some(start + EVENT_DURATION));
+        notices.forget(start + EVENT_DURATION);
         assert_eq!(lines(&notices), ["no network", "two versions"]);
-        notices.forget(start + PASSING + FADING);
+        notices.forget(start + EVENT_DURATION + FADE_DURATION);
         assert_eq!(lines(&notices), ["no network"]);
-        let over = start + PASSING * 2;
-        notices.is_over(About::Connection(Role::App), over);
-        notices.is_over(About::Connection(Role::App), over + FADING);
-        notices.forget(over + FADING / 2);
+        let ended_at = start + EVENT_DURATION * 2;
+        notices.end(Subject::Connection(Role::App), ended_at);
+        notices.end(Subject::Connection(Role::App), ended_at + FADE_DURATION);
+        notices.forget(ended_at + FADE_DURATION / 2);
         assert_eq!(lines(&notices), ["no network"], "it fades");
-        notices.forget(over + FADING);
+        notices.forget(ended_at + FADE_DURATION);
         assert!(lines(&notices).is_empty());
     }
 
     #[test]
-    fn one_that_comes_again_is_told_once_and_anew() {
+    fn a_repeated_notice_replaces_the_former_one() {
         let now = Instant::now();
         let mut notices = Notices::new(false, ChangeCounter::default());
         for n in 0..100 {
-            notices.tell(About::Message, &format!("message {n}"), Some(now));
+            notices.show(Subject::Message, &format!("message {n}"), Some(now));
         }
         assert_eq!(lines(&notices), ["message 99"]);
-        notices.tell(About::Message, "message 100", Some(now + PASSING));
-        notices.forget(now + FADING);
+        notices.show(Subject::Message, "message 100", Some(now + EVENT_DURATION));
+        notices.forget(now + FADE_DURATION);
         assert_eq!(lines(&notices), ["message 100"]);
     }
 
     #[test]
-    fn a_line_is_plain_and_not_too_long_whatever_was_sent() {
+    fn a_line_is_short_ascii() {
         let mut notices = Notices::new(false, ChangeCounter::default());
-        notices.tell(About::Message, &format!("zwölf\n{}", "x".repeat(1000)), None);
+        notices.show(Subject::Message, &format!("zwölf\n{}", "x".repeat(1000)), None);
         let line = notices.lines().next().unwrap_or_default();
-        assert!(line.starts_with("zw?lf?xxx") && line.len() == LONGEST, "{line}");
+        assert!(line.starts_with("zw?lf?xxx") && line.len() == MAX_CHARS, "{line}");
     }
 
     #[test]
-    fn switched_off_there_are_none() {
+    fn notices_can_be_switched_off() {
         let mut notices = Notices::new(true, ChangeCounter::default());
-        notices.tell(About::Connection(Role::App), "no network", None);
+        notices.show(Subject::Connection(Role::App), "no network", None);
         assert!(lines(&notices).is_empty());
     }
 
     #[test]
-    fn two_nodes_of_a_program_do_not_take_back_what_the_other_reports() {
+    fn two_nodes_keep_each_others_notices() {
         let mut notices = Notices::new(false, ChangeCounter::default());
-        let way = hana_network::AttachMode::ViaDaemon;
+        let attach_mode = hana_network::AttachMode::ViaDaemon;
         notices.follow(Role::App, &Connectivity::DaemonLost, true);
-        notices.follow(Role::Visualization, &Connectivity::Connected { way }, true);
-        notices.forget(Instant::now() + PASSING);
+        notices.follow(Role::Visualization, &Connectivity::Connected { attach_mode }, true);
+        notices.forget(Instant::now() + EVENT_DURATION);
         assert_eq!(lines(&notices).len(), 1, "{notices:?}");
         notices.follow(Role::Visualization, &Connectivity::DaemonLost, true);
         assert_eq!(lines(&notices).len(), 1, "the same words of both: {notices:?}");

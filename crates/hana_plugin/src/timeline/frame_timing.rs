@@ -16,7 +16,7 @@ pub(crate) struct FrameTiming {
 }
 
 /// Sampling interval, in frames, once enough samples exist: computing the medians costs more than all else here.
-const EVERY: u8 = 4;
+const SAMPLE_INTERVAL: u8 = 4;
 
 /// The last few durations, in microseconds; each is capped at an hour.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,7 +46,7 @@ impl Recent {
 
 impl FrameTiming {
     /// Begins a frame.
-    pub(crate) fn crossed(&mut self, at_us: i64) {
+    pub(crate) fn begins(&mut self, at_us: i64) {
         let before = self.begun_us.replace(at_us);
         if let Some(before) = before.filter(|_| self.is_watched) {
             self.lengths.add(at_us.saturating_sub(before));
@@ -54,7 +54,8 @@ impl FrameTiming {
             self.middle = Duration::from_micros(us);
         }
         self.frames = self.frames.wrapping_add(1);
-        self.is_watched = self.lengths.known < Recent::COUNT || self.frames.is_multiple_of(EVERY);
+        self.is_watched =
+            self.lengths.known < Recent::COUNT || self.frames.is_multiple_of(SAMPLE_INTERVAL);
     }
 
     /// Records the delay between the beginning of a frame and its presentation.
@@ -75,24 +76,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_in_the_middle_of_the_time_in_which_it_is_seen() {
-        let mut pace = FrameTiming::default();
-        assert_eq!(pace.middle(), Duration::ZERO);
+    fn the_estimate_is_the_middle_of_a_visible_frame() {
+        let mut timing = FrameTiming::default();
+        assert_eq!(timing.middle(), Duration::ZERO);
         for frame in 0..20 {
-            pace.crossed(frame * 16_000);
-            pace.was_shown_after(5_000);
+            timing.begins(frame * 16_000);
+            timing.was_shown_after(5_000);
         }
-        assert_eq!(pace.middle(), Duration::from_millis(13));
+        assert_eq!(timing.middle(), Duration::from_millis(13));
     }
 
     #[test]
-    fn one_that_hung_says_nothing_of_the_next() {
-        let mut pace = FrameTiming::default();
+    fn a_stalled_frame_does_not_change_the_estimate() {
+        let mut timing = FrameTiming::default();
         for frame in 0..20 {
             let hung = if frame > 15 { 700_000 } else { 0 };
-            pace.crossed(frame * 16_000 + hung);
-            pace.was_shown_after(if frame == 16 { 700_000 } else { 5_000 });
+            timing.begins(frame * 16_000 + hung);
+            timing.was_shown_after(if frame == 16 { 700_000 } else { 5_000 });
         }
-        assert_eq!(pace.middle(), Duration::from_millis(13));
+        assert_eq!(timing.middle(), Duration::from_millis(13));
     }
 }

@@ -1,16 +1,10 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
-
-use bevy_app::{App, Last};
+use bevy_app::App;
 use bevy_ecs::prelude::*;
-use hana_network::{Node, local_us};
-use hana_protocol::id::role;
+use hana_network::Node;
 use hana_protocol::id::role::{NodeRole, Role};
 use hana_time::BeatDetector;
 
-use crate::session::MeshSession;
-use crate::timeline::frame_timing::FrameTiming;
+use crate::timeline::frame_clock::{FrameClock, PresentedAt};
 
 /// Tempo and beat of this frame: updated by the plugins before `Update`.
 ///
@@ -84,7 +78,7 @@ impl Timeline {
 
     /// Whether a multiple of `every` beats begins with this frame: [`on_beat`] as a method.
     #[must_use]
-    pub fn crossed(&self, every: f64) -> bool {
+    pub fn begins(&self, every: f64) -> bool {
         self.watch.crossed(every)
     }
 
@@ -101,19 +95,19 @@ impl Timeline {
     }
 
     /// Begins a frame: the values become those of the moment at which it will be seen.
-    pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, pace: &FrameTimingMode) {
+    pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, clock: &FrameClock) {
         if *self.keeper.get_or_insert(R::ROLE) != R::ROLE {
             return;
         }
-        let ahead = i64::try_from(pace.shown_after.as_micros()).unwrap_or_default();
-        let shown_us = pace.begun_us.saturating_add(ahead);
+        let ahead = i64::try_from(clock.shown_after().as_micros()).unwrap_or_default();
+        let shown_us = clock.begun_us().saturating_add(ahead);
         self.look(node.and_then(|node| node.timeline().at(shown_us)), shown_us);
     }
 
     /// Begins a frame: the values become those of the moment `at_us`.
-    pub(crate) fn look(&mut self, said: Option<hana_time::Timeline>, at_us: i64) {
-        self.is_shared = said.is_some();
-        self.current = said.unwrap_or(hana_time::Timeline::DEFAULT);
+    pub(crate) fn look(&mut self, shared: Option<hana_time::Timeline>, at_us: i64) {
+        self.is_shared = shared.is_some();
+        self.current = shared.unwrap_or(hana_time::Timeline::DEFAULT);
         self.at_us = at_us;
         self.watch.look(&self.current, at_us);
     }
@@ -124,81 +118,13 @@ impl Timeline {
 /// `on_beat(1.0)` is each beat, `on_beat(0.5)` twice a beat. True in exactly one frame, whatever the tempo
 /// does; beats that fall into one long frame count once.
 pub fn on_beat(every: f64) -> impl Fn(Res<Timeline>) -> bool + Clone {
-    move |timeline: Res<Timeline>| timeline.crossed(every)
+    move |timeline: Res<Timeline>| timeline.begins(every)
 }
 
 /// A run condition: a bar begins with this frame.
 #[must_use]
 pub fn on_bar(timeline: Res<Timeline>) -> bool {
-    timeline.crossed(timeline.quantum())
-}
-
-/// When frames begin, and when they are seen.
-#[derive(Default)]
-pub(crate) struct FrameTimingMode {
-    last_frames: FrameTiming,
-    /// When the current frame began.
-    begun_us: i64,
-    /// The expected delay between the beginning of the current frame and its presentation.
-    shown_after: Duration,
-    /// The measured delay between the beginning of a frame and its presentation; 0 if it is not measured.
-    presented: PresentedAt,
-}
-
-/// Times shared with the renderer, which may work on the previous frame in a thread of its own.
-///
-/// Clones share the same times.
-#[derive(Resource, Clone, Default)]
-pub(crate) struct PresentedAt(Arc<Times>);
-
-#[derive(Default)]
-struct Times {
-    /// The beginning of the current frame.
-    begun_us: AtomicI64,
-    /// The delay between the beginning of the last frame and its presentation; 0 if it is not measured.
-    after_us: AtomicI64,
-}
-
-impl PresentedAt {
-    /// Records that a frame that began at `begun_us` is presented now.
-    #[cfg(feature = "ui")]
-    pub(crate) fn now(&self, begun_us: i64) {
-        let after_us = local_us().saturating_sub(begun_us).max(1);
-        self.0.after_us.store(after_us, Ordering::Relaxed);
-    }
-
-    /// The beginning of the current frame.
-    #[cfg(feature = "ui")]
-    pub(crate) fn begun_us(&self) -> i64 {
-        self.0.begun_us.load(Ordering::Relaxed)
-    }
-}
-
-impl FrameTimingMode {
-    pub(crate) fn new(presented: PresentedAt) -> Self {
-        Self { presented, ..Self::default() }
-    }
-
-    /// Begins a frame.
-    pub(crate) fn crossed(&mut self, at_us: i64) {
-        self.last_frames.crossed(at_us);
-        self.begun_us = at_us;
-        self.presented.0.begun_us.store(at_us, Ordering::Relaxed);
-        self.shown_after = self.last_frames.middle();
-    }
-
-    /// Ends the current frame. Without a screen, this is the time at which it counts as seen.
-    pub(crate) fn frame_ends(&mut self) {
-        let presented = self.presented.0.after_us.load(Ordering::Relaxed);
-        let since_begun = || local_us().saturating_sub(self.begun_us);
-        let after = if presented > 0 { presented } else { since_begun() };
-        self.last_frames.was_shown_after(after);
-    }
-
-    /// The expected delay between the beginning of the current frame and its presentation.
-    pub(crate) const fn shown_after(&self) -> Duration {
-        self.shown_after
-    }
+    timeline.begins(timeline.quantum())
 }
 
 pub(crate) fn build(app: &mut App) {
@@ -207,12 +133,7 @@ pub(crate) fn build(app: &mut App) {
     }
     app.init_resource::<Timeline>().init_resource::<PresentedAt>();
     #[cfg(feature = "ui")]
-    crate::visualization::presentation::build(app);
-}
-
-/// Adds the end of a frame to programs that have no other system for it.
-pub(crate) fn build_frame_end(app: &mut App) {
-    app.add_systems(Last, |mut link: ResMut<MeshSession<role::App>>| link.pace.frame_ends());
+    crate::timeline::presentation::build(app);
 }
 
 #[cfg(test)]
@@ -257,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn systems_on_the_beat_run_in_one_frame_of_each_also_across_a_change_of_tempo() {
+    fn systems_on_the_beat_run_once_across_a_tempo_change() {
         let mut stage = Stage::new();
         let mut counted = (0, 0, 0);
         for at in (100..8_050).step_by(16) {

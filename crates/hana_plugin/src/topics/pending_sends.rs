@@ -4,7 +4,7 @@ use bevy_ecs::prelude::*;
 use hana_network::{Cancelled, ChangeCounter, Pending, SendError};
 use hana_protocol::id::{NodeId, TopicName};
 
-use crate::session::FrameChangeCounter;
+use crate::change_signal::ChangeSignal;
 
 /// A custom message that was sent to one node was answered, or will not be.
 #[derive(Event, Debug, Clone)]
@@ -21,15 +21,12 @@ pub struct MessageDelivered {
 #[derive(Resource, Clone)]
 pub(crate) struct PendingSends {
     all: Arc<Mutex<Vec<DirectSend>>>,
-    news: ChangeCounter,
+    change_signal: ChangeCounter,
 }
 
 impl FromWorld for PendingSends {
     fn from_world(world: &mut World) -> Self {
-        Self {
-            all: Arc::default(),
-            news: world.get_resource_or_init::<FrameChangeCounter>().0.clone(),
-        }
+        Self { all: Arc::default(), change_signal: ChangeSignal::of(world) }
     }
 }
 
@@ -45,33 +42,33 @@ impl PendingSends {
         &self,
         node: &NodeId,
         topic: TopicName,
-        question: Option<Pending<Result<T, SendError>>>,
+        reply: Option<Pending<Result<T, SendError>>>,
     ) {
         let not_sent = |problem: String| Some(Err(SendError::NotSent { problem }));
-        let sending = DirectSend {
+        let direct_send = DirectSend {
             node: node.clone(),
             topic,
             outcome: Box::new(move || {
-                let Some(question) = &question else {
+                let Some(reply) = &reply else {
                     return not_sent("this program is not on the mesh yet".into());
                 };
-                match question.try_recv() {
-                    Some(answer) => Some(answer.map(|_| ())),
-                    None if question.is_cancelled() => not_sent(Cancelled.to_string()),
+                match reply.try_recv() {
+                    Some(outcome) => Some(outcome.map(|_| ())),
+                    None if reply.is_cancelled() => not_sent(Cancelled.to_string()),
                     None => None,
                 }
             }),
         };
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(sending);
-        self.news.increment();
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(direct_send);
+        self.change_signal.increment();
     }
 
     /// Reports the messages that were answered, or will not be. Returns whether others still wait.
-    pub(crate) fn tell(&self, commands: &mut Commands) -> bool {
+    pub(crate) fn report(&self, commands: &mut Commands) -> bool {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|sending| {
-            let Some(outcome) = (sending.outcome)() else { return true };
-            let DirectSend { node, topic, .. } = sending;
+        all.retain(|direct_send| {
+            let Some(outcome) = (direct_send.outcome)() else { return true };
+            let DirectSend { node, topic, .. } = direct_send;
             if let Err(problem) = &outcome {
                 tracing::warn!("{topic}: {problem}");
             }

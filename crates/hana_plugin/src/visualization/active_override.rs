@@ -4,11 +4,11 @@ use hana_protocol::message::Override;
 /// The override that an operator has put in force: updated by the plugin before `Update`.
 ///
 /// Most programs need not read it. A freeze is applied before the values reach the program. A blackout is
-/// drawn over the program's picture by the plugin's feature `ui`, which is a default feature. A program that
-/// draws without Bevy's cameras, or moves something other than pixels, checks
-/// [`is_blackout`](Self::is_blackout) itself. Built without `ui`, it declares that by
-/// [`draws_blackout_itself`](crate::visualization::visualization_plugin::VisualizationPlugin::draws_blackout_itself);
-/// otherwise it refuses the command.
+/// drawn in every window by the plugin's feature `ui`, which is a default feature. A program that draws without
+/// Bevy's cameras, or moves something other than pixels, checks [`is_blackout`](Self::is_blackout) itself, and
+/// declares that by
+/// [`draws_blackout_itself`](crate::visualization::visualization_plugin::VisualizationPlugin::draws_blackout_itself).
+/// A program with neither refuses the command.
 #[derive(Resource, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ActiveOverride(pub(crate) Option<Override>);
 
@@ -27,7 +27,7 @@ impl ActiveOverride {
 
     /// Whether the look is frozen.
     #[must_use]
-    pub const fn is_hold(self) -> bool {
+    pub const fn is_freeze(self) -> bool {
         matches!(self.0, Some(Override::Freeze))
     }
 }

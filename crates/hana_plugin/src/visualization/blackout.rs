@@ -5,9 +5,11 @@ use bevy_camera::visibility::RenderLayers;
 use bevy_camera::{Camera, Camera2d, ClearColorConfig, RenderTarget};
 use bevy_color::Color;
 use bevy_ecs::prelude::*;
-use bevy_window::{Window, WindowRef};
+use bevy_render::RenderApp;
+use bevy_window::{Window, WindowCreated, WindowRef};
 
 use crate::visualization::active_override::ActiveOverride;
+use crate::visualization::blackout_support::CanDrawBlack;
 
 /// A camera of the program that is kept from drawing.
 #[derive(Component)]
@@ -27,32 +29,41 @@ pub(crate) fn build(app: &mut App) {
     app.add_systems(
         Last,
         (
-            (darken, draw_curtains).run_if(|in_force: Res<ActiveOverride>| in_force.is_blackout()),
-            lighten.run_if(|in_force: Res<ActiveOverride>| !in_force.is_blackout()),
+            (suspend_cameras, cover_windows)
+                .run_if(|active: Res<ActiveOverride>| active.is_blackout()),
+            restore_cameras.run_if(|active: Res<ActiveOverride>| !active.is_blackout()),
         ),
     );
+}
+
+/// Finds out, once all plugins are built, whether the program has windows in which this draws.
+pub(crate) fn finish(app: &mut App) {
+    let has_windows = app.world().contains_resource::<Messages<WindowCreated>>();
+    if has_windows && app.get_sub_app(RenderApp).is_some() {
+        app.insert_resource(CanDrawBlack);
+    }
 }
 
 /// Disables every camera of the program that draws into a window.
 ///
 /// Unlike a black overlay, this needs no loading before the first frame, and works with every sample count
 /// and texture format.
-fn darken(
+fn suspend_cameras(
     mut cameras: Query<
         (Entity, &mut Camera, &RenderTarget, Option<&mut SuspendedCamera>),
         Without<BlackoutCamera>,
     >,
     mut commands: Commands,
 ) {
-    for (entity, mut camera, target, darkened) in &mut cameras {
+    for (entity, mut camera, target, suspended) in &mut cameras {
         if !matches!(target, RenderTarget::Window(_)) {
             continue;
         }
-        match darkened {
+        match suspended {
             None => {
                 commands.entity(entity).insert(SuspendedCamera { was_active: camera.is_active });
             },
-            Some(mut darkened) if camera.is_active => darkened.was_active = true,
+            Some(mut suspended) if camera.is_active => suspended.was_active = true,
             Some(_) => {},
         }
         if camera.is_active {
@@ -62,17 +73,17 @@ fn darken(
 }
 
 /// Adds a camera that only clears: a window that no camera draws into would keep its last picture.
-fn draw_curtains(
+fn cover_windows(
     windows: Query<Entity, With<Window>>,
-    curtains: Query<(Entity, &BlackoutCamera)>,
+    covers: Query<(Entity, &BlackoutCamera)>,
     mut commands: Commands,
 ) {
-    for (entity, curtain) in &curtains {
-        if !windows.contains(curtain.window) {
+    for (entity, cover) in &covers {
+        if !windows.contains(cover.window) {
             commands.entity(entity).despawn();
         }
     }
-    let is_covered = |window| curtains.iter().any(|(_, curtain)| curtain.window == window);
+    let is_covered = |window| covers.iter().any(|(_, cover)| cover.window == window);
     for window in windows.iter().filter(|window| !is_covered(*window)) {
         commands.spawn((
             BlackoutCamera { window },
@@ -90,16 +101,16 @@ fn draw_curtains(
 }
 
 /// Restores the program's cameras.
-fn lighten(
+fn restore_cameras(
     mut cameras: Query<(Entity, &mut Camera, &SuspendedCamera)>,
-    curtains: Query<Entity, With<BlackoutCamera>>,
+    covers: Query<Entity, With<BlackoutCamera>>,
     mut commands: Commands,
 ) {
-    for (entity, mut camera, darkened) in &mut cameras {
-        camera.is_active = darkened.was_active;
+    for (entity, mut camera, suspended) in &mut cameras {
+        camera.is_active = suspended.was_active;
         commands.entity(entity).remove::<SuspendedCamera>();
     }
-    for curtain in &curtains {
-        commands.entity(curtain).despawn();
+    for cover in &covers {
+        commands.entity(cover).despawn();
     }
 }

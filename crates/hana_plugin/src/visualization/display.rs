@@ -104,7 +104,7 @@ mod x11 {
     /// Base TCP port of X servers; the display number is added to it.
     const PORT: u16 = 6000;
     /// How long another machine may take to answer.
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
     /// Checks that a server accepts connections there, not whether it authorizes this program.
     pub(super) fn reach(display: &str) -> Result<(), String> {
@@ -138,7 +138,7 @@ mod x11 {
         let port = PORT.checked_add(number).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
                 Ok(_) => return Ok(()),
                 Err(problem) => last = problem,
             }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_names_the_variable_that_is_missing() {
+    fn the_cause_names_the_missing_variable() {
         assert_eq!(wanted(&[]), Err(NoDisplay::NotSet));
         assert_eq!(wanted(&[("DISPLAY", "")]), Err(NoDisplay::NotSet));
         assert_eq!(wanted(&[("HANA_HEADLESS", "1"), ("DISPLAY", ":0")]), Err(NoDisplay::Unwanted));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_display_that_is_not_there_is_unreachable() {
+    fn a_missing_display_is_unreachable() {
         let problem = x11::reach(":3977").err();
         assert!(problem.is_some(), "there is no such server");
         assert!(x11::reach("nonsense").is_err());

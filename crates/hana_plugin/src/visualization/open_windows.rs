@@ -16,11 +16,11 @@ pub(crate) fn build(app: &mut App) {
 }
 
 fn report(
-    link: Res<MeshSession<role::Visualization>>,
+    session: Res<MeshSession<role::Visualization>>,
     windows: Query<(), With<Window>>,
     mut reported: Local<Option<bool>>,
 ) {
-    let Some(node) = link.node() else {
+    let Some(node) = session.node() else {
         *reported = None;
         return;
     };

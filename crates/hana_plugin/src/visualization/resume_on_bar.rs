@@ -12,14 +12,14 @@ use crate::sets::HanaSystems;
 use crate::timeline::timeline::Timeline;
 use crate::visualization::active_override::ActiveOverride;
 
-/// Exists while the program is black and waits for its bar.
+/// Exists while the program is black and awaiting for its bar.
 #[derive(Resource)]
 pub(crate) struct AwaitingBar {
     since: Instant,
 }
 
 /// The longest wait: a bar at a slow tempo, and the limit where no node publishes a timeline.
-const PATIENCE: Duration = Duration::from_secs(8);
+const MAX_WAIT: Duration = Duration::from_secs(8);
 
 /// Keeps the program black until the next bar.
 pub(crate) fn build(app: &mut App) {
@@ -27,24 +27,25 @@ pub(crate) fn build(app: &mut App) {
         .insert_resource(ActiveOverride(Some(Override::Blackout)))
         .add_systems(
             PreUpdate,
-            come_back
+            resume
                 .after(HanaSystems::Receive)
                 .run_if(resource_exists::<AwaitingBar>.and_then(is_time)),
         );
 }
 
-fn is_time(timeline: Res<Timeline>, waits: Res<AwaitingBar>) -> bool {
-    let is_bar = timeline.is_shared() && timeline.crossed(timeline.quantum());
-    is_bar || waits.since.elapsed() > PATIENCE
+fn is_time(timeline: Res<Timeline>, awaiting: Res<AwaitingBar>) -> bool {
+    let is_bar = timeline.is_shared() && timeline.begins(timeline.quantum());
+    is_bar || awaiting.since.elapsed() > MAX_WAIT
 }
 
-fn come_back(
-    link: Res<MeshSession<role::Visualization>>,
-    mut in_force: ResMut<ActiveOverride>,
+fn resume(
+    session: Res<MeshSession<role::Visualization>>,
+    mut active_override: ResMut<ActiveOverride>,
     mut commands: Commands,
 ) {
     commands.remove_resource::<AwaitingBar>();
-    *in_force = ActiveOverride(link.node().and_then(|node| node.parameters().override_mode()));
+    *active_override =
+        ActiveOverride(session.node().and_then(|node| node.parameters().override_mode()));
 }
 
 #[cfg(test)]
@@ -55,23 +56,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_time_when_a_bar_begins_that_others_see_too_or_after_a_while() {
+    fn it_resumes_on_a_shared_bar_or_after_the_longest_wait() {
         let mut world = World::new();
         world.init_resource::<Timeline>();
         world.insert_resource(AwaitingBar { since: Instant::now() });
-        let said = hana_time::Timeline::DEFAULT;
-        let mut at = |said, at_ms: i64| {
-            world.resource_mut::<Timeline>().look(said, at_ms * 1000);
+        let shared = hana_time::Timeline::DEFAULT;
+        let mut at = |timeline, at_ms: i64| {
+            world.resource_mut::<Timeline>().look(timeline, at_ms * 1000);
             world.run_system_once(is_time).unwrap()
         };
         // A bar takes two seconds.
-        assert!(!at(Some(said), 1_000));
-        assert!(!at(Some(said), 1_600), "a beat is none");
-        assert!(at(Some(said), 2_005));
-        assert!(!at(Some(said), 2_020));
-        assert!(!at(None, 4_005), "nobody has said it");
+        assert!(!at(Some(shared), 1_000));
+        assert!(!at(Some(shared), 1_600), "a beat is no bar");
+        assert!(at(Some(shared), 2_005));
+        assert!(!at(Some(shared), 2_020));
+        assert!(!at(None, 4_005), "no node publishes it");
         world.resource_mut::<AwaitingBar>().since =
-            Instant::now().checked_sub(PATIENCE * 2).unwrap();
+            Instant::now().checked_sub(MAX_WAIT * 2).unwrap();
         assert!(world.run_system_once(is_time).unwrap());
     }
 }

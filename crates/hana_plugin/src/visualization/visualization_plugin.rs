@@ -1,57 +1,48 @@
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bevy_app::{App, AppExit, Last, Plugin, PreUpdate};
-use bevy_ecs::change_detection::Tick;
+use bevy_app::{App, AppExit, Last, Plugin, PreStartup, PreUpdate};
+use bevy_ecs::component::Mutable;
 use bevy_ecs::prelude::*;
-use bevy_reflect::TypePath;
 use hana_engine::playout::JitterBufferSettings;
-use hana_network::{NodeConfig, OnControllerLost, ParameterStore};
-use hana_protocol::contract::routes::{Publishable, ReceivedBy};
+use hana_network::{NodeConfig, OnControllerLost};
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::Look;
-use hana_protocol::parameter::Parameter;
-use hana_protocol::wire::CustomMessage;
 
-use crate::notices::notices;
+use crate::events::ShutdownRequested;
+use crate::notices::notice_reports;
 use crate::session::{MeshSession, begin_frame};
-use crate::sets::HanaSystems;
-use crate::topics::topics::TopicRegistrations;
+use crate::sets::{FrameSystems, HanaSystems};
+use crate::topics::topic_registry;
 use crate::visualization::active_override::ActiveOverride;
-use crate::visualization::parameters::{ParameterFields, ParameterStruct};
-use crate::visualization::persist::{Persist, SavedResources};
-use crate::visualization::resume_on_bar::AwaitingBar;
-use crate::visualization::{persist, resume_on_bar};
+use crate::visualization::blackout_support::{BlackoutSupport, CanDrawBlack};
+use crate::visualization::parameters::ParameterStruct;
+use crate::visualization::resume_on_bar;
+use crate::visualization::shared_parameters::{DeclaredParameters, receive, send};
 
 /// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]).
 ///
-/// The plugin inserts the resource with its default values, if the program has not. Played values arrive in
+/// [`add_parameters`](crate::app_ext::HanaAppExt::add_parameters) adds the fields of other resources. The plugin inserts the resource with its default values, if the program has not. Played values arrive in
 /// the resource before `Update`; the program's own changes to it are published. Each frame is counted, so
 /// that other nodes see that the program is alive. On a request to end, the plugin triggers
 /// [`ShutdownRequested`] and, unless configured otherwise, exits. When the app exits with success, on request
 /// or because its window was closed, it publishes that it was closed.
-// The fields are four independent choices of the program.
-#[allow(clippy::struct_excessive_bools)]
 pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
     draws_notices: bool,
-    topics: TopicRegistrations<role::Visualization>,
-    saved: SavedResources,
-    when_app_vanishes: OnControllerLost,
-    returns_on_bar: bool,
-    playout: JitterBufferSettings,
-    headless: Option<String>,
-    draws_blackout: bool,
+    resumes_on_bar: bool,
+    settings: VisualizationSettings,
     parameters: PhantomData<fn(P)>,
 }
 
-/// The visualization was asked to end.
-///
-/// The plugin exits by itself, unless [`VisualizationPlugin::without_exit_on_shutdown`] was called.
-#[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShutdownRequested;
+/// The part of the plugin's settings that its node announces when the app starts.
+#[derive(Resource, Debug, Clone)]
+struct VisualizationSettings {
+    on_controller_lost: OnControllerLost,
+    playout: JitterBufferSettings,
+    headless: Option<String>,
+    draws_blackout_itself: bool,
+}
 
 impl<P> VisualizationPlugin<P> {
     /// Creates a visualization named `id`, which matches `[a-z0-9][a-z0-9_-]{0,62}`; any other string is converted.
@@ -63,32 +54,24 @@ impl<P> VisualizationPlugin<P> {
             id: id.into(),
             exits_on_shutdown: true,
             draws_notices: true,
-            topics: TopicRegistrations::default(),
-            saved: SavedResources::default(),
-            when_app_vanishes: OnControllerLost::default(),
-            returns_on_bar: false,
-            playout: JitterBufferSettings {
-                delay: Duration::ZERO,
-                ..JitterBufferSettings::default()
+            resumes_on_bar: false,
+            settings: VisualizationSettings {
+                on_controller_lost: OnControllerLost::default(),
+                playout: JitterBufferSettings {
+                    delay: Duration::ZERO,
+                    ..JitterBufferSettings::default()
+                },
+                headless: None,
+                draws_blackout_itself: false,
             },
-            headless: None,
-            draws_blackout: cfg!(feature = "ui"),
             parameters: PhantomData,
         }
     }
 
-    /// Saves a resource, so that the next instance has its value after a crash or a restart.
+    /// Sets what happens to the parameters of a controller that is gone. By default they stay as they are.
     #[must_use]
-    pub fn saves<S: Persist>(mut self) -> Self {
-        self.saved.add::<S>();
-        self
-    }
-
-    /// Sets what happens to the parameters that an app played, once that app is gone. By default they stay as
-    /// they are.
-    #[must_use]
-    pub const fn when_app_vanishes(mut self, then: OnControllerLost) -> Self {
-        self.when_app_vanishes = then;
+    pub const fn on_controller_lost(mut self, then: OnControllerLost) -> Self {
+        self.settings.on_controller_lost = then;
         self
     }
 
@@ -97,20 +80,20 @@ impl<P> VisualizationPlugin<P> {
     /// It waits eight seconds at most, and then shows its former look. By default it shows that look with its
     /// first frame.
     #[must_use]
-    pub const fn returns_on_bar(mut self) -> Self {
-        self.returns_on_bar = true;
+    pub const fn resume_on_bar(mut self) -> Self {
+        self.resumes_on_bar = true;
         self
     }
 
     /// Sets how played values are shown. By default each value takes effect as soon as it arrives.
     ///
     /// With a small delay, curves are reproduced as they were played, whatever the network does to single
-    /// messages. [`Smoothing`](crate::visualization::parameters::Smoothing) and
-    /// [`Stepped`](crate::visualization::parameters::Stepped) set it for one parameter; `HANA_PLAYOUT_MS`
+    /// messages. [`Smoothing`](crate::visualization::parameter_attributes::Smoothing) and
+    /// [`Stepped`](crate::visualization::parameter_attributes::Stepped) set it for one parameter; `HANA_PLAYOUT_MS`
     /// overrides the delay.
     #[must_use]
     pub const fn playout(mut self, playout: JitterBufferSettings) -> Self {
-        self.playout = playout;
+        self.settings.playout = playout;
         self
     }
 
@@ -121,18 +104,19 @@ impl<P> VisualizationPlugin<P> {
     /// and why not. A program with Bevy's `WindowPlugin` that has no window open is reported without this.
     #[must_use]
     pub fn headless(mut self, cause: impl Into<String>) -> Self {
-        self.headless = Some(cause.into());
+        self.settings.headless = Some(cause.into());
         self
     }
 
     /// Declares that the program handles
     /// [`ActiveOverride`](crate::visualization::active_override::ActiveOverride) itself.
     ///
-    /// It draws black during a blackout, or has nothing visible. Only for programs without the plugin's
-    /// feature `ui`, which draws it; without either, the program refuses the command `blackout`.
+    /// For programs without Bevy's windows, or without the feature `ui`, which draws black in every window. A program
+    /// with neither refuses the command `blackout`, unless it declares by [`headless`](Self::headless) that it shows
+    /// nothing.
     #[must_use]
     pub const fn draws_blackout_itself(mut self) -> Self {
-        self.draws_blackout = true;
+        self.settings.draws_blackout_itself = true;
         self
     }
 
@@ -150,109 +134,45 @@ impl<P> VisualizationPlugin<P> {
         self.draws_notices = false;
         self
     }
-
-    /// Publishes a custom message type, or sends it to one node or to all of a kind.
-    ///
-    /// Write it with [`TopicWriter<M>`](crate::topics::topics::TopicWriter).
-    #[must_use]
-    pub fn publishes<M: CustomMessage + Publishable<role::Visualization>>(mut self) -> Self {
-        self.topics.publish::<M>();
-        self
-    }
-
-    /// Subscribes to a message type: every published message, and those sent to this program or to its kind.
-    ///
-    /// Its kind is the `id` that it was created with. Read [`FromMesh<M>`](crate::topics::topics::FromMesh); observe
-    /// [`PeerIncompatible`](crate::events::PeerIncompatible) to learn which node sends messages that cannot be read.
-    #[must_use]
-    pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
-        self.topics.hear_custom::<M>();
-        self
-    }
 }
 
 /// Bevy's exit code after Ctrl-C.
 const CTRL_C: AppExit = AppExit::from_code(130);
 /// How long a clean departure from the mesh may take.
-const GOODBYE: Duration = Duration::from_millis(300);
-
-/// The parameters shared by the network and the program.
-#[derive(Resource)]
-struct SharedParameters<P> {
-    fields: ParameterFields,
-    board: Option<Arc<ParameterStore>>,
-    declared: Vec<Parameter>,
-    /// The initial values of a board: the defaults, or the last look of an earlier instance.
-    first: Vec<f32>,
-    /// The version of the board that the program has seen.
-    seen: u64,
-    /// The values that the network and the program last agreed on; kept so that no frame allocates.
-    agreed: Vec<f32>,
-    /// When the resource last changed, if both know that change.
-    agreed_at: Option<Tick>,
-    parameters: PhantomData<fn(P)>,
-}
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl<P> Plugin for VisualizationPlugin<P>
 where
-    P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct + TypePath,
+    P: Resource<Mutability = Mutable> + ParameterStruct,
 {
     fn build(&self, app: &mut App) {
-        let declared = P::declare();
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
-        let config = NodeConfig::from_environment(id).map(|config| {
-            let config = config.with_parameters(declared.clone()).with_playout(self.playout);
-            let config = P::playout(self.playout)
-                .into_iter()
-                .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
-            let config = config.on_controller_lost(self.when_app_vanishes);
-            let config = if self.draws_blackout { config.with_blackout() } else { config };
-            let config = match &self.headless {
-                Some(cause) => config.with_headless(cause),
-                None => config,
-            };
-            self.topics.announce(config)
-        });
-        if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshSession<role::App>>() {
+        let config = NodeConfig::from_environment(id);
+        if let Some(mut other) = app.world_mut().get_resource_mut::<MeshSession<role::App>>() {
             // In a program with two nodes, this one gets the id that a daemon assigned.
-            app_link.keep_own_id();
+            other.keep_own_id();
         }
-        let last_look = config.as_ref().ok().and_then(NodeConfig::last_look).cloned();
+        let last_look = config.as_ref().ok().and_then(NodeConfig::last_look);
         let was_restarted = last_look.is_some();
-        let look = last_look.unwrap_or_default();
-        self.saved.build(app, persist::id_of(&config));
+        app.insert_resource(ActiveOverride(last_look.and_then(|look| look.in_force)));
         MeshSession::<role::Visualization>::build(app, config);
-        app.init_resource::<P>();
-        let first = first_values(&declared, &look);
-        let fields = ParameterFields::of::<P>();
-        restore(&fields, &mut *app.world_mut().resource_mut::<P>(), &declared, &look);
+        let (first, last) = (FrameSystems::Begin, FrameSystems::End);
+        if DeclaredParameters::add::<P>(app) {
+            // Piped, since Bevy's cost of running a system is about as high as that of each of these.
+            let receive = begin_frame::<role::Visualization>.pipe(receive::<P>);
+            app.add_systems(PreUpdate, receive.in_set(HanaSystems::Receive).in_set(first))
+                .add_systems(Last, send::<P>.pipe(end_frame).in_set(last));
+        } else {
+            let begin = begin_frame::<role::Visualization>;
+            app.add_systems(PreUpdate, begin.in_set(HanaSystems::Receive).in_set(first))
+                .add_systems(Last, end_frame.in_set(last));
+        }
         #[cfg(feature = "ui")]
         crate::visualization::blackout::build(app);
         #[cfg(feature = "ui")]
         crate::visualization::open_windows::build(app);
-        if self.returns_on_bar && !self.draws_blackout {
-            tracing::warn!(
-                "`returns_on_bar` keeps the program black until a bar begins, which it does not draw: build hana_plugin with its feature `ui`, or declare `draws_blackout_itself()`"
-            );
-        }
-        notices::build(app, self.draws_notices);
-        app.insert_resource(ActiveOverride(look.in_force))
-            .insert_resource(SharedParameters::<P> {
-                fields,
-                board: None,
-                declared,
-                first,
-                seen: 0,
-                agreed: vec![],
-                agreed_at: None,
-                parameters: PhantomData,
-            })
-            .add_systems(
-                PreUpdate,
-                begin_frame::<role::Visualization>.pipe(receive::<P>).in_set(HanaSystems::Receive),
-            )
-            .add_systems(Last, send::<P>.pipe(end_frame));
-        if self.returns_on_bar && was_restarted {
+        notice_reports::build(app, self.draws_notices);
+        if self.resumes_on_bar && was_restarted {
             resume_on_bar::build(app);
         }
         if self.exits_on_shutdown {
@@ -260,103 +180,37 @@ where
                 exits.write(AppExit::Success);
             });
         }
-        self.topics.build(app);
+        topic_registry::build::<role::Visualization>(app);
+        app.insert_resource(self.settings.clone()).add_systems(PreStartup, announce);
+    }
+
+    #[cfg(feature = "ui")]
+    fn finish(&self, app: &mut App) {
+        crate::visualization::blackout::finish(app);
     }
 }
 
-/// Returns the initial values of a board.
-fn first_values(declared: &[Parameter], look: &Look) -> Vec<f32> {
-    let of = |parameter: &Parameter| last_value(parameter, look).unwrap_or(parameter.default);
-    declared.iter().map(of).collect()
-}
-
-/// Returns the value that an earlier instance last showed, if it is still valid.
-fn last_value(parameter: &Parameter, look: &Look) -> Option<f32> {
-    let last = look.parameters.get(&parameter.name)?;
-    parameter.check(*last).ok()
-}
-
-/// Restores the last look of an earlier instance before the first frame.
-fn restore<P: ParameterStruct>(
-    fields: &ParameterFields,
-    parameters: &mut P,
-    declared: &[Parameter],
-    look: &Look,
+/// Completes the configuration of the node when the app starts, after all plugins are built.
+fn announce(
+    settings: Res<VisualizationSettings>,
+    parameters: Res<DeclaredParameters>,
+    can_draw: Option<Res<CanDrawBlack>>,
+    mut session: ResMut<MeshSession<role::Visualization>>,
+    mut commands: Commands,
 ) {
-    let values: Vec<f32> = fields
-        .read(parameters)
-        .zip(declared)
-        .map(|(value, parameter)| last_value(parameter, look).unwrap_or(value))
-        .collect();
-    fields.write(parameters, &values);
-}
-
-/// Returns the values when the program joins.
-///
-/// A value that the program changed before is kept; the others are those of the board, which may have moved already.
-fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f32> {
-    let of = |((own, first), board): ((f32, &f32), &f32)| {
-        if own.to_bits() == first.to_bits() { *board } else { own }
-    };
-    own.zip(first).zip(board).map(of).collect()
-}
-
-/// Writes played values into the program's resource.
-fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
-    link: Res<MeshSession<role::Visualization>>,
-    mut shared: ResMut<SharedParameters<P>>,
-    mut parameters: ResMut<P>,
-    mut in_force: ResMut<ActiveOverride>,
-    waits: Option<Res<AwaitingBar>>,
-) {
-    let shared = &mut *shared;
-    let Some(node) = link.node() else {
-        shared.board = None;
-        return;
-    };
-    if shared.board.is_none() {
-        shared.board = Some(Arc::clone(node.parameters()));
-        shared.agreed = shared.declared.iter().map(|parameter| parameter.default).collect();
-        shared.seen = 0;
-    }
-    let Some(board) = &shared.board else { return };
-    board.set_presentation_delay(link.pace.shown_after());
-    let version = board.read_if_changed(shared.seen, &mut shared.agreed);
-    if version != shared.seen && waits.is_none() {
-        in_force.set_if_neq(ActiveOverride(board.override_mode()));
-    }
-    if shared.seen == 0 {
-        let values = joined(shared.fields.read(&*parameters), &shared.first, &shared.agreed);
-        shared.fields.write(&mut *parameters, &values);
-        shared.agreed_at = None;
-    } else if version != shared.seen {
-        shared.fields.write(&mut *parameters, &shared.agreed);
-        shared.agreed_at = Some(parameters.last_changed());
-    }
-    shared.seen = version;
-}
-
-/// Publishes the program's own changes.
-fn send<P: Resource + ParameterStruct>(
-    mut shared: ResMut<SharedParameters<P>>,
-    parameters: Res<P>,
-) {
-    let shared = &mut *shared;
-    let Some(board) = &shared.board else { return };
-    let changed_at = parameters.last_changed();
-    if shared.agreed_at.replace(changed_at) == Some(changed_at) {
-        return;
-    }
-    let values = shared.fields.read(&*parameters);
-    for ((value, agreed), declared) in values.zip(&mut shared.agreed).zip(&shared.declared) {
-        if value.to_bits() == agreed.to_bits() {
-            continue;
+    let VisualizationSettings { draws_blackout_itself, headless, .. } = &*settings;
+    let blackout =
+        BlackoutSupport::of(*draws_blackout_itself, can_draw.is_some(), headless.is_some());
+    commands.insert_resource(blackout);
+    session.configure(|config| {
+        let config = parameters.announce(config, settings.playout);
+        let config = config.on_controller_lost(settings.on_controller_lost);
+        let config = if blackout.is_supported() { config.with_blackout() } else { config };
+        match headless {
+            Some(cause) => config.with_headless(cause),
+            None => config,
         }
-        *agreed = value;
-        if let Err(problem) = board.set(&declared.name, value) {
-            tracing::warn!("the program's own value is not shown: {problem}");
-        }
-    }
+    });
 }
 
 /// Counts the frame, so that other nodes see that the program is alive.
@@ -365,10 +219,10 @@ fn send<P: Resource + ParameterStruct>(
 /// daemon that restarted meanwhile cannot know its exit code.
 fn end_frame(
     mut exits: MessageReader<AppExit>,
-    mut link: ResMut<MeshSession<role::Visualization>>,
+    mut session: ResMut<MeshSession<role::Visualization>>,
 ) {
-    link.pace.frame_ends();
-    if let Some(node) = link.node() {
+    session.frame_clock.frame_ends();
+    if let Some(node) = session.node() {
         node.frames().tick();
     }
     if exits.is_empty() {
@@ -376,22 +230,9 @@ fn end_frame(
     }
     let by_person = |exit: &AppExit| *exit == AppExit::Success || *exit == CTRL_C;
     if exits.read().all(by_person)
-        && let Some(node) = link.take_node()
+        && let Some(node) = session.take_node()
     {
         // A failed connection must not keep the window open.
-        node.close().wait(GOODBYE).ok();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_set_before_the_first_frame_is_not_taken_for_the_programs_own() {
-        // The first value is unchanged here and has moved on the board; the program changed the second; the
-        // third is unchanged.
-        let values = joined([0.0, 0.5, 1.0].into_iter(), &[0.0, 0.0, 1.0], &[0.25, 0.0, 1.0]);
-        assert_eq!(values, [0.25, 0.5, 1.0]);
+        node.close().wait(CLOSE_TIMEOUT).ok();
     }
 }

@@ -65,6 +65,15 @@ pub struct Parameter {
     /// A short description for operators.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The name that operators read instead of [`name`](Self::name); empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// The group under which lists and screens show it; empty if it is in none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// The unit of its values, such as `Hz`; empty if they have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
     /// The kind of the parameter; a range by default.
     #[serde(
         default,
@@ -94,6 +103,9 @@ impl Parameter {
             max: 1.0,
             default,
             description: String::new(),
+            label: String::new(),
+            group: String::new(),
+            unit: String::new(),
             kind: ParameterKind::Range,
             sharing: Sharing::One,
         }
@@ -144,6 +156,12 @@ impl Parameter {
             part(ColourPart::Green, green)?,
             part(ColourPart::Blue, blue)?,
         ])
+    }
+
+    /// Returns the label, or the name if there is no label.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        if self.label.is_empty() { self.name.as_str() } else { &self.label }
     }
 
     /// Whether the range is centred on 0, which is the parameter's rest.
@@ -452,6 +470,23 @@ mod tests {
             let read: Parameter = serde_json::from_value(written).unwrap();
             assert_eq!(read.kind, ParameterKind::Range);
         }
+    }
+
+    #[test]
+    fn group_label_and_unit_travel_and_may_be_left_out() {
+        let parameter = Parameter {
+            label: "Ring speed".into(),
+            group: "ring".into(),
+            unit: "Hz".into(),
+            ..Parameter::new(name("speed"), 0.0)
+        };
+        let written = serde_json::to_value(&parameter).unwrap();
+        assert_eq!((&written["group"], &written["unit"]), (&"ring".into(), &"Hz".into()));
+        assert_eq!(serde_json::from_value::<Parameter>(written).unwrap(), parameter);
+        let plain: Parameter =
+            serde_json::from_value(serde_json::json!({"name": "speed"})).unwrap();
+        assert_eq!(plain, Parameter::new(name("speed"), 0.0));
+        assert_eq!((plain.label(), parameter.label()), ("speed", "Ring speed"));
     }
 
     #[test]

@@ -3,31 +3,23 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, PeerIncompatible, VisualizationPlugin};
-use hana_protocol::custom_message;
-use hana_protocol::wire::Lane;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use hana::prelude::*;
 use sparks::{CATCHER, Flare, Sparks};
 
 /// The former version of a spark.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[hana::message(lane = UnreliableUnordered, version = 1)]
+#[derive(Debug, Clone)]
 struct Spark {
     number: u64,
     angle: f32,
     energy: String,
 }
 
-custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 1);
-
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(
-            VisualizationPlugin::<Sparks>::new(CATCHER)
-                .draws_blackout_itself()
-                .hears::<Spark>()
-                .hears::<Flare>(),
-        )
+        .add_plugins(VisualizationPlugin::<Sparks>::new(CATCHER).draws_blackout_itself())
+        .subscribe::<Spark>()
+        .subscribe::<Flare>()
         .add_observer(|mismatch: On<PeerIncompatible>| {
             sparks::say!("mismatch: {}", mismatch.0.text);
         })

@@ -2,8 +2,7 @@
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{FromMesh, TopicWriter, VisualizationPlugin};
-use hana_protocol::id::NodeId;
+use hana::prelude::*;
 use sparks::{CATCHER, Caught, Colour, Flare, Spark, Sparks};
 
 /// Frames between two sparks.
@@ -13,14 +12,11 @@ const SPARKS: u64 = 4;
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(
-            VisualizationPlugin::<Sparks>::new("spark-thrower")
-                .draws_blackout_itself()
-                .publishes::<Spark>()
-                .publishes::<Flare>()
-                .hears::<Caught>(),
-        )
-        .add_systems(Update, (throw, hear_who_caught))
+        .add_plugins(VisualizationPlugin::<Sparks>::new("spark-thrower").draws_blackout_itself())
+        .publish::<Spark>()
+        .publish::<Flare>()
+        .subscribe::<Caught>()
+        .add_systems(Update, (throw, report_caught))
         .run()
 }
 
@@ -52,9 +48,9 @@ fn throw(
     }
 }
 
-fn hear_who_caught(mut caught: MessageReader<FromMesh<Caught>>) {
-    for FromMesh { envelope, message, .. } in caught.read() {
-        let by = envelope.as_ref().map_or("somebody", |envelope| envelope.from.as_str());
-        sparks::say!("flare {} was caught by {by}", message.number);
+fn report_caught(mut caught: MessageReader<FromMesh<Caught>>) {
+    for caught in caught.read() {
+        let by = caught.sender().map_or("an unnamed program", NodeId::as_str);
+        sparks::say!("flare {} was caught by {by}", caught.message.number);
     }
 }

@@ -1,18 +1,18 @@
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bevy_app::{App, AppExit, Last, PreStartup};
 use bevy_ecs::prelude::*;
-use hana_network::{NodeConfig, SavedPart, SavedState};
-use hana_protocol::id::NodeId;
+use hana_network::{SavedPart, SavedState};
+use hana_protocol::id::role;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::session::MeshSession;
+
 /// A resource that keeps its value when its program crashes or is restarted.
 ///
-/// Register it with
-/// [`VisualizationPlugin::saves`](crate::visualization::visualization_plugin::VisualizationPlugin::saves). The saved
-/// value replaces the one that the program inserted, before `Startup`. The resource is saved when it has changed, at
+/// Register it with [`persist`](crate::app_ext::HanaAppExt::persist). The saved value replaces the one that the program inserted, before `Startup`. The resource is saved when it has changed, at
 /// most four times a second, and when the program exits. A frame pays only for the serialization: keep the resource
 /// to what cannot be recreated, such as seeds, positions and counts; recreate images and meshes from those.
 pub trait Persist: Resource + Serialize + DeserializeOwned {
@@ -43,68 +43,70 @@ pub struct PersistedStateDiscarded {
     pub reason: String,
 }
 
-type Build = dyn Fn(&mut App) + Send + Sync;
-
-/// The resources registered with a plugin before it is built.
-#[derive(Default)]
-pub(crate) struct SavedResources(Vec<Arc<Build>>);
-
-#[derive(Resource)]
-struct SavedFile(SavedState);
+/// The file of the program's saved state, once the app has started.
+#[derive(Resource, Default)]
+struct SavedFile {
+    state: Option<SavedState>,
+    /// The names under which resources are saved.
+    names: BTreeSet<&'static str>,
+}
 
 /// Minimum time between two saves of a resource.
-const BETWEEN: Duration = Duration::from_millis(250);
+const SAVE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a program that exits waits until everything is written.
-const END: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-impl SavedResources {
-    pub(crate) fn add<S: Persist>(&mut self) {
-        self.0.push(Arc::new(|app| {
-            app.add_systems(PreStartup, restore::<S>).add_systems(Last, save::<S>.before(flush));
-        }));
-    }
-
-    pub(crate) fn build(&self, app: &mut App, id: Option<&NodeId>) {
-        if let Some(id) = id.filter(|_| !self.0.is_empty()) {
-            self.build_with(app, SavedState::of_environment(id));
-        }
-    }
-
-    fn build_with(&self, app: &mut App, file: SavedState) {
-        app.insert_resource(SavedFile(file))
-            .add_systems(PreStartup, tell_damage)
+/// Restores the resource when the app starts, and saves it from then on.
+pub(crate) fn register<S: Persist>(app: &mut App) {
+    if !app.world().contains_resource::<SavedFile>() {
+        app.init_resource::<SavedFile>()
+            .add_systems(PreStartup, open)
             .add_systems(Last, flush.run_if(on_message::<AppExit>));
-        for build in &self.0 {
-            build(app);
+    }
+    if !app.world_mut().resource_mut::<SavedFile>().names.insert(S::NAME) {
+        tracing::error!("'{}' is saved already: each `Persist::NAME` is unique", S::NAME);
+        return;
+    }
+    app.add_systems(PreStartup, restore::<S>.after(open))
+        .add_systems(Last, save::<S>.before(flush));
+}
+
+/// Opens the file, under the id of the program's visualization, or of its controller if it has no visualization.
+fn open(
+    mut file: ResMut<SavedFile>,
+    visualization: Option<Res<MeshSession<role::Visualization>>>,
+    controller: Option<Res<MeshSession<role::App>>>,
+) {
+    if file.state.is_none() {
+        let id = visualization.as_ref().map(|session| session.id());
+        let id = id.or_else(|| controller.as_ref().map(|session| session.id()));
+        if let Some(id) = id {
+            file.state = id.map(SavedState::of_environment);
+        } else {
+            tracing::error!(
+                "`persist` saves nothing: add `VisualizationPlugin` or `ControllerPlugin` to the app"
+            );
         }
     }
-}
-
-/// The program's id, under which it saves its state.
-pub(crate) fn id_of<E>(config: &Result<NodeConfig, E>) -> Option<&NodeId> {
-    config.as_ref().ok().map(NodeConfig::id)
-}
-
-fn tell_damage(file: Res<SavedFile>) {
-    if let Some(damage) = file.0.damage() {
-        tracing::warn!("{damage}; it begins anew");
+    if let Some(damage) = file.state.as_ref().and_then(SavedState::damage) {
+        tracing::warn!("{damage}; the program starts without it");
     }
 }
 
 fn restore<S: Persist>(file: Res<SavedFile>, mut commands: Commands) {
-    let Some(SavedPart { version, bytes }) = file.0.found(S::NAME) else { return };
+    let found = file.state.as_ref().and_then(|state| state.found(S::NAME));
+    let Some(SavedPart { version, bytes }) = found else { return };
     let read = if *version == S::VERSION {
         rmp_serde::from_slice(bytes).map_err(|problem| problem.to_string())
     } else {
-        S::migrate(*version, bytes).ok_or_else(|| {
-            format!("it is of version {version}, and this program has {}", S::VERSION)
-        })
+        S::migrate(*version, bytes)
+            .ok_or_else(|| format!("it has version {version}, and this program has {}", S::VERSION))
     };
     match read {
         Ok(state) => commands.insert_resource::<S>(state),
         Err(reason) => {
             let name = S::NAME;
-            tracing::warn!("what an earlier run saved of '{name}' is not used: {reason}");
+            tracing::warn!("the saved state of '{name}' is discarded: {reason}");
             commands.trigger(PersistedStateDiscarded { name, reason });
         },
     }
@@ -114,8 +116,8 @@ fn restore<S: Persist>(file: Res<SavedFile>, mut commands: Commands) {
 #[derive(Default)]
 struct Saving {
     at: Option<Instant>,
-    is_news: bool,
-    told: bool,
+    has_changed: bool,
+    was_reported: bool,
 }
 
 fn save<S: Persist>(
@@ -124,30 +126,33 @@ fn save<S: Persist>(
     exits: MessageReader<AppExit>,
     mut saving: Local<Saving>,
 ) {
-    let Some(state) = state.filter(|_| file.0.is_kept()) else { return };
-    saving.is_news |= state.is_changed();
-    let is_due = !exits.is_empty() || saving.at.is_none_or(|at| at.elapsed() >= BETWEEN);
-    if !saving.is_news || !is_due {
+    let Some(file) = file.state.as_ref().filter(|file| file.is_kept()) else { return };
+    let Some(state) = state else { return };
+    saving.has_changed |= state.is_changed();
+    let is_due = !exits.is_empty() || saving.at.is_none_or(|at| at.elapsed() >= SAVE_INTERVAL);
+    if !saving.has_changed || !is_due {
         return;
     }
-    saving.is_news = false;
+    saving.has_changed = false;
     saving.at = Some(Instant::now());
     let saved =
         rmp_serde::to_vec_named(&*state).map_err(|problem| problem.to_string()).and_then(|bytes| {
             let part = SavedPart { version: S::VERSION, bytes: bytes.into() };
-            file.0.save(S::NAME, part).map_err(|problem| problem.to_string())
+            file.save(S::NAME, part).map_err(|problem| problem.to_string())
         });
     if let Err(problem) = saved
-        && !saving.told
+        && !saving.was_reported
     {
-        saving.told = true;
-        tracing::warn!("'{}' is not saved: {problem}", S::NAME);
+        saving.was_reported = true;
+        tracing::warn!("cannot save '{}': {problem}", S::NAME);
     }
 }
 
 fn flush(file: Res<SavedFile>) {
-    if !file.0.flush(END) {
-        tracing::warn!("what was saved last is not written; its disk is slow");
+    if file.state.as_ref().is_some_and(|state| !state.flush(FLUSH_TIMEOUT)) {
+        tracing::warn!(
+            "the last saved state is not written within {FLUSH_TIMEOUT:?}: the disk is slow"
+        );
     }
 }
 
@@ -157,6 +162,7 @@ mod tests {
     use std::path::Path;
 
     use bevy_app::{Startup, Update};
+    use hana_protocol::id::NodeId;
     use serde::Deserialize;
 
     use super::*;
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[derive(Resource, Default)]
-    struct Told(Vec<String>);
+    struct Reported(Vec<String>);
 
     fn file(path: &Path) -> SavedState {
         SavedState::in_file(path.into(), &NodeId::new("ripples").unwrap())
@@ -186,14 +192,15 @@ mod tests {
     /// A program that saves its rings.
     fn program(path: &Path) -> App {
         let mut app = App::new();
-        app.add_message::<AppExit>().init_resource::<Rings>().init_resource::<Told>().add_observer(
-            |lost: On<PersistedStateDiscarded>, mut told: ResMut<Told>| {
-                told.0.push(lost.event().reason.clone());
-            },
-        );
-        let mut saved = SavedResources::default();
-        saved.add::<Rings>();
-        saved.build_with(&mut app, file(path));
+        app.add_message::<AppExit>()
+            .init_resource::<Rings>()
+            .init_resource::<Reported>()
+            .add_observer(|lost: On<PersistedStateDiscarded>, mut reported: ResMut<Reported>| {
+                reported.0.push(lost.event().reason.clone());
+            });
+        app.insert_resource(SavedFile { state: Some(file(path)), names: BTreeSet::new() });
+        app.add_systems(PreStartup, open).add_systems(Last, flush.run_if(on_message::<AppExit>));
+        register::<Rings>(&mut app);
         app
     }
 
@@ -203,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_goes_on_in_the_next_run_before_anything_is_set_up() {
+    fn a_resource_is_restored_before_startup() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ripples");
         let mut first = program(&path);
@@ -213,19 +220,19 @@ mod tests {
         }
         end(first);
         let mut second = program(&path);
-        second.add_systems(Startup, |rings: Res<Rings>, mut told: ResMut<Told>| {
-            told.0.push(format!("{} at the start", rings.count));
+        second.add_systems(Startup, |rings: Res<Rings>, mut reported: ResMut<Reported>| {
+            reported.0.push(format!("{} at the start", rings.count));
         });
         second.update();
         // The fifth frame, and the frame that ended the program.
-        assert_eq!(second.world().resource::<Told>().0, ["6 at the start"]);
+        assert_eq!(second.world().resource::<Reported>().0, ["6 at the start"]);
     }
 
     #[test]
-    fn an_older_version_is_migrated_and_one_that_is_not_known_is_told() {
+    fn an_older_version_is_migrated_an_unknown_one_discarded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ripples");
-        for (version, bytes, count, told) in [
+        for (version, bytes, count, reported) in [
             (1, vec![9, 0, 0, 0], 9, None),
             (3, vec![9, 0, 0, 0], 0, Some("version 3, and this program has 2")),
             (2, vec![0xc1], 0, Some("")),
@@ -235,9 +242,9 @@ mod tests {
             let mut program = program(&path);
             program.update();
             assert_eq!(*program.world().resource::<Rings>(), Rings { count });
-            let said = &program.world().resource::<Told>().0;
-            assert_eq!(said.len(), usize::from(told.is_some()), "{said:?}");
-            assert!(said.iter().all(|said| said.contains(told.unwrap())), "{said:?}");
+            let reasons = &program.world().resource::<Reported>().0;
+            assert_eq!(reasons.len(), usize::from(reported.is_some()), "{reasons:?}");
+            assert!(reasons.iter().all(|reason| reason.contains(reported.unwrap())), "{reasons:?}");
         }
     }
 }

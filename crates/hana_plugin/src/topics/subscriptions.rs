@@ -1,0 +1,126 @@
+use bevy_app::{App, PreUpdate};
+use bevy_ecs::prelude::*;
+use hana_network::{Node, Received};
+use hana_protocol::contract::routes::ReceivedBy;
+use hana_protocol::contract::{Key, Topics};
+use hana_protocol::id::role;
+use hana_protocol::id::role::NodeRole;
+use hana_protocol::message::Direction;
+use hana_protocol::wire::CustomMessage;
+
+use crate::session::{Joined, MeshSession};
+use crate::sets::HanaSystems;
+use crate::topics::from_mesh::{DynamicFromMesh, FromMesh};
+use crate::topics::topic_registry::TopicRegistry;
+
+/// Returns the next received message, if there is one.
+type Source<T> = Box<dyn Fn() -> Option<T> + Send + Sync>;
+
+/// The subscriptions that deliver Bevy messages of the type `T`, each in a place of its own.
+#[derive(Resource)]
+struct Subscriptions<T: Message>(Vec<Option<Source<T>>>);
+
+impl<T: Message> Subscriptions<T> {
+    /// Adds a place for a subscription, and returns its index.
+    fn add(app: &mut App) -> usize {
+        if !app.world().contains_resource::<Self>() {
+            app.add_message::<T>()
+                .insert_resource(Self(vec![]))
+                .add_systems(PreUpdate, deliver::<T>.in_set(HanaSystems::Receive));
+        }
+        let places = &mut app.world_mut().resource_mut::<Self>().0;
+        places.push(None);
+        places.len() - 1
+    }
+}
+
+/// Subscribes to a custom type: published by any node, sent to this program, or to all of its kind.
+pub(crate) fn subscribe<M>(app: &mut App)
+where
+    M: CustomMessage + ReceivedBy<role::Visualization> + ReceivedBy<role::App>,
+{
+    if TopicRegistry::add::<M>(app, Direction::Subscribed) {
+        let place = Subscriptions::<FromMesh<M>>::add(app);
+        open_on_join(app, place, OpenedBy::Carrier, custom::<M, role::Visualization>);
+        open_on_join(app, place, OpenedBy::Carrier, custom::<M, role::App>);
+    }
+}
+
+/// Subscribes to every published custom message, whatever its type.
+pub(crate) fn subscribe_all(app: &mut App) {
+    if TopicRegistry::mark::<DynamicFromMesh>(app, Direction::Subscribed) {
+        let place = Subscriptions::<DynamicFromMesh>::add(app);
+        open_on_join(app, place, OpenedBy::Carrier, dynamic::<role::Visualization>);
+        open_on_join(app, place, OpenedBy::Carrier, dynamic::<role::App>);
+    }
+}
+
+/// Subscribes the controller to topics of the contract.
+pub(crate) fn subscribe_topics<M>(app: &mut App, topics: Topics<M>)
+where
+    M: hana_protocol::wire::Message + ReceivedBy<role::App>,
+{
+    let place = Subscriptions::<FromMesh<M>>::add(app);
+    open_on_join(app, place, OpenedBy::Controller, move |node: &Node<role::App>| {
+        let subscription = node.subscribe(topics.clone());
+        Box::new(move || subscription.try_recv().map(FromMesh::from))
+    });
+}
+
+/// The node of the program that opens a subscription.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OpenedBy {
+    /// The node that carries the custom topics.
+    Carrier,
+    /// The controller.
+    Controller,
+}
+
+/// Opens the subscription whenever the node of the role `R` joins.
+fn open_on_join<R: NodeRole, T: Message>(
+    app: &mut App,
+    place: usize,
+    by: OpenedBy,
+    open: impl Fn(&Node<R>) -> Source<T> + Send + Sync + 'static,
+) {
+    app.add_observer(
+        move |_: On<Joined<R>>,
+              session: Res<MeshSession<R>>,
+              registry: Option<Res<TopicRegistry>>,
+              mut subscriptions: ResMut<Subscriptions<T>>| {
+            let is_carrier = || registry.is_some_and(|topics| topics.is_carried_by(R::ROLE));
+            if by == OpenedBy::Controller || is_carrier() {
+                subscriptions.0[place] = session.node().map(&open);
+            }
+        },
+    );
+}
+
+fn custom<M: CustomMessage + ReceivedBy<R>, R: NodeRole>(node: &Node<R>) -> Source<FromMesh<M>> {
+    let subscription = node.subscribe_custom::<M>();
+    Box::new(move || subscription.try_recv().map(FromMesh::from))
+}
+
+fn dynamic<R: NodeRole>(node: &Node<R>) -> Source<DynamicFromMesh> {
+    let subscription = node.subscribe_json(None);
+    Box::new(move || {
+        loop {
+            let Received { key, envelope, message: value } = subscription.try_recv()?;
+            if let Some(Key::Custom { node, topic }) = Key::parse(&key) {
+                return Some(DynamicFromMesh { node, topic, envelope, value });
+            }
+        }
+    })
+}
+
+impl<M: Send + Sync + 'static> From<Received<M>> for FromMesh<M> {
+    fn from(Received { key, envelope, message }: Received<M>) -> Self {
+        Self { key, envelope, message }
+    }
+}
+
+fn deliver<T: Message>(subscriptions: Res<Subscriptions<T>>, mut messages: MessageWriter<T>) {
+    for next in subscriptions.0.iter().flatten() {
+        messages.write_batch(std::iter::from_fn(next));
+    }
+}
