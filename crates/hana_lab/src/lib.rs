@@ -34,33 +34,20 @@ mod environment;
 mod eventually;
 pub mod foreign;
 #[cfg(target_os = "linux")]
-mod host;
-mod image;
-#[cfg(target_os = "linux")]
-mod lab;
-#[cfg(target_os = "linux")]
 pub mod link;
-#[cfg(target_os = "linux")]
-mod namespace;
-#[cfg(target_os = "linux")]
-mod person;
+mod network;
 mod program;
-mod rings;
 #[cfg(target_os = "linux")]
 mod running;
-#[cfg(target_os = "linux")]
-mod screen;
 #[cfg(target_os = "linux")]
 pub mod show;
 #[cfg(target_os = "linux")]
 mod skip;
 #[cfg(target_os = "linux")]
-mod stage;
-#[cfg(target_os = "linux")]
 mod terminal;
-mod udp_relay;
 #[cfg(target_os = "linux")]
 mod wall_clock;
+mod window;
 
 #[cfg(target_os = "linux")]
 pub use rustix::process::Signal;
@@ -70,26 +57,26 @@ pub use alone::is_alone;
 pub use ensemble::Ensemble;
 pub use eventually::{Attempt, eventually};
 #[cfg(target_os = "linux")]
-pub use host::{Host, Process};
-pub use image::Image;
+pub use network::host::{Host, Process};
 #[cfg(target_os = "linux")]
-pub use lab::Lab;
+pub use network::lab::Lab;
 #[cfg(target_os = "linux")]
-pub use namespace::inhabitants;
-#[cfg(target_os = "linux")]
-pub use person::{Key, Person};
+pub use network::namespace::inhabitants;
+pub use network::udp_relay::{UdpRelay, UdpRelayCounts, UdpRelaySettings};
 pub use program::project_root;
 #[cfg(target_os = "linux")]
 pub use running::{Output, Running};
 #[cfg(target_os = "linux")]
-pub use screen::{Screen, Window};
-#[cfg(target_os = "linux")]
-pub use stage::{Opened, Stage};
-#[cfg(target_os = "linux")]
 pub use terminal::Terminal;
-pub use udp_relay::{UdpRelay, UdpRelayCounts, UdpRelaySettings};
 #[cfg(target_os = "linux")]
 pub use wall_clock::WallClock;
+pub use window::image::Image;
+#[cfg(target_os = "linux")]
+pub use window::person::{Key, Person};
+#[cfg(target_os = "linux")]
+pub use window::screen::{Screen, Window};
+#[cfg(target_os = "linux")]
+pub use window::stage::{Opened, Stage};
 
 #[cfg(all(test, not(target_os = "linux")))]
 #[test]

@@ -108,8 +108,8 @@ impl LinkMember {
     #[track_caller]
     #[must_use]
     pub fn field(&self, name: &str) -> serde_json::Value {
-        let said = self.running.stdout();
-        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let printed = self.running.stdout();
+        let whole = printed.rfind('\n').map_or("", |end| &printed[..end]);
         let line = whole.lines().last().expect("there is a line");
         let line: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {line}: {error}"));

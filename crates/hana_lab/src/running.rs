@@ -8,8 +8,8 @@ use std::{fmt, fs, thread};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::host::PID_FILE;
-use crate::{Host, eventually, namespace};
+use crate::network::host::PID_FILE;
+use crate::{Host, eventually, network::namespace};
 
 /// A program that runs on a [`Host`].
 ///

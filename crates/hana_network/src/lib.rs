@@ -8,17 +8,16 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use hana_network::{Node, NodeConfig};
-//! use hana_protocol::id::{NodeId, role};
-//! use hana_protocol::parameter::{Parameter, ParameterName};
+//! use hana_network::VisualizationBuilder;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let zoom = Parameter::new(ParameterName::new("zoom")?, 0.0);
-//!     let config = NodeConfig::from_environment(NodeId::new("sparkle")?)?.with_parameters(vec![zoom]);
-//!     let node = Node::<role::Visualization>::join(config).wait(Duration::from_secs(5))??;
-//!     while !node.is_shutdown_requested() {
-//!         node.frames().tick();
-//!         println!("zoom {}", node.parameters().values()[0]);
+//!     let sparkle = VisualizationBuilder::new("sparkle")
+//!         .parameter("zoom", -1.0..=1.0, 0.0)
+//!         .join(Duration::from_secs(5))?;
+//!     let zoom = sparkle.parameter("zoom")?;
+//!     while !sparkle.is_shutdown_requested() {
+//!         println!("zoom {}", zoom.get());
+//!         sparkle.frame_drawn();
 //!         std::thread::sleep(Duration::from_millis(16));
 //!     }
 //!     Ok(())
@@ -32,6 +31,7 @@ mod control;
 mod custom;
 mod node;
 mod persistence;
+mod plain;
 mod playback;
 mod presence;
 mod rpc;
@@ -66,6 +66,9 @@ pub use node::join_error::JoinError;
 pub use node::node::Node;
 pub use persistence::last_look::LastLook;
 pub use persistence::saved_state::{CorruptState, SaveError, SavedPart, SavedState};
+pub use plain::{
+    ParameterHandle, PlainVisualization, ValueCursor, VisualizationBuilder, VisualizationError,
+};
 pub use playback::parameter_store::ParameterStore;
 pub use playback::set_error::SetError;
 pub use presence::frame_counter::FrameCounter;

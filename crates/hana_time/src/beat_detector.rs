@@ -82,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_begins_in_the_first_round_that_is_not_before_it() {
+    fn beat_starts_in_the_first_round_not_before_it() {
         let looks = [0, 400_000, 500_000, 600_000, 999_999, 1_000_001, 1_400_000];
         assert_eq!(beginnings(&at_120(), &looks), [500_000, 1_000_001]);
     }
 
     #[test]
-    fn a_slow_round_sees_one_beginning_and_the_next_one_is_in_time() {
+    fn slow_round_sees_one_start_and_the_next_is_in_time() {
         let looks = [100_000, 3 * SECOND + 100_000, 3 * SECOND + 200_000, 3 * SECOND + 500_000];
         assert_eq!(beginnings(&at_120(), &looks), [looks[1], looks[3]]);
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn beats_that_are_counted_anew_begin_nothing() {
+    fn renumbered_beats_start_nothing() {
         let mut watch = BeatDetector::new();
         watch.look(&at_120(), SECOND);
         for elsewhere in [1000.5, -1000.5] {
@@ -127,7 +127,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn each_beat_begins_once_whatever_the_tempo_does(
+        fn each_beat_starts_once_at_any_tempo(
             rounds in prop::collection::vec((1_000..25_000_i64, 20.0..=999.0_f64, 0..10_u8), 1..500),
         ) {
             let mut timeline = at_120();

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_waits_for_its_beat_and_not_a_moment_longer() {
+    fn change_waits_exactly_until_its_beat() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         let put = schedule.put(1, ScheduleAt::NextBar, &timeline, SECOND).unwrap();
         assert_eq!(put, Scheduled::Waits { beat: 4.0 });
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_too_late_is_given_back_at_once_and_counted() {
+    fn late_change_is_returned_at_once_and_counted() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         let put = |schedule: &mut ChangeSchedule<_>, when| schedule.put(7, when, &timeline, SECOND);
         let late = put(&mut schedule, ScheduleAt::Beat(1.5)).unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn when_the_tempo_changes_before_it_the_moment_moves_along() {
+    fn tempo_change_moves_a_scheduled_change() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         schedule.put(1, ScheduleAt::Beat(8.0), &timeline, 0).unwrap();
         // From beat 4 on at half the tempo: beat 8 is at six seconds instead of four.
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_changes_is_refused_and_costs_nothing_else() {
+    fn flood_of_changes_is_refused_without_other_effects() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(2));
         for change in 0..2 {
             schedule.put(change, ScheduleAt::Beat(1.0), &timeline, 0).unwrap();
@@ -266,7 +266,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn every_change_comes_once_at_the_first_look_after_its_beat(
+        fn every_change_comes_once_in_the_first_round_after_its_beat(
             beats in prop::collection::vec(0.0..64.0_f64, 1..20),
             looks in prop::collection::vec(1..500_000_i64, 1..200),
             tempos in prop::collection::vec(20.0..999.0_f64, 1..200),
@@ -298,7 +298,7 @@ mod tests {
         }
 
         #[test]
-        fn no_moment_makes_it_panic(beat: f64, at: i64, later: i64) {
+        fn no_time_causes_a_panic(beat: f64, at: i64, later: i64) {
             let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(4));
             for when in [ScheduleAt::Beat(beat), ScheduleAt::NextBar, ScheduleAt::NextBeat] {
                 schedule.put(0, when, &timeline, at).ok();

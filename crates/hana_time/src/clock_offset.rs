@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_makes_no_sense_is_not_taken() {
+    fn implausible_reply_is_ignored() {
         let mut clock = ClockOffset::default();
         let backwards = ClockSample {
             asked_us: 10,
@@ -359,7 +359,7 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(64))]
         #[test]
-        fn the_truth_is_never_outside_of_the_bound(
+        fn true_offset_stays_within_the_error_bound(
             ahead in -HOUR..HOUR,
             ppm in -400..=400_i64,
             // Per exchange: transit there, processing, transit back, and the pause until the next one.

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_are_what_a_person_would_type() {
+    fn lines_have_the_form_that_a_person_would_type() {
         assert_eq!(LinkOrder::Tempo { bpm: 133.0 }.to_line(), r#"{"tempo":{"bpm":133.0}}"#);
         assert_eq!(LinkOrder::parse(r#"{"play": {}}"#).unwrap(), LinkOrder::Play {});
         assert_eq!(
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_timeline_can_have_is_refused_by_name() {
+    fn invalid_timeline_is_refused_by_name() {
         for (line, word) in [
             (r#"{"tempo":{"bpm":1000}}"#, "1000 is no tempo"),
             (r#"{"quantum":{"beats":0}}"#, "0 is no length of a bar"),
@@ -223,7 +223,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn a_line_says_what_was_meant(
+        fn line_survives_the_round_trip(
             bpm in 20.0..=999.0_f64, beat in -1e9..1e9_f64, at_us: i64, quantum in 1_u16..=1024, playing: bool,
             peers: u64,
         ) {

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_one_line_and_no_longer_than_that() {
+    fn text_becomes_one_bounded_line() {
         assert_eq!(sanitize_line("zwölf", 80), "zwölf");
         assert_eq!(sanitize_line("zwölf", 4), "zwöl…");
         assert_eq!(sanitize_line("a\nb\u{1b}[2J\u{85}", 80), "a\\nb\\u{1b}[2J\\u{85}");

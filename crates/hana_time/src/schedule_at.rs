@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_bar_is_that_of_the_timeline() {
+    fn next_bar_is_that_of_the_timeline() {
         let timeline = Timeline::new(120.0, 0, 0.0).unwrap();
         let at = 2_250_000;
         assert_eq!(ScheduleAt::Now.beat(&timeline, at), None);

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_tempo_that_is_to_come_is_made_at_its_own_time() {
+    fn future_tempo_change_happens_at_its_own_time() {
         let goal = Timeline::new(20.0, 0, 0.0).unwrap();
         let changed = TempoMap::of(goal).then(goal.with_tempo(999.0, 1_024_000).unwrap());
         let approach = Slew::new(&TempoMap::of(goal), &changed, 1_001_000);
@@ -98,7 +98,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn beats_never_go_backwards_while_it_eases(
+        fn beats_never_go_backwards_during_a_slew(
             off_us in -49_000.0..49_000.0_f64, bpm in 20.0..=999.0_f64, tempo in 20.0..=999.0_f64, ppm in -500..=500_i16,
             now in -1_000_000_000..1_000_000_000_i64,
         ) {

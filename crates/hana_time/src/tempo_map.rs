@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_holds_from_its_time_on_and_not_before() {
+    fn tempo_change_applies_from_its_time() {
         let slow = Timeline::new(60.0, 0, 0.0).unwrap();
         let course = TempoMap::of(slow).then(slow.with_tempo(120.0, 1_000_000).unwrap());
         assert!((course.at(999_999).bpm() - 60.0).abs() < 1e-9);
@@ -127,7 +127,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn what_goes_on_from_what_holds_never_jumps(
+        fn continued_tempo_map_never_jumps(
             changes in prop::collection::vec((20.0..=999.0_f64, 0.9..=1.1_f64, 0..50_000_i64), 1..20),
         ) {
             let mut course = TempoMap::of(Timeline::new(120.0, 0, 0.0).unwrap());

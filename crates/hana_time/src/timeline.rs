@@ -286,7 +286,7 @@ mod tests {
     const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
     #[test]
-    fn what_cannot_be_is_refused_with_what_can() {
+    fn invalid_timeline_is_refused_with_the_valid_range() {
         for bpm in [0.0, 19.9, 1000.0, -120.0, f64::NAN, f64::INFINITY] {
             let error = Timeline::new(bpm, 0, 0.0).unwrap_err();
             assert!(error.to_string().contains("from 20 to 999"), "{error}");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn at_120_a_beat_is_half_a_second_and_a_bar_two() {
+    fn beat_at_120_bpm_is_half_a_second_and_a_bar_two() {
         let timeline = Timeline::new(120.0, 1_000_000, 0.0).unwrap();
         assert_eq!(timeline.time_at(1.0), 1_500_000);
         assert!((timeline.beat_at(3_250_000) - 4.5).abs() < 1e-9);
@@ -344,17 +344,17 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn time_and_beat_are_each_others_inverse(timeline in timelines(), at in -DAY_US..DAY_US) {
+        fn time_and_beat_are_inverse(timeline in timelines(), at in -DAY_US..DAY_US) {
             prop_assert!((timeline.time_at(timeline.beat_at(at)) - at).abs() <= 1);
         }
 
         #[test]
-        fn beats_only_go_forward(timeline in timelines(), at in -DAY_US..DAY_US, later in 1..DAY_US) {
+        fn beats_only_increase(timeline in timelines(), at in -DAY_US..DAY_US, later in 1..DAY_US) {
             prop_assert!(timeline.beat_at(at + later) > timeline.beat_at(at));
         }
 
         #[test]
-        fn a_change_moves_no_beat(
+        fn tempo_or_rate_change_moves_no_beat(
             timeline in timelines(), at in -DAY_US..DAY_US, bpm in 20.0..=999.0_f64, ahead in -DAY_US..DAY_US,
         ) {
             let changed = timeline.with_tempo(bpm, at).unwrap().with_playing(true);
@@ -371,7 +371,7 @@ mod tests {
         }
 
         #[test]
-        fn the_next_bar_is_ahead_and_not_far(timeline in timelines(), at in -DAY_US..DAY_US) {
+        fn next_bar_is_ahead_and_within_one_bar(timeline in timelines(), at in -DAY_US..DAY_US) {
             let bar = timeline.next_bar(at);
             prop_assert!(timeline.time_at(bar) > at);
             prop_assert!(bar - timeline.beat_at(at) <= timeline.quantum() + 1e-4);
@@ -380,7 +380,7 @@ mod tests {
         }
 
         #[test]
-        fn phase_lies_within_the_bar_whatever_the_beat(beat: f64, quantum in 0.1..100.0_f64) {
+        fn phase_is_within_the_bar_for_any_beat(beat: f64, quantum in 0.1..100.0_f64) {
             prop_assume!(beat.is_finite());
             let phase = phase(beat, quantum);
             prop_assert!((0.0..quantum).contains(&phase));

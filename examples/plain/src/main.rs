@@ -11,11 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, thread};
 
-use anyhow::Context;
-use hana_network::{Node, NodeConfig};
-use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::Override;
-use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_network::VisualizationBuilder;
 
 /// Frame interval.
 const FRAME: Duration = Duration::from_millis(50);
@@ -34,36 +30,28 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run(closed: &AtomicBool) -> anyhow::Result<()> {
-    let zoom = Parameter::new(ParameterName::new("zoom")?, 0.0);
-    let speed = Parameter::new(ParameterName::new("speed")?, 0.3);
-    let config = NodeConfig::from_environment(NodeId::new("plain")?)?
-        .with_parameters(vec![zoom, speed])
-        // It draws black below during a blackout; without this declaration the command is refused.
-        .with_blackout();
-    let joining = Node::<role::Visualization>::join(config);
-    let node = joining.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
+    let visualization = VisualizationBuilder::new("plain")
+        .parameter("zoom", -1.0..=1.0, 0.0)
+        .parameter("speed", -1.0..=1.0, 0.3)
+        .draws_blackout()
+        .join(JOIN)?;
+    let (zoom, speed) = (visualization.parameter("zoom")?, visualization.parameter("speed")?);
+    let mut changes = visualization.cursor();
     let mut wave = Wave::default();
-    let (mut values, mut version) = (vec![], 0);
-    while !node.is_shutdown_requested() && !closed.load(Ordering::Acquire) {
-        let before = version;
-        version = node.parameters().read_if_changed(version, &mut values);
-        if let [zoom, speed] = values[..] {
-            if version != before {
-                say(format_args!("zoom {zoom:+.3}  speed {speed:+.3}"));
-            }
-            wave.go_on(zoom, speed);
+    while !visualization.is_shutdown_requested() && !closed.load(Ordering::Acquire) {
+        if let Some([zoom, speed]) = changes.changed() {
+            log(format_args!("zoom {zoom:+.3}  speed {speed:+.3}"));
         }
-        if node.parameters().override_mode() == Some(Override::Blackout) {
+        wave.go_on(zoom.get(), speed.get());
+        if visualization.is_blacked_out() {
             show("");
         } else {
             show(&wave.row());
         }
-        // Only the loop that draws may do this: others see by it when the loop freezes.
-        node.frames().tick();
+        visualization.frame_drawn();
         thread::sleep(FRAME);
     }
-    // Marks the exit as clean, so that it is not taken for a crash.
-    node.close().wait(GOODBYE).ok();
+    visualization.leave(GOODBYE);
     Ok(())
 }
 
@@ -107,7 +95,7 @@ fn show(row: &str) {
 }
 
 /// Writes a line; unlike `println`, does not end the program when the disk of its output is full.
-fn say(line: std::fmt::Arguments) {
+fn log(line: std::fmt::Arguments) {
     let mut out = io::stdout();
     if !out.is_terminal() {
         writeln!(out, "{line}").ok();

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn in_order_the_next_waits_for_the_answer_of_the_one_before() {
+    fn ordered_message_waits_for_the_previous_reply() {
         let (mut dispatch, now) = (RetryQueue::new(RetryLimits::default()), Instant::now());
         let deadline = now + ms(9000);
         let (first, actions) = enqueue(&mut dispatch, Lane::ReliableOrdered, deadline, now);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn out_of_order_several_are_under_way_together() {
+    fn unordered_messages_are_in_flight_together() {
         let limits = RetryLimits { at_once: 2, ..RetryLimits::default() };
         let (mut dispatch, now) = (RetryQueue::new(limits), Instant::now());
         let sent: Vec<_> = (0..3)
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn past_its_deadline_a_message_fails_with_what_is_known_of_it() {
+    fn message_past_its_deadline_fails_with_the_reason() {
         let (mut dispatch, now) = (RetryQueue::new(RetryLimits::default()), Instant::now());
         let deadline = now + ms(1000);
         let (nobody, _) = enqueue(&mut dispatch, Lane::ReliableOrdered, deadline, now);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused_at_once() {
+    fn message_beyond_the_limit_is_refused_at_once() {
         let limits = RetryLimits { waiting: 1, ..RetryLimits::default() };
         let (mut dispatch, now) = (RetryQueue::new(limits), Instant::now());
         enqueue(&mut dispatch, Lane::ReliableOrdered, now + ms(1000), now);
@@ -386,7 +386,7 @@ mod tests {
         // Each message ends exactly once, whatever the order of events, and none is forgotten. On the ordered lane,
         // none is sent before the previous one has ended.
         #[test]
-        fn every_message_is_answered_or_fails_once(
+        fn every_message_is_acknowledged_or_fails_once(
             ordered: bool,
             steps in prop::collection::vec((0..5_u8, 0..40_u64, 0..700_u64), 1..200),
         ) {

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_message_is_never_delivered_after_a_newer() {
+    fn older_message_is_never_delivered_after_a_newer() {
         let now = Instant::now();
         let mut filter = StaleFilter::default();
         assert_eq!(filter.arrive(Some(&envelope(1, 5)), now), NEW);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_of_a_restarted_publisher_is_new() {
+    fn first_message_of_a_restarted_publisher_is_new() {
         let now = Instant::now();
         let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(1, 900)), now);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsequenced_message_passes() {
+    fn unsequenced_message_passes() {
         assert_eq!(StaleFilter::default().arrive(None, Instant::now()), NEW);
     }
 
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_made_up_shuts_out_for_some_seconds_only() {
+    fn made_up_number_shuts_out_for_seconds_only() {
         let start = Instant::now();
         let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(1, 1)), start);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_by_a_clock_that_was_set_back_is_taken_at_once() {
+    fn restart_with_a_clock_set_back_is_accepted_at_once() {
         let start = Instant::now();
         let mut filter = StaleFilter::default();
         for n in 0..10 {
@@ -398,7 +398,7 @@ mod tests {
         /// Each instance is accepted within the grace and stays, and late messages of an earlier one are never
         /// delivered.
         #[test]
-        fn any_instance_number_is_taken_within_the_grace(
+        fn any_instance_number_is_accepted_within_the_grace(
             instances in prop::collection::hash_set(any::<u64>(), 2..8),
             lives in prop::collection::vec(100_u64..3000, 8),
         ) {
@@ -431,7 +431,7 @@ mod tests {
         /// The first message to arrive from each instance is new, and no message of an older instance is delivered
         /// after it.
         #[test]
-        fn restarts_are_taken_at_once_and_never_undone(
+        fn restarts_are_accepted_at_once_and_never_undone(
             runs in prop::collection::vec((1_usize..20, 0_u64..60, 0_u64..400), 1..12),
         ) {
             let mut now = Instant::now();
@@ -462,7 +462,7 @@ mod tests {
 
         /// Within one instance, no message is delivered after a newer one, whatever the order of arrival.
         #[test]
-        fn of_one_run_nothing_older_is_delivered_after_a_newer(
+        fn one_instance_never_delivers_older_after_newer(
             sequences in prop::collection::vec(0_u64..50, 1..100),
         ) {
             let start = Instant::now();

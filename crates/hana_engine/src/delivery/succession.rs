@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_with_a_smaller_number_succeeds() {
+    fn instance_with_a_smaller_number_succeeds() {
         let start = Instant::now();
         let mut succession = Succession::new(9, start);
         assert!(succession.admit(3, start + Succession::GRACE));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_come_at_once_the_larger_number_counts() {
+    fn larger_of_two_concurrent_instances_counts() {
         let start = Instant::now();
         for numbers in [[3, 9], [9, 3]] {
             let mut succession = Succession::new(numbers[0], start);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_former_instance_that_goes_on_is_taken_back() {
+    fn former_instance_that_continues_is_reinstated() {
         let start = Instant::now();
         let mut succession = Succession::new(9, start);
         succession.succeed(12, 40, start + ms(600));
@@ -152,7 +152,7 @@ mod tests {
         ///
         /// Late messages of its predecessor change nothing.
         #[test]
-        fn any_instance_is_taken_within_the_grace(
+        fn any_instance_becomes_current_within_the_grace(
             instances in prop::collection::hash_set(any::<u64>(), 2..12),
             pauses in prop::collection::vec(0_u64..2000, 12),
         ) {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_s_worth_comes_at_once_and_then_one_by_one() {
+    fn burst_of_a_second_is_admitted_and_then_the_rate() {
         let start = Instant::now();
         let mut limit = TokenBucket::new(50, start);
         let admitted = (0..1000).filter(|_| limit.admit(start) == Admission::Admitted).count();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_sends_too_much_takes_nothing_from_another() {
+    fn flooding_sender_takes_nothing_from_another() {
         let start = Instant::now();
         let mut limits = SenderLimits::new(10, start);
         for n in 0..10_000 {
@@ -169,7 +169,7 @@ mod tests {
 
         /// No arrival pattern admits more than one burst plus the refill since then.
         #[test]
-        fn no_pattern_gets_more_through_than_the_limit(
+        fn no_arrival_pattern_exceeds_the_limit(
             per_second in 1_u32..5000,
             pauses in prop::collection::vec(0_u64..3_000_000, 1..300),
         ) {

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_is_back_with_a_smaller_number_is_received() {
+    fn publisher_back_with_a_smaller_number_is_received() {
         let start = Instant::now();
         let mut topic = topic(start);
         arrive(&mut topic, 9, 0, start);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_never_ended_goes_on_without_a_loss() {
+    fn instance_that_never_ended_continues_without_a_loss() {
         let start = Instant::now();
         let mut topic = topic(start);
         arrive(&mut topic, 1, 0, start);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_it_listened_is_not_for_it() {
+    fn messages_before_the_subscription_are_not_delivered() {
         let start = Instant::now();
         let mut topic = topic(start);
         let now = start + Duration::from_micros(7);
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_last_message_is_asked_for_once_it_is_announced() {
+    fn lost_last_message_is_requested_after_a_heartbeat() {
         let start = Instant::now();
         let mut topic = topic(start);
         arrive(&mut topic, 1, 0, start);
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_senders_do_not_grow_it() {
+    fn made_up_senders_do_not_grow_the_topic() {
         let start = Instant::now();
         let mut topic = topic(start);
         let mut actions = vec![];

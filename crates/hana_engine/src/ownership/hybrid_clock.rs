@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_that_no_clock_shows_is_not_believed() {
+    fn implausible_stamp_is_rejected() {
         let mut clock = clock("a");
         let of_tomorrow = Stamp { ms: u64::MAX, count: u32::MAX, by: NodeId::new("b").unwrap() };
         assert!(!clock.observe(&of_tomorrow));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_survives_the_wire_as_a_short_array() {
+    fn stamp_is_serialized_as_a_short_array() {
         let stamp = clock("app-h1").stamp(1_760_000_000_000);
         let json = serde_json::to_string(&stamp).unwrap();
         assert_eq!(json, r#"[1760000000000,0,"app-h1"]"#);
@@ -108,7 +108,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn no_two_stamps_are_equal_and_each_is_later_than_all_before(
+        fn stamps_are_unique_and_later_than_all_before(
             steps in vec((0_usize..3, 0_u64..50, 0_usize..3), 1..200),
         ) {
             let mut clocks = ["a", "b", "c"].map(clock);

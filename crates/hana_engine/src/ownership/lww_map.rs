@@ -124,7 +124,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn the_order_and_the_number_of_copies_do_not_matter(
+        fn order_and_duplicates_of_writes_do_not_matter(
             writes in writes(),
             order in vec(any::<prop::sample::Index>(), 0..120),
         ) {
@@ -138,7 +138,7 @@ mod tests {
         }
 
         #[test]
-        fn merging_is_commutative_associative_and_idempotent(a in writes(), b in writes(), c in writes()) {
+        fn merge_is_commutative_associative_and_idempotent(a in writes(), b in writes(), c in writes()) {
             // The keys do not overlap, so no two writes share a stamp.
             let shift = |writes: Vec<(u8, LwwEntry<u32>)>, by: u64| -> Vec<_> {
                 writes.into_iter().map(|(key, mut written)| {

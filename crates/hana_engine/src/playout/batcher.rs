@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_stops_nothing() {
+    fn stepped_clock_stops_nothing() {
         for by in [-3_600_000_000, 3_600_000_000, -100] {
             let mut recorder = recorder(1);
             recorder.set(0, 0.1, START);
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_parameter_or_no_number_is_not_set() {
+    fn unknown_index_or_invalid_number_is_not_set() {
         let mut recorder = recorder(1);
         assert!(!recorder.set(1, 0.0, START));
         assert!(!recorder.set(0, f32::NAN, START));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_known_to_the_shortest_way_whatever_its_origin() {
+    fn offset_converges_to_the_shortest_delay_at_any_origin() {
         for offset in [0, 3_600_000_000, -3_600_000_000, 1_760_000_000_000_000] {
             let worst = worst(offset, 0, jitter);
             assert!(worst <= 250, "{worst} us at {offset}");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drift_is_followed() {
+    fn drift_is_followed() {
         for drift in [100, -100] {
             let worst = worst(0, drift, jitter);
             assert!(worst <= 900, "{worst} us at {drift} ppm");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_piled_up_is_not_taken_for_a_clock_that_was_set_back() {
+    fn backlog_is_not_mistaken_for_a_clock_set_back() {
         let start = Instant::now();
         let mut map = SenderClock::new(start);
         for n in 0..1000_i64 {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_message_that_was_slow_is_made_up_for_at_once() {
+    fn slow_first_message_is_corrected_by_the_next() {
         let start = Instant::now();
         let mut map = SenderClock::new(start);
         map.observe(0, start + us(15_000));

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_a_lost_host_and_a_refusal_a_lost_daemon() {
+    fn silent_probe_is_a_lost_host_and_a_refusal_a_lost_daemon() {
         for (knock, cause) in [
             (ProbeOutcome::Timeout, LossCause::HostLost),
             (ProbeOutcome::Refused, LossCause::DaemonLost),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_joining_is_not_lost_and_one_that_never_joins_is() {
+    fn joining_host_is_not_lost_unless_it_never_joins() {
         let (mut watch, start) = vanished();
         let mut said = vec![];
         while let Some(at) = watch.next_deadline().filter(|at| *at < start + 2 * JOINING) {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_due_at_the_limit_until_there_was_a_pause() {
+    fn alarm_is_due_at_the_limit_until_a_pause_happens() {
         let start = Instant::now();
         let mut memory = StallMemory::default();
         assert_eq!(memory.allowance(LIMIT, start), LIMIT);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hang_that_has_ended_does_not_delay_the_next_alarm() {
+    fn ended_hang_does_not_delay_the_next_alarm() {
         let now = Instant::now();
         let mut memory = StallMemory::default();
         memory.pause(Duration::from_secs(5), now);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_pause_delays_the_next_alarm_until_it_has_recovered() {
+    fn short_pause_delays_the_next_alarm_until_recovery() {
         let start = Instant::now();
         let mut memory = StallMemory::default();
         memory.pause(Duration::from_secs(1), start);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_that_come_back_are_remembered_for_a_minute() {
+    fn recurring_pauses_are_remembered_for_a_minute() {
         let start = Instant::now();
         let mut memory = StallMemory::default();
         let mut now = start;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn brisk_drawing_ends_the_unsteady_time_soon() {
+    fn brisk_drawing_soon_ends_the_unsteady_state() {
         let mut now = Instant::now();
         let mut memory = StallMemory::default();
         for _ in 0..KEPT {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_pauses_that_come_back_stay_one_condition() {
+    fn rare_recurring_pauses_stay_one_condition() {
         let mut now = Instant::now();
         let mut memory = StallMemory::default();
         for _ in 0..RECURRING {

@@ -542,7 +542,7 @@ mod tests {
     /// One megabyte filled with a single number, which changes each time.
     #[test]
     #[ignore = "run by the test below, in a process of its own that is killed"]
-    fn saves_until_it_is_killed() {
+    fn save_until_killed() {
         let file = env::var_os(STATE).unwrap();
         let saved = SavedState::at(file.into(), &id(), Duration::ZERO);
         for number in 0_u32.. {
@@ -557,7 +557,7 @@ mod tests {
         let mut seen = vec![];
         for round in 0..30_u64 {
             let (_, module) = module_path!().split_once("::").unwrap();
-            let test = format!("{module}::saves_until_it_is_killed");
+            let test = format!("{module}::save_until_killed");
             let mut child = Command::new(env::current_exe().unwrap())
                 .args(["--exact", "--ignored", &test])
                 .env(STATE, &file)

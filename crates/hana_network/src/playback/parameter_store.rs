@@ -172,6 +172,12 @@ impl ParameterStore {
         self.advanced().shown().values().to_vec()
     }
 
+    /// Returns the value to show of the parameter at this place of the declarations; 0 if there is none.
+    #[must_use]
+    pub fn value_at(&self, place: usize) -> f32 {
+        self.advanced().shown().values().get(place).copied().unwrap_or_default()
+    }
+
     /// Copies the values to show into `values` if anything changed since `version`; returns their current version.
     ///
     /// Does not allocate once `values` has its size. The first version is 1, so begin with 0.

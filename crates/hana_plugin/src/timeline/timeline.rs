@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_frame_sees_a_beat_once() {
+    fn slow_frame_runs_beat_systems_once() {
         let mut stage = Stage::new();
         stage.frame(100);
         assert_eq!(stage.frame(3_100), (1, 1, 1));

@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_taken_apart_and_put_together_is_the_same() {
+    fn key_survives_the_round_trip() {
         for text in [
             "hana/h1/alive/daemon/2f",
             "hana/h1/info",
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_key_is_none_of_ours() {
+    fn foreign_key_is_not_parsed() {
         for text in [
             "",
             "hana",

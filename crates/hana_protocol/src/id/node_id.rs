@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_one_chunk_of_a_key() {
+    fn node_id_is_one_chunk_of_a_key() {
         assert!(NodeId::new("ripples-2_b").is_ok());
         assert_eq!(NodeId::new(""), Err(NodeIdError::Empty));
         for bad in ["Ripples", "a/b", "a*", "-a", "_a", "ä", "a b", "@a", "a$"] {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostname_becomes_an_id() {
+    fn hostname_becomes_an_id() {
         assert_eq!(NodeId::from_hostname("Stage-Left.local").as_str(), "stage-left");
         assert_eq!(NodeId::from_hostname("VJ's MacBook").as_str(), "vj-s-macbook");
         assert_eq!(NodeId::from_hostname("___").as_str(), "host");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_id_is_numbered() {
+    fn taken_id_is_numbered() {
         assert_eq!(NodeId::new("ripples").unwrap().numbered(2).as_str(), "ripples-2");
         let long = NodeId::new(&"a".repeat(63)).unwrap().numbered(12);
         assert_eq!(long.as_str().len(), 63);

@@ -76,7 +76,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn both_rules_are_one(name in "[a-zA-Z0-9_/* -]{0,66}") {
+        fn both_validity_checks_agree(name in "[a-zA-Z0-9_/* -]{0,66}") {
             prop_assert_eq!(TopicName::is_valid(&name), TopicName::new(&name).is_ok());
         }
     }

@@ -179,7 +179,7 @@ mod tests {
     const SHORT: &str = r#"{"bpm": 120, "beat": -3.5, "at_us": 1000000, "quantum": 7, "playing": true, "source": "internal"}"#;
 
     #[test]
-    fn what_may_be_left_out_is_left_out() {
+    fn optional_fields_may_be_missing() {
         let said = read(SHORT).unwrap();
         assert_eq!((said.peers, said.from.as_ref(), said.jump.as_ref()), (0, None, None));
         let timeline = said.timeline().unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn people_count_bars_and_beats_from_one() {
+    fn bars_and_beats_are_shown_from_one() {
         let mut said = read(SHORT).unwrap();
         let now = said.timeline().unwrap();
         assert_eq!(HostTimeline::beat_in_words(&now, 1_000_000), "120.0 bpm  bar 0.4  playing");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_eases_arrives_where_it_was_going() {
+    fn slewed_timeline_arrives_at_its_goal() {
         let mut said = read(SHORT).unwrap();
         let heading = said.timeline().unwrap();
         // A hundredth of a second behind, removed within half a second.

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_reads_the_way_the_time_and_the_loss() {
+    fn play_status_shows_path_time_and_loss() {
         let direct = PlayStatus {
             path: PlayPath::Direct,
             round_trip_us: Some(180),

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_numbers_are_taken_for_every_kind() {
+    fn words_and_numbers_are_accepted_for_every_kind() {
         assert_eq!(set("zoom", "-0.5"), Ok(one("zoom", -0.5)));
         for (text, value) in [("on", 1.0), ("Off", 0.0), ("true", 1.0), ("1", 1.0), ("0.4", 0.0)] {
             assert_eq!(set("lit", text), Ok(one("lit", value)), "{text}");
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_what_can_be_written() {
+    fn shown_values_can_be_set() {
         let declared = declared();
         let mut values: BTreeMap<_, _> =
             declared.iter().map(|one| (one.name.clone(), one.default)).collect();

@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_outside_the_range_changes_nothing() {
+    fn value_outside_the_range_changes_nothing() {
         let mut parameters = ripples();
         assert!(matches!(
             parameters.set(&name("zoom"), 1.5),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parameter_is_answered_with_the_known_ones() {
+    fn unknown_parameter_is_answered_with_the_known_ones() {
         let error = ripples().set(&name("zom"), 0.0).unwrap_err();
         assert_eq!(error.to_string(), "there is no parameter 'zom'; there are zoom, hue");
     }
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toggle_and_a_choice_take_the_nearest_and_no_other() {
+    fn toggle_and_choice_accept_the_nearest_value() {
         let choices = ["rings", "spiral"].map(String::from).to_vec();
         let mode = Parameter::choice(name("mode"), choices, 7);
         assert_eq!((mode.default, mode.max), (1.0, 1.0));
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_travels_and_one_that_is_not_known_is_a_range() {
+    fn kind_survives_the_wire_and_an_unknown_one_is_a_range() {
         let choices = ["rings", "spiral"].map(String::from).to_vec();
         let mode = Parameter::choice(name("mode"), choices, 1);
         let tint = Parameter::colour(&name("tint"), [1.0, 0.5, 0.0]).unwrap();
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_protocol_are_not_for_parameters() {
+    fn reserved_names_are_not_for_parameters() {
         assert!(ParameterName::new("_batch").is_err());
     }
 }

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_a_map_with_field_names() {
+    fn message_is_a_map_with_field_names() {
         let bytes = encode(&start()).unwrap();
         let as_json: Value = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(as_json, serde_json::json!({"start": {"name": "ripples"}}));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_is_ignored_and_a_missing_one_is_named() {
+    fn unknown_field_is_ignored_and_a_missing_one_named() {
         let more = br#"{"start": {"name": "ripples", "colour": "red"}}"#;
         assert_eq!(decode::<Control>(more, Encoding::Json), Ok(start()));
         let less = decode::<Control>(br#"{"start": {}}"#, Encoding::Json).unwrap_err();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_not_read() {
+    fn oversized_payload_is_not_read() {
         let huge = vec![b' '; Health::MAX_BYTES + 1];
         assert_eq!(
             decode::<Health>(&huge, Encoding::Json),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_not_a_message() {
+    fn array_is_not_a_message() {
         let array = rmp_serde::to_vec(&start()).unwrap();
         assert!(decode::<Health>(&[0x90], Encoding::MessagePack).is_err());
         assert!(decode::<Control>(&array, Encoding::Unknown).is_err() || array[0] & 0xf0 == 0x80);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_key_sender_and_field() {
+    fn error_names_key_sender_and_field() {
         let problem = decode::<Modulation>(br#"{"value": "loud"}"#, Encoding::Unknown).unwrap_err();
         let error = DecodeError {
             key: "hana/ripples/modulation/zoom".into(),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_does_not_repeat_all_that_was_sent() {
+    fn error_does_not_quote_the_whole_payload() {
         let loud = format!(r#"{{"value": "{}\n"}}"#, "x".repeat(200));
         let unknown = format!(r#"{{"{}": {{}}}}"#, "\u{1b}y".repeat(9000));
         for problem in [
@@ -369,7 +369,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
             for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::Unknown] {
                 let _ = decode::<Control>(&bytes, encoding);
                 let _ = decode::<Health>(&bytes, encoding);

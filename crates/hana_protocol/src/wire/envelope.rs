@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_envelope_survives_the_wire_and_stays_small() {
+    fn envelope_survives_the_wire_and_stays_small() {
         let envelope = Envelope {
             from: NodeId::new("ripples").unwrap(),
             instance: 1_760_000_000_000_000,

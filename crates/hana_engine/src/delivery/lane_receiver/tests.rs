@@ -46,7 +46,7 @@ fn tick(receiver: &mut Receiver, now: Instant) -> Actions {
 }
 
 #[test]
-fn ordered_what_comes_after_a_gap_waits_for_it() {
+fn ordered_message_after_a_gap_waits_for_it() {
     let start = Instant::now();
     let mut receiver = Receiver::late_joiner(Lane::ReliableOrdered, LIMITS);
     assert_eq!(delivered(&arrive(&mut receiver, 7, start)), [7]);
@@ -60,7 +60,7 @@ fn ordered_what_comes_after_a_gap_waits_for_it() {
 }
 
 #[test]
-fn unordered_what_comes_after_a_gap_does_not_wait() {
+fn unordered_message_after_a_gap_does_not_wait() {
     let start = Instant::now();
     let mut receiver = Receiver::late_joiner(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 0, start);
@@ -73,7 +73,7 @@ fn unordered_what_comes_after_a_gap_does_not_wait() {
 }
 
 #[test]
-fn sequenced_the_newest_wins_and_nothing_is_asked_for() {
+fn sequenced_lane_keeps_the_newest_and_requests_nothing() {
     let start = Instant::now();
     let mut receiver = Receiver::late_joiner(Lane::UnreliableSequenced, LIMITS);
     arrive(&mut receiver, 0, start);
@@ -106,7 +106,7 @@ fn unavailable_message_is_lost_once_and_blocks_no_other() {
 }
 
 #[test]
-fn the_loss_of_the_last_message_is_noticed_by_an_announcement() {
+fn heartbeat_reveals_the_loss_of_the_last_message() {
     let start = Instant::now();
     let mut receiver = Receiver::from_start(Lane::ReliableUnordered, LIMITS);
     let mut actions = vec![];
@@ -184,7 +184,7 @@ fn rest_of_a_partial_retransmission_is_requested_at_once() {
 }
 
 #[test]
-fn a_number_from_nowhere_neither_grows_it_nor_stops_it() {
+fn absurd_sequence_number_neither_grows_nor_blocks_a_lane() {
     let start = Instant::now();
     for lane in Lane::ALL {
         let mut receiver = Receiver::from_start(lane, LIMITS);
@@ -199,7 +199,7 @@ fn a_number_from_nowhere_neither_grows_it_nor_stops_it() {
 }
 
 #[test]
-fn a_run_that_ends_leaves_nothing_waiting() {
+fn ended_instance_leaves_nothing_waiting() {
     let start = Instant::now();
     let mut receiver = Receiver::late_joiner(Lane::ReliableOrdered, LIMITS);
     for sequence in [0, 2, 5] {
@@ -358,7 +358,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_arrives_everything_is_accounted_for(
+    fn every_message_is_accounted_for_in_any_order(
         lane in prop::sample::select(Lane::ALL.to_vec()),
         steps in prop::collection::vec((0..6_u8, 0..80_u64, 0..80_u64, 0..400_u64), 1..200),
     ) {

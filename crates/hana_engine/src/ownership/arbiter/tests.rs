@@ -264,7 +264,7 @@ fn values_of_a_vanished_app_fade_to_default_unless_claimed() {
 }
 
 #[test]
-fn an_app_that_is_back_in_time_has_lost_nothing() {
+fn app_back_within_the_grace_has_lost_nothing() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 1.0).unwrap();
     // The app reconnects: its new token may appear before the old one disappears.
@@ -299,7 +299,7 @@ fn playing_ends_the_fade_to_default() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
+fn memory_is_bounded_for_made_up_names() {
     let mut stage = Stage::new();
     for number in 0..10_000 {
         let app = id(&format!("a{number}"));

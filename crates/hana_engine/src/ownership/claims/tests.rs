@@ -605,7 +605,7 @@ fn restarted_app_regains_what_no_other_app_took() {
 }
 
 #[test]
-fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
+fn note_reaches_all_and_lasts_until_withdrawn() {
     let mut world = World::new(9);
     world.loss = 0;
     world.pass(Duration::from_millis(300));
@@ -635,7 +635,7 @@ fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
 }
 
 #[test]
-fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
+fn made_up_claims_and_future_stamps_are_not_kept() {
     let mut claims = ClaimManager::new(id("app"), Priority::default());
     let wish = |number: u64, ms: u64| Claim {
         app: id(&format!("a{number}")),

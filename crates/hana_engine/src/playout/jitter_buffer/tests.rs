@@ -23,21 +23,21 @@ fn played(settings: JitterBufferSettings, samples: &[(i64, f32)], at: &[i64]) ->
 }
 
 #[test]
-fn between_two_samples_lies_a_line_and_before_the_first_nothing() {
+fn values_between_samples_are_interpolated() {
     let settings = JitterBufferSettings { delay: ms(10), ..JitterBufferSettings::default() };
     let values = played(settings, &[(100, 0.0), (110, 1.0)], &[105, 110, 115, 120, 150]);
     assert_eq!(values, [None, Some(0.0), Some(0.5), Some(1.0), Some(1.0)]);
 }
 
 #[test]
-fn a_switch_has_nothing_between() {
+fn stepped_curve_is_not_interpolated() {
     let settings = JitterBufferSettings { curve: Curve::Held, ..JitterBufferSettings::default() };
     let values = played(settings, &[(100, 0.0), (110, 1.0)], &[110, 119, 120]);
     assert_eq!(values, [Some(0.0), Some(0.0), Some(1.0)]);
 }
 
 #[test]
-fn over_a_gap_there_is_no_slow_glide() {
+fn gap_is_not_bridged_by_a_slow_glide() {
     let settings =
         JitterBufferSettings { delay: ms(200), gap: ms(100), ..JitterBufferSettings::default() };
     let values = played(settings, &[(0, 0.0), (150, 1.0)], &[200, 300, 349, 350]);
@@ -67,7 +67,7 @@ fn resumed_program_plays_no_backlog() {
 }
 
 #[test]
-fn another_run_begins_with_what_was_shown() {
+fn new_instance_begins_with_the_shown_value() {
     let mut playout = JitterBuffer::new(JitterBufferSettings::default());
     playout.push(9_000_000, 0.7);
     assert_eq!(playout.value(9_020_000, ZERO), Some(0.7));
@@ -79,7 +79,7 @@ fn another_run_begins_with_what_was_shown() {
 }
 
 #[test]
-fn smoothing_takes_its_time_whatever_the_frame_rate() {
+fn smoothing_takes_the_same_time_at_any_frame_rate() {
     for frame in [4, 16, 33] {
         let settings = JitterBufferSettings {
             smoothing: ms(100),
@@ -148,7 +148,7 @@ fn error(delay: Duration, loss_percent: u64, jitter_us: u64, drift_ppm: i64) -> 
 }
 
 #[test]
-fn a_sine_at_1_khz_over_a_bad_link_is_played_as_it_was_sent() {
+fn sine_over_a_bad_link_is_played_as_sent() {
     let played = error(ms(10), 1, 5000, 100);
     let raw = error(ms(0), 1, 5000, 100);
     eprintln!(
@@ -164,7 +164,7 @@ proptest! {
     #![proptest_config(hana_random::cases(256))]
 
     #[test]
-    fn nothing_is_played_that_was_not_sent_and_time_never_runs_back(
+    fn only_sent_values_are_played_and_time_never_reverses(
         samples in prop::collection::vec((0..300_000_i64, -1.0..1.0_f32, 0..20_000_u64), 1..300),
         delay in 0..50_u64,
         held: bool,

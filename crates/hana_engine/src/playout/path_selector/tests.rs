@@ -389,7 +389,7 @@ proptest! {
     /// No value is shown twice or after a newer one, playback continues while any path is open, the last values are
     /// shown in the end, and the direct link is used again.
     #[test]
-    fn whatever_is_blocked_the_newest_is_shown_and_nothing_old(
+    fn newest_value_is_shown_through_any_outage(
         troubles in prop::collection::vec(trouble(), 1..12),
         stride in 1_usize..5,
     ) {
@@ -568,7 +568,7 @@ fn many_sessions_probe_less_and_give_up_later() {
 }
 
 #[test]
-fn where_nothing_comes_back_by_any_way_links_are_opened_seldom() {
+fn links_are_opened_rarely_without_any_reply() {
     let mut world = World::new();
     until_turned(&mut world, PlayPath::Direct);
     for _ in 0..1000 {

@@ -55,7 +55,7 @@ fn envelope(from: &str, sent: u64) -> Envelope {
 const TAKEN: ReceiveOutcome = ReceiveOutcome { taken: 1, late: 0 };
 
 #[test]
-fn without_delay_a_value_is_shown_at_once() {
+fn value_without_delay_is_shown_at_once() {
     let mut stage = Stage::new(0, 1);
     for at in 0..100_u16 {
         let value = f32::from(at) / 100.0;
@@ -133,7 +133,7 @@ fn resumed_program_shows_no_backlog() {
 }
 
 #[test]
-fn the_last_value_is_shown_in_the_end_however_old_it_is() {
+fn last_value_is_shown_in_the_end_at_any_age() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         stage.put("knob", 0, 0, 0.1);
@@ -195,7 +195,7 @@ fn very_late_value_does_not_block_later_values() {
 }
 
 #[test]
-fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
+fn values_received_before_a_hang_are_stale_afterwards() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         for at in 0..100_u16 {
@@ -267,7 +267,7 @@ fn value_sent_after_a_backlog_counts() {
 }
 
 #[test]
-fn a_foreign_value_and_a_command_count_at_once_whatever_waits() {
+fn unsequenced_value_counts_at_once_and_clears_the_queue() {
     let mut stage = Stage::new(50, 1);
     for at in 0..100 {
         stage.put("knob", at, at, 0.5);
@@ -304,7 +304,7 @@ fn clock_step_of_a_sender_stops_no_values() {
 }
 
 #[test]
-fn a_time_in_the_future_does_not_shut_others_out() {
+fn time_in_the_future_does_not_shut_out_others() {
     let mut stage = Stage::new(0, 1);
     stage.put("knob", 0, 0, 0.1);
     let frame = ModulationBatch {
@@ -321,7 +321,7 @@ fn a_time_in_the_future_does_not_shut_others_out() {
 }
 
 #[test]
-fn what_is_smoothed_begins_where_it_is_and_comes_to_rest() {
+fn smoothed_value_starts_where_it_is_and_comes_to_rest() {
     let begun = Instant::now();
     let settings = JitterBufferSettings {
         delay: Duration::ZERO,
@@ -372,7 +372,7 @@ proptest! {
 }
 
 #[test]
-fn a_step_after_a_rest_is_followed_as_slowly_as_any() {
+fn step_after_a_rest_is_smoothed_like_any_other() {
     for delay in [0, 20] {
         let smoothing = JitterBufferSettings {
             smoothing: ms(100),

@@ -28,7 +28,7 @@ fn suspended_process_is_silent_even_after_a_stall() {
 }
 
 #[test]
-fn silence_that_was_ours_is_excused() {
+fn silence_caused_by_this_node_is_forgiven() {
     let start = Instant::now();
     let mut watch = HealthMonitor::of_present(HealthLimits::default(), start);
     watch.hear(health(1, 60.0), start);
@@ -70,7 +70,7 @@ fn unresponsive(changes: &[(u32, HealthVerdict)]) -> usize {
 }
 
 #[test]
-fn a_covered_window_is_slow_and_unresponsive_once_at_most() {
+fn covered_window_is_slow_and_at_most_once_unresponsive() {
     for pause in [8, 10, 12, 20, 30] {
         let start = Instant::now();
         let mut watch = HealthMonitor::new(HealthLimits::default(), start);
@@ -91,7 +91,7 @@ fn a_covered_window_is_slow_and_unresponsive_once_at_most() {
 }
 
 #[test]
-fn a_covered_window_that_hangs_is_still_unresponsive() {
+fn covered_window_that_hangs_is_unresponsive() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     verdicts_of(&mut watch, start, 0..200, |_| 1.0, |beat| beat % 10 == 0);
@@ -114,7 +114,7 @@ fn uncovered_window_runs_and_its_next_hang_is_noticed() {
 }
 
 #[test]
-fn pauses_that_come_back_every_few_seconds_are_one_condition() {
+fn recurring_pauses_are_one_condition() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     // Three seconds at full rate, then a second without frames, for ten minutes.
@@ -125,7 +125,7 @@ fn pauses_that_come_back_every_few_seconds_are_one_condition() {
 }
 
 #[test]
-fn health_that_arrives_in_bursts_is_one_condition() {
+fn health_in_bursts_is_one_condition() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     let mut flips = 0;
@@ -144,7 +144,7 @@ fn health_that_arrives_in_bursts_is_one_condition() {
 }
 
 #[test]
-fn a_rate_around_the_limit_does_not_go_back_and_forth() {
+fn rate_around_the_limit_does_not_flap() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     let fps = |beat: u32| if beat % 40 < 20 { 9.0 } else { 11.0 };
@@ -171,7 +171,7 @@ fn at_rate(fps: f32, seconds: u32) -> (HealthMonitor, Instant, Vec<HealthVerdict
 }
 
 #[test]
-fn a_steady_twenty_frames_a_second_raise_no_alarm() {
+fn steady_twenty_frames_a_second_raise_no_alarm() {
     let (_, _, verdicts) = at_rate(20.0, 600);
     let (first, rest) = verdicts.split_at(1);
     assert_eq!(first, [HealthVerdict::Starting]);
@@ -179,7 +179,7 @@ fn a_steady_twenty_frames_a_second_raise_no_alarm() {
 }
 
 #[test]
-fn a_loop_at_two_frames_a_second_is_slow_and_not_unresponsive() {
+fn two_frames_a_second_are_slow_and_not_unresponsive() {
     let (_, _, verdicts) = at_rate(2.0, 30);
     assert!(verdicts.iter().all(|verdict| !verdict.is_unresponsive()));
     assert_eq!(verdicts.last(), Some(&HealthVerdict::Slow { fps: 2.0 }));
@@ -200,7 +200,7 @@ fn frozen_loop_is_noticed_within_a_second_despite_health() {
 }
 
 #[test]
-fn a_silent_node_is_noticed_within_a_second() {
+fn silent_node_is_noticed_within_a_second() {
     let (watch, heard_at, _) = at_rate(60.0, 2);
     assert!(!watch.verdict(heard_at + Duration::from_millis(600)).is_unresponsive());
     assert!(matches!(
@@ -220,7 +220,7 @@ fn present_node_without_health_is_silent() {
 }
 
 #[test]
-fn one_that_has_drawn_nothing_yet_is_starting_and_not_frozen() {
+fn node_before_its_first_frame_is_starting_not_frozen() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     for beat in 0..100 {
@@ -232,7 +232,7 @@ fn one_that_has_drawn_nothing_yet_is_starting_and_not_frozen() {
 }
 
 #[test]
-fn one_that_was_watched_before_runs_once_it_is_seen_to_move() {
+fn known_node_runs_once_it_is_seen_to_move() {
     let start = Instant::now();
     let known = |slow| HealthMonitor::of_known(HealthLimits::default(), slow, start);
     let mut frozen = known(false);
@@ -257,7 +257,7 @@ fn one_that_was_watched_before_runs_once_it_is_seen_to_move() {
 }
 
 #[test]
-fn a_node_without_a_loop_is_never_frozen() {
+fn node_without_a_loop_is_never_frozen() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     assert_eq!(watch.verdict(start), HealthVerdict::Starting);

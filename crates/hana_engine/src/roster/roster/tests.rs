@@ -136,7 +136,7 @@ fn goes(roster: &mut Roster, now: Instant) {
 }
 
 #[test]
-fn a_lost_host_is_one_piece_of_news_with_all_that_was_on_it() {
+fn lost_host_is_one_event_with_all_its_nodes() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
@@ -198,7 +198,7 @@ fn restarted_daemon_republishes_or_its_data_expires() {
 }
 
 #[test]
-fn a_daemon_that_leaves_in_good_order_is_not_lost() {
+fn daemon_with_an_orderly_end_is_not_lost() {
     let start = Instant::now();
     for word_first in [true, false] {
         let mut roster = two_hosts(start);
@@ -267,7 +267,7 @@ fn unlaunched_visualization_is_lost_alone_and_expires() {
 }
 
 #[test]
-fn of_all_daemons_that_are_here_one_speaks() {
+fn one_present_daemon_is_the_reporter() {
     let now = Instant::now();
     let mut roster = two_hosts(now);
     assert!(roster.is_reporter(&id("h1")) && !roster.is_reporter(&id("h2")));
@@ -348,7 +348,7 @@ fn instance_with_a_smaller_number_is_shown() {
 }
 
 #[test]
-fn how_long_it_has_been_so_stays_when_the_wall_clock_is_set() {
+fn durations_survive_a_step_of_the_wall_clock() {
     let now = Instant::now();
     let mut roster = two_hosts(now);
     goes(&mut roster, now);
@@ -362,7 +362,7 @@ fn how_long_it_has_been_so_stays_when_the_wall_clock_is_set() {
 }
 
 #[test]
-fn uptime_is_what_a_node_counts_itself_whatever_its_wall_clock() {
+fn uptime_is_the_nodes_own_count_at_any_wall_clock() {
     let now = Instant::now();
     let mut roster = Roster::default();
     roster.observe(appeared("desk", Role::App), now, 0);

@@ -373,7 +373,7 @@ fn host_that_slept_or_whose_clock_jumped_follows_the_others() {
 }
 
 #[test]
-fn when_a_network_heals_the_larger_part_is_not_moved() {
+fn healed_network_keeps_the_beat_of_the_larger_part() {
     let mut sim = four();
     let jumps = sim.jumps();
     sim.nets = vec![[0].into(), [1, 2, 3].into()];
@@ -406,7 +406,7 @@ fn used_half_of_a_partition_leads_and_the_other_reports_a_step() {
 }
 
 #[test]
-fn all_that_start_at_once_agree() {
+fn hosts_started_together_agree() {
     let mut sim = Sim::new();
     for name in ["h3", "h1", "h4", "h2"] {
         sim.join(name, 10);
@@ -417,7 +417,7 @@ fn all_that_start_at_once_agree() {
 }
 
 #[test]
-fn a_daemon_that_is_started_again_goes_on_where_it_was() {
+fn restarted_daemon_continues_its_timeline() {
     let mut sim = Sim::new();
     sim.join("h1", 0);
     sim.order(0, TransportRequest::Tempo(140.0));
@@ -434,7 +434,7 @@ fn a_daemon_that_is_started_again_goes_on_where_it_was() {
 }
 
 #[test]
-fn bars_of_seven_and_beats_below_zero_are_followed_like_others() {
+fn odd_bars_and_negative_beats_are_followed() {
     let mut sim = Sim::new();
     sim.join("h1", 0);
     let local = sim.hosts[0].local(sim.now);
@@ -518,7 +518,7 @@ fn orders(actions: &[TimelineSyncAction]) -> Vec<&LinkOrder> {
 }
 
 #[test]
-fn a_session_of_link_that_runs_is_joined_as_it_is() {
+fn running_link_session_is_joined_unchanged() {
     let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let session = Timeline::new(133.0, 0, 1000.3).unwrap().with_playing(true);
     let mut jumped = vec![];
@@ -577,7 +577,7 @@ fn link_alone_receives_the_beat_and_no_timeline_jumps() {
 }
 
 #[test]
-fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
+fn older_link_report_does_not_undo_a_command() {
     let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let session = Timeline::DEFAULT;
     for now in (0..5 * SECOND).step_by(250_000) {
@@ -605,7 +605,7 @@ fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
 }
 
 #[test]
-fn a_tempo_that_there_is_not_is_refused_and_changes_nothing() {
+fn invalid_tempo_is_refused_and_changes_nothing() {
     let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let before = ensemble.course();
     for bpm in [0.0, 19.9, 1000.0, f64::NAN] {
@@ -621,7 +621,7 @@ proptest! {
     ///
     /// Each step checks that no beat runs backwards without notice.
     #[test]
-    fn whatever_happens_all_agree_in_the_end(
+    fn all_hosts_agree_after_any_failures(
         deeds in prop::collection::vec((0..6_u8, 0..4_usize, 20.0..=999.0_f64, 0.1..8.0_f64), 1..12),
         seed: u64,
     ) {
@@ -661,7 +661,7 @@ proptest! {
     }
 
     #[test]
-    fn no_statement_and_no_report_makes_it_panic(
+    fn no_message_or_report_causes_a_panic(
         said in prop::collection::vec(
             (20.0..=999.0_f64, prop::num::f64::NORMAL, any::<i64>(), 0.9..=1.1_f64, any::<(u64, u32, u64)>(), any::<bool>()), 1..20,
         ),

@@ -310,7 +310,9 @@ fn any_write_to_a_parameter_stops_its_modulator() {
     let batch = ModulationBatch { at: 0, ..batch(vec![0], vec![0.0]) };
     let writes: [&dyn Fn(&mut Playback); 5] = [
         &|playback| playback.set("zoom", 0.0),
-        &|playback| drop(playback.change(&Set::default().with(name("zoom"), 0.0)).unwrap()),
+        &|playback| {
+            playback.change(&Set::default().with(name("zoom"), 0.0)).unwrap();
+        },
         &|playback| assert_eq!(playback.apply_value(None, "zoom", 0.0).received.late, 0),
         &|playback| {
             let outcome = playback.apply_value(Some(&envelope("knob", 1)), "zoom", 0.0);

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn it_survives_the_wire_as_a_block_and_as_numbers() {
+    fn batch_survives_the_wire_packed_and_as_numbers() {
         let sent = codec::encode(&frame()).unwrap();
         let packed = [0xc4, 24, 0xcd, 0xcc, 0xcc, 0x3d];
         assert!(sent.windows(6).any(|window| window == packed), "{sent:02x?}");
@@ -325,7 +325,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn any_frame_that_is_one_is_read_as_it_was_sent(
+        fn valid_batch_is_read_as_it_was_sent(
             at: i64,
             instance: u64,
             indices in prop::collection::btree_set(any::<u16>(), 1..40),

@@ -60,7 +60,7 @@ fn lengths_are_beats_bars_and_seconds_also_before_beat_0() {
 }
 
 #[test]
-fn phase_depth_and_offset_move_it_and_it_stays_in_the_range() {
+fn phase_depth_and_offset_apply_within_the_range() {
     assert_eq!(values("lfo:sine:1bar:phase=0.25", &zoom(), [0.0, 1.0]), [1.0, 0.0]);
     assert_eq!(values("lfo:sine:1bar:depth=0.5:offset=0.25", &zoom(), [1.0, 3.0]), [0.75, -0.25]);
     assert_eq!(values("lfo:saw:1bar:depth=-1", &zoom(), [0.0, 3.0]), [1.0, -0.5]);
@@ -68,7 +68,7 @@ fn phase_depth_and_offset_move_it_and_it_stays_in_the_range() {
 }
 
 #[test]
-fn it_goes_by_the_parameters_own_range() {
+fn modulator_uses_the_range_of_its_parameter() {
     let mut speed = zoom();
     (speed.min, speed.max) = (0.0, 10.0);
     assert_eq!(values("lfo:sine:1bar", &speed, [0.0, 1.0, 3.0]), [5.0, 10.0, 0.0]);
@@ -81,7 +81,7 @@ fn it_goes_by_the_parameters_own_range() {
 }
 
 #[test]
-fn an_envelope_goes_up_and_down_from_rest() {
+fn envelope_rises_and_falls_from_rest() {
     let text = "env:2bars:attack=1beat:decay=2beats:sustain=0.5:hold=1beat:release=1beat";
     let beats = [0.0, 0.5, 1.0, 2.0, 3.0, 3.9, 4.5, 5.0, 7.9, 8.5];
     assert_eq!(values(text, &flash(), beats), [0.0, 0.5, 1.0, 0.75, 0.5, 0.5, 0.25, 0.0, 0.0, 0.5]);
@@ -95,7 +95,7 @@ fn an_envelope_goes_up_and_down_from_rest() {
 }
 
 #[test]
-fn one_that_goes_off_once_does_it_where_it_comes_into_force() {
+fn one_shot_envelope_starts_where_it_comes_into_force() {
     let once = source("env:once:decay=2beats");
     assert_eq!(once.value_at(&flash(), &at_120(), 0), 0.0);
     let begun = once.starting_at(12.0);
@@ -137,7 +137,7 @@ fn malformed_text_error_names_the_expected_form() {
 }
 
 #[test]
-fn on_the_wire_it_is_a_map_and_a_word_is_read_too() {
+fn modulator_is_a_map_on_the_wire_and_text_is_read_too() {
     let map = r#"{"modulators": {"zoom": {"lfo": {"wave": "saw", "period": {"beats": 2}}}}}"#;
     let word = r#"{"modulators": {"zoom": "lfo:saw:2beats"}}"#;
     let read = |text: &str| codec::decode_value::<Set>(text.as_bytes(), Encoding::Json, 4096);
@@ -217,7 +217,7 @@ proptest! {
     #![proptest_config(hana_random::cases(256))]
 
     #[test]
-    fn the_value_is_one_that_the_parameter_takes(
+    fn value_is_one_that_the_parameter_accepts(
         source in sources(), timeline in timelines(), at: i64,
         min in -100.0..0.0_f32, span in 0.0..200.0_f32,
     ) {
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn after_a_period_it_is_where_it_was(lfo in lfos(), timeline in timelines(), beat in -1e4..1e4_f64) {
+    fn wave_repeats_after_its_period(lfo in lfos(), timeline in timelines(), beat in -1e4..1e4_f64) {
         prop_assume!(lfo.wave != Wave::SampleAndHold);
         let waves = |at: f64| lfo.wave.height(at, 0);
         let period = lfo.period.in_beats(&timeline);
@@ -242,7 +242,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sine_and_a_triangle_never_jump(
+    fn sine_and_triangle_never_jump(
         lfo in lfos(), timeline in timelines(), at in -1_000_000_000..1_000_000_000_i64, bpm in 20.0..=999.0_f64,
     ) {
         prop_assume!(matches!(lfo.wave, Wave::Sine | Wave::Triangle));
@@ -258,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn two_hosts_with_clocks_of_their_own_agree(
+    fn hosts_with_different_clocks_agree(
         source in sources(), timeline in timelines(), at in -1_000_000_000..1_000_000_000_i64, ahead in -1_000_000_000_000..1_000_000_000_000_i64,
     ) {
         let in_seconds = |period: &Period| matches!(period, Period::Seconds(_));
@@ -274,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read_again(source in sources()) {
+    fn modulator_survives_text_and_wire(source in sources()) {
         prop_assert_eq!(source.to_string().parse::<Modulator>().unwrap(), source);
         let set = Set::default().with_modulator(zoom().name, source);
         let packed = codec::encode(&set).unwrap();
@@ -282,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "(lfo|env)(:[a-z0-9=./-]{0,12}){0,5}") {
+    fn no_text_causes_a_panic(text in "(lfo|env)(:[a-z0-9=./-]{0,12}){0,5}") {
         if let Ok(source) = text.parse::<Modulator>() {
             let value = source.value_at(&zoom(), &at_120(), 12_345);
             prop_assert!((-1.0..=1.0).contains(&value));

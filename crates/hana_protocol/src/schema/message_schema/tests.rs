@@ -76,7 +76,7 @@ fn with(pointer: &str, other: Value) -> Value {
 }
 
 #[test]
-fn what_the_type_reads_fits_its_shape() {
+fn readable_message_fits_its_schema() {
     serde_json::from_value::<Spark>(a_spark()).unwrap();
     shape::<Spark>().check(&a_spark()).unwrap();
     for other in [
@@ -92,7 +92,7 @@ fn what_the_type_reads_fits_its_shape() {
 }
 
 #[test]
-fn what_does_not_fit_is_named_with_what_was_expected_and_found() {
+fn mismatch_names_the_field_the_expected_and_the_found() {
     for (value, words) in [
         (
             with("/energy", json!("high")),
@@ -136,7 +136,7 @@ fn told(differences: &[Incompatibility]) -> Vec<String> {
 }
 
 #[test]
-fn a_shape_reads_what_is_of_the_same_shape_or_has_more() {
+fn schema_reads_the_same_schema_or_one_with_more_fields() {
     #[derive(JsonSchema)]
     struct More {
         value: i8,
@@ -215,7 +215,7 @@ fn integer_is_accepted_as_number_but_not_vice_versa() {
 }
 
 #[test]
-fn an_example_is_of_its_shape() {
+fn example_fits_its_schema() {
     fn holds<T: JsonSchema + for<'de> Deserialize<'de>>() {
         let example = shape::<T>().example();
         shape::<T>().check(&example).unwrap();
@@ -229,7 +229,7 @@ fn an_example_is_of_its_shape() {
 }
 
 #[test]
-fn a_message_is_outlined_for_people() {
+fn message_is_outlined_for_people() {
     let outline = shape::<Spark>().outline();
     assert_eq!(
         outline[5],
@@ -265,7 +265,7 @@ fn deep(levels: usize) -> Value {
 }
 
 #[test]
-fn a_schema_that_means_harm_costs_no_time_and_no_stack() {
+fn malicious_schema_costs_neither_time_nor_stack() {
     // Recursive.
     survives(&json!({"$ref": "#"}));
     survives(&json!({"oneOf": [{"$ref": "#"}, {"$ref": "#"}]}));
@@ -373,12 +373,12 @@ proptest! {
     #![proptest_config(hana_random::cases(256))]
 
     #[test]
-    fn any_json_is_taken_for_a_schema_without_harm(schema in anything()) {
+    fn any_json_is_safe_as_a_schema(schema in anything()) {
         survives(&schema);
     }
 
     #[test]
-    fn whatever_a_shape_is_it_reads_itself(schema in anything()) {
+    fn every_schema_is_compatible_with_itself(schema in anything()) {
         let shape = MessageSchema::of_schema(&schema);
         prop_assert_eq!(shape.differences(&shape), []);
     }

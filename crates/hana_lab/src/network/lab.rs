@@ -1,14 +1,13 @@
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
-use rustix::process::Pid;
-
-use crate::namespace::Anchor;
+use crate::network::lab_inner::{Entrance, LabInner, shell};
+use crate::network::namespace::Anchor;
 use crate::skip::{is_lab_required, skip};
-use crate::{Host, eventually, namespace};
+use crate::{Host, eventually, network::namespace};
 
 /// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts plugged into it.
 ///
@@ -22,23 +21,6 @@ pub struct Lab {
     inner: Arc<LabInner>,
     hosts: Mutex<Vec<(Host, Anchor)>>,
     switch: Anchor,
-}
-
-/// The parts of a lab that its hosts need.
-pub(crate) struct LabInner {
-    /// The way into the namespaces.
-    entrance: Entrance,
-    /// The switch's pid 1.
-    switch: Pid,
-    /// The folder of the lab's files.
-    pub(crate) directory: PathBuf,
-}
-
-/// Whether the lab has a user namespace of its own, in which an ordinary user is root.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Entrance {
-    AsRoot,
-    ThroughUserNamespace,
 }
 
 const NAMESPACES: [&str; 7] =
@@ -217,25 +199,6 @@ impl Drop for Lab {
     }
 }
 
-impl LabInner {
-    /// Returns a command that runs its arguments in the given kinds of namespaces of a process.
-    pub(crate) fn enter(&self, target: Pid, kinds: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &target.to_string()]);
-        if self.entrance == Entrance::ThroughUserNamespace {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        command.args(kinds).arg("--");
-        command
-    }
-
-    /// Runs a shell script on the switch.
-    pub(crate) fn run_on_switch(&self, script: &str) {
-        // Not in the switch's pid namespace, because `ip` must find hosts by their pids on this machine.
-        shell(self.enter(self.switch, &["--net"]), script);
-    }
-}
-
 /// With it an IPv6 address could not be used for its first second.
 const NO_DUPLICATE_ADDRESS_DETECTION: &str = "
     if [ -d /proc/sys/net/ipv6/conf/default ]; then
@@ -272,19 +235,6 @@ fn start_switch(entrance: Entrance, directory: &Path) -> Result<Anchor, String> 
             sleep 0.05
         done",
     )
-}
-
-fn shell(mut command: Command, script: &str) {
-    let output = command
-        .args(["sh", "-e", "-c", script])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run nsenter: {error}"));
-    assert!(
-        output.status.success(),
-        "{script}\nfailed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 fn describe_inhabitants(namespaces: &[String]) -> Vec<String> {

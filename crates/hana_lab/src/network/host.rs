@@ -9,11 +9,8 @@ use std::{fmt, fs};
 
 use rustix::process::{Pid, Signal};
 
-use crate::lab::LabInner;
-use crate::{Output, Running, environment, namespace, program};
-
-/// The deadline of [`Host::run`]: ample for any program that replies and ends.
-const RUN_DEADLINE: Duration = Duration::from_secs(20);
+use crate::network::lab_inner::LabInner;
+use crate::{environment, network::namespace, program};
 
 /// A host of a [`crate::Lab`]: its own network, processes, hostname and home; the file system is this machine's.
 #[derive(Clone)]
@@ -124,38 +121,6 @@ impl Host {
             .env("HANA_LINK", "off")
             .env("TMPDIR", directory.join("tmp"));
         command
-    }
-
-    /// Runs a program to its end and returns its output; fails the test if that takes over 20 s.
-    #[track_caller]
-    pub fn run<S: AsRef<OsStr>>(&self, line: impl IntoIterator<Item = S>) -> Output {
-        let mut words = line.into_iter();
-        let program = words.next().expect("a command line begins with a program");
-        let mut command = self.command(program);
-        command.args(words);
-        self.run_within(RUN_DEADLINE, command)
-    }
-
-    /// Runs a [`Host::command`] to its end; fails the test if that takes longer than `deadline`.
-    #[track_caller]
-    pub fn run_within(&self, deadline: Duration, command: Command) -> Output {
-        self.spawn(command).finish(deadline)
-    }
-
-    /// Starts a [`Host::command`]. Dropping the value kills and reaps it; its output goes to files, which are printed
-    /// when the test fails.
-    #[track_caller]
-    #[must_use]
-    pub fn spawn(&self, command: Command) -> Running {
-        Running::start(self.clone(), command, self.next_number())
-    }
-
-    /// Starts a program that reads lines from [`Running::send_line`], until [`Running::hang_up`] or the value is
-    /// dropped.
-    #[track_caller]
-    #[must_use]
-    pub fn spawn_with_input(&self, command: Command) -> Running {
-        Running::start_with_input(self.clone(), command, self.next_number())
     }
 
     /// Returns the number for the files of the next program.
