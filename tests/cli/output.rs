@@ -114,7 +114,7 @@ fn visualization_without_output_keeps_drawing() {
     for (id, redirected) in [
         ("a", "pulse > /dev/full 2>&1"),
         ("b", "pulse > >(exec true) 2>&1"),
-        ("c", "overhear > /dev/full 2>&1"),
+        ("c", "message_monitor > /dev/full 2>&1"),
     ] {
         let _running = bash_goes_on(h1, &format!("export HANA_NODE={id}; exec {redirected}"));
         eventually(SOON, "the node to run", || {

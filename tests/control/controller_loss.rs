@@ -8,10 +8,10 @@ use hana_lab::{Host, Lab, Signal, eventually};
 /// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
-/// `stumble` fades to its defaults when its controller is gone, `pulse` keeps its values.
+/// `fault_injection` fades to its defaults when its controller is gone, `pulse` keeps its values.
 const CATALOGUE: &str = r#"
-[visualizations.stumble]
-program = "stumble"
+[visualizations.fault_injection]
+program = "fault_injection"
 
 [visualizations.pulse]
 program = "pulse"
@@ -27,10 +27,10 @@ fn play(from: &Host, show: &Host) {
     let send = |address: &str| {
         format!(r"printf '{address}\0\0,f\0\0\077\0\0\0' > /dev/udp/127.0.0.1/9000; ")
     };
-    let both = send("/hana/stumble/zoom") + &send(r"/hana/pulse/zoom\0\0");
+    let both = send("/hana/fault_injection/zoom") + &send(r"/hana/pulse/zoom\0\0");
     eventually(SOON, "both to be played", || {
         from.run(["bash", "-c", &both]);
-        let zooms = ["stumble", "pulse"].map(|id| zoom(show, id));
+        let zooms = ["fault_injection", "pulse"].map(|id| zoom(show, id));
         if zooms == [Some(0.5); 2] { Ok(()) } else { Err(zooms) }
     });
 }
@@ -40,7 +40,7 @@ fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
     let Some(lab) = Lab::new("vanish") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
-    for id in ["stumble", "pulse"] {
+    for id in ["fault_injection", "pulse"] {
         start(h1, h1, id);
         eventually(SOON, "the visualization to run", || zoom(h1, id).is_some());
     }
@@ -49,7 +49,7 @@ fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
     let mut looks = Lines::of_messages(h1, &["h1"]);
     bridge.kill(Signal::KILL);
     let zoom_of = |line: &serde_json::Value| {
-        let is_look = line["key"] == "hana/stumble/look";
+        let is_look = line["key"] == "hana/fault_injection/look";
         line["value"]["parameters"]["zoom"].as_f64().filter(|_| is_look)
     };
     // It reports a few times that it stands still; the first look that moves is the start of the fade.
@@ -61,12 +61,12 @@ fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
     assert!(zoom_of(&first).unwrap() > 0.1, "the fade begins slowly: {first}");
     assert!(way > Duration::from_secs(1), "{way:?}");
     assert_eq!(zoom(h1, "pulse"), Some(0.5), "the other one keeps the played value");
-    assert_eq!(zoom(h1, "stumble"), Some(0.0));
+    assert_eq!(zoom(h1, "fault_injection"), Some(0.0));
     // Afterwards it can be played again.
-    hana(h1, ["set", "stumble", "zoom=0.25"]).ok();
+    hana(h1, ["set", "fault_injection", "zoom=0.25"]).ok();
     // The shown value is published ten times a second.
     eventually(SOON, "the new value", || {
-        let shown = zoom(h1, "stumble");
+        let shown = zoom(h1, "fault_injection");
         if shown == Some(0.25) { Ok(()) } else { Err(shown) }
     });
 }
@@ -75,7 +75,7 @@ fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
 fn app_whose_daemon_crashed_keeps_its_parameters() {
     let Some(lab) = Lab::new("not-vanished") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
-    for id in ["stumble", "pulse"] {
+    for id in ["fault_injection", "pulse"] {
         start(show.host("h1"), show.host("h1"), id);
         eventually(SOON, "the visualization to run", || zoom(show.host("h1"), id).is_some());
     }
@@ -87,7 +87,7 @@ fn app_whose_daemon_crashed_keeps_its_parameters() {
     // After five seconds it is on the mesh without its daemon; after ten, its values would have faded.
     let seen_again = std::time::Instant::now() + Duration::from_secs(12);
     while std::time::Instant::now() < seen_again {
-        assert_eq!(zoom(show.host("h1"), "stumble"), Some(0.5));
+        assert_eq!(zoom(show.host("h1"), "fault_injection"), Some(0.5));
     }
     drop(bridge);
 }

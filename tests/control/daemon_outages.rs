@@ -21,7 +21,7 @@ const PORT: &str = "9000";
 
 /// Sends OSC messages in one of three modes.
 ///
-/// `stream SECONDS`, a hundred per second to `p0`, each with the time as `ensemble` reads it; `burst COUNT SENDERS
+/// `stream SECONDS`, a hundred per second to `p0`, each with the time as `load_test` reads it; `burst COUNT SENDERS
 /// FINAL`, as fast as it can to four parameters that end at FINAL; `once VALUE`.
 const SENDER: &str = r#"
 import socket, struct, sys, time

@@ -49,7 +49,8 @@ impl Operators {
         // Opened for both directions, so that neither side waits for the other.
         let commands = File::options().read(true).write(true).open(&pipe).unwrap();
         let mut command = host.command("sh");
-        command.args(["-c", &format!("exec operator {} < '{}'", ids.join(" "), pipe.display())]);
+        command
+            .args(["-c", &format!("exec shared_control {} < '{}'", ids.join(" "), pipe.display())]);
         let running = host.spawn(command);
         Self { running, commands, ids: ids.iter().map(ToString::to_string).collect() }
     }
@@ -158,13 +159,13 @@ fn owner<'a>(owners: &'a Owners, node: &str, parameter: &str) -> Option<&'a str>
 
 const CATALOGUE: &str = r#"
 [visualizations.v1]
-program = "plain"
+program = "no_bevy"
 
 [visualizations.v2]
-program = "plain"
+program = "no_bevy"
 
 [visualizations.v3]
-program = "plain"
+program = "no_bevy"
 
 [visualizations.pulse]
 program = "pulse"

@@ -10,8 +10,8 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(30);
 
 const CATALOGUE: &str = r#"
-[visualizations.plain]
-program = "plain"
+[visualizations.no_bevy]
+program = "no_bevy"
 
 [visualizations.script]
 program = "sh"
@@ -50,8 +50,8 @@ fn played_values_are_read_in_the_thread_that_awaits_them() {
     let Some(lab) = Lab::new("threads") else { return };
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
-    start(h1, h1, "plain");
-    let plain = runs(h1, "plain", 0);
+    start(h1, h1, "no_bevy");
+    let plain = runs(h1, "no_bevy", 0);
     assert_eq!(network_threads(h1, &plain), ["net", "rx"], "no additional thread per controller");
     let daemon = node(&nodes(h1), "h1").unwrap().clone();
     assert_eq!(
@@ -63,45 +63,45 @@ fn played_values_are_read_in_the_thread_that_awaits_them() {
 
 #[test]
 fn visualization_without_bevy_is_played_restored_and_stopped() {
-    let Some(lab) = Lab::new("plain") else { return };
+    let Some(lab) = Lab::new("no_bevy") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
-    start(h2, h1, "plain");
-    let first = runs(h2, "plain", 0);
+    start(h2, h1, "no_bevy");
+    let first = runs(h2, "no_bevy", 0);
     assert_eq!(first["reason"], "");
-    let frame = |listed: &[Value]| node(listed, "plain").unwrap()["frame"].as_u64();
+    let frame = |listed: &[Value]| node(listed, "no_bevy").unwrap()["frame"].as_u64();
     let before = frame(&nodes(h2));
     eventually(SOON, "the visualization to draw", || frame(&nodes(h2)) > before);
-    hana(h2, ["set", "plain", "zoom=0.25"]).ok();
-    let zoom = |listed: &[Value]| node(listed, "plain").unwrap()["parameters"]["zoom"].as_f64();
+    hana(h2, ["set", "no_bevy", "zoom=0.25"]).ok();
+    let zoom = |listed: &[Value]| node(listed, "no_bevy").unwrap()["parameters"]["zoom"].as_f64();
     eventually(SOON, "the visualization to be played", || zoom(&nodes(h2)) == Some(0.25));
     eventually(SOON, "the value in its log", || {
-        let log = hana(h2, ["logs", "plain"]).ok().stdout;
+        let log = hana(h2, ["logs", "no_bevy"]).ok().stdout;
         if log.contains("zoom +0.250") { Ok(()) } else { Err(log) }
     });
 
     h1.kill(Signal::KILL, pid(&first));
-    let second = runs(h2, "plain", 1);
+    let second = runs(h2, "no_bevy", 1);
     assert_ne!(pid(&second), pid(&first));
     eventually(SOON, "the last look to be restored", || zoom(&nodes(h2)) == Some(0.25));
 
     h1.kill(Signal::STOP, pid(&second));
-    eventually(SOON, "the freeze to be reported", || is(&nodes(h2), "plain", "unresponsive"));
+    eventually(SOON, "the freeze to be reported", || is(&nodes(h2), "no_bevy", "unresponsive"));
     h1.kill(Signal::CONT, pid(&second));
-    runs(h2, "plain", 1);
+    runs(h2, "no_bevy", 1);
 
     // A person closes it, and it stays closed.
     h1.kill(Signal::INT, pid(&second));
     let closed = eventually(SOON, "the visualization to be closed", || {
         let listed = nodes(h2);
-        if is(&listed, "plain", "closed") { Ok(listed) } else { Err(listed) }
+        if is(&listed, "no_bevy", "closed") { Ok(listed) } else { Err(listed) }
     });
-    assert_eq!(node(&closed, "plain").unwrap()["reason"], "closed by a person");
-    hana(h2, ["start", "plain", "--host", "h1"]).ok();
-    runs(h2, "plain", 0);
-    let stopped = hana(h2, ["stop", "plain", "--json"]).ok().json();
+    assert_eq!(node(&closed, "no_bevy").unwrap()["reason"], "closed by a person");
+    hana(h2, ["start", "no_bevy", "--host", "h1"]).ok();
+    runs(h2, "no_bevy", 0);
+    let stopped = hana(h2, ["stop", "no_bevy", "--json"]).ok().json();
     assert_eq!(stopped["by"], "shutdown", "{stopped}");
-    assert!(!h1.processes().iter().any(|process| process.command.contains("plain")));
+    assert!(!h1.processes().iter().any(|process| process.command.contains("no_bevy")));
 }
 
 #[test]

@@ -270,13 +270,13 @@ fn send_checks_messages_of_types_it_does_not_know() {
 
 #[test]
 fn app_without_the_types_shows_and_sends_messages() {
-    let Some(lab) = Lab::new("overhear") else { return };
+    let Some(lab) = Lab::new("message_monitor") else { return };
     let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     start(h3, h1, "thrower");
     start(h3, h2, "catcher");
     let app = |id: &str, words: &[&str]| {
-        let mut command = h3.command("overhear");
+        let mut command = h3.command("message_monitor");
         command.args(words).env("HANA_NODE", id);
         h3.spawn(command)
     };

@@ -14,8 +14,8 @@ const SOON: Duration = Duration::from_mins(1);
 /// Messages per run of the publisher and lane.
 const COUNT: u64 = 5000;
 
-fn tally(host: &Host, words: &[&str]) -> Running {
-    let mut command: Command = host.command("tally");
+fn lane_stats(host: &Host, words: &[&str]) -> Running {
+    let mut command: Command = host.command("lane_stats");
     command.args(words);
     host.spawn(command)
 }
@@ -74,7 +74,7 @@ fn run_of(said: &str) -> u64 {
 /// Sends a run of messages on every lane, and returns its number and the sender's counters.
 fn send(host: &Host, meanwhile: impl FnOnce(u64)) -> (u64, Value) {
     let words = ["send", "--count", &COUNT.to_string(), "--per-second", "1000", "--linger", "12"];
-    let mut sending = tally(host, &words);
+    let mut sending = lane_stats(host, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
     let run = run_of(&sending.stdout());
     meanwhile(run);
@@ -92,7 +92,7 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
     for host in [&h1, &h2] {
         lose(host, loss);
     }
-    let mut counting = tally(&h2, &["count"]);
+    let mut counting = lane_stats(&h2, &["count"]);
     await_line(&counting, "the receiver to count", |line| line.starts_with("joined "));
     let first = send(&h1, |run| {
         await_line(&counting, "half of them", |line| {
@@ -183,11 +183,11 @@ fn messages_to_a_node_that_comes_and_goes_arrive_in_order() {
     let Some(lab) = Lab::new("away") else { return };
     let mut show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
-    let words = ["send", "--to", "tally", "--count", "1000000", "--per-second", "50"];
+    let words = ["send", "--to", "lane_stats", "--count", "1000000", "--per-second", "50"];
     let lane = ["--lane", "reliable_ordered", "--deadline", "30", "--linger", "0"];
     let words = [&words[..], &lane].concat();
-    let mut counting = tally(&h2, &["count"]);
-    let mut sending = tally(&h1, &words);
+    let mut counting = lane_stats(&h2, &["count"]);
+    let mut sending = lane_stats(&h1, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
     let begun = Instant::now();
     let mut came = vec![];
@@ -229,7 +229,7 @@ fn messages_to_a_node_that_comes_and_goes_arrive_in_order() {
         counting.kill(Signal::TERM);
         assert!(counting.wait(SOON).success());
         came.extend(numbers(&counting.stdout()));
-        counting = tally(&h2, &["count"]);
+        counting = lane_stats(&h2, &["count"]);
     }
     eventually(SOON, "messages to arrive at last", || counting.stdout().lines().count() > 10);
     sending.kill(Signal::TERM);
@@ -265,12 +265,12 @@ fn messages_past_their_deadline_fail_with_the_node_and_topic() {
     let h1 = show.host("h1");
     let words = ["send", "--to", "nobody", "--count", "3", "--deadline", "2", "--linger", "0"];
     let begun = Instant::now();
-    let output = tally(h1, &words).finish(SOON);
+    let output = lane_stats(h1, &words).finish(SOON);
     let took = begun.elapsed();
     let said = output.stdout;
     for (lane, topic) in [
-        ("reliable_ordered", "tally-reliable-ordered"),
-        ("reliable_unordered", "tally-reliable-unordered"),
+        ("reliable_ordered", "lane-stats-reliable-ordered"),
+        ("reliable_unordered", "lane-stats-reliable-unordered"),
     ] {
         for number in 0..3 {
             let line = said
@@ -301,7 +301,7 @@ fn memory_mib(host: &Host, running: &Running) -> u64 {
 }
 
 fn reader(host: &Host, id: &str, words: &[&str]) -> Running {
-    let mut command = host.command("tally");
+    let mut command = host.command("lane_stats");
     command.arg("count").args(words).env("HANA_NODE", id);
     let running = host.spawn(command);
     await_line(&running, "the reader to count", |line| line.starts_with("joined "));
@@ -329,7 +329,7 @@ fn stopped_and_slow_readers_do_not_harm_the_healthy_one() {
     let mut healthy = reader(h2, "healthy", &[]);
     // Long enough for both phases and for all retransmissions.
     let words = ["send", "--count", "3500", "--per-second", "200", "--linger", "4"];
-    let mut sending = tally(h1, &words);
+    let mut sending = lane_stats(h1, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
     await_line(&healthy, "messages", |line| line.starts_with("reliable_ordered"));
     await_newest(&healthy, PHASE);

@@ -44,9 +44,9 @@ fn script(name: &str, dir: &Path, policy: &str) -> String {
 }
 
 /// Returns the same for a program on the mesh, which fails in the way that the file names.
-fn stumble(name: &str, dir: &Path, policy: &str) -> String {
+fn fault_injection(name: &str, dir: &Path, policy: &str) -> String {
     format!(
-        "[visualizations.{name}]\nprogram = \"stumble\"\nenv = {{ STUMBLE_DIR = \"{}\" }}\n{policy}\n",
+        "[visualizations.{name}]\nprogram = \"fault_injection\"\nenv = {{ FAULT_INJECTION_DIR = \"{}\" }}\n{policy}\n",
         dir.display()
     )
 }
@@ -115,11 +115,11 @@ fn record(host: &Host, node: &str) -> PathBuf {
 fn catalogue(dir: &Path) -> String {
     let mut catalogue = String::new();
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
-        catalogue += &stumble(name, dir, "");
+        catalogue += &fault_injection(name, dir, "");
     }
     write!(
         catalogue,
-        "[visualizations.is-starting]\nprogram = \"stumble\"\nenv = {{ STUMBLE_START = \"never\" }}\n\
+        "[visualizations.is-starting]\nprogram = \"fault_injection\"\nenv = {{ FAULT_INJECTION_START = \"never\" }}\n\
          health = {{ startup_s = 3000 }}\n"
     )
     .unwrap();
@@ -266,8 +266,10 @@ fn next_daemon_continues_from_every_process_state() {
     // Sorted by name: has-budget, has-crashed, is-stopped, loops, stops-to-start, waits.
     assert_eq!(counts(&h1, &names), [0, 0, 0, 0, 1, 1], "{:#?}", h1.processes());
     let programs = h1.processes();
-    let stumbling =
-        programs.iter().filter(|it| it.state != 'Z' && it.command.contains("stumble")).count();
+    let stumbling = programs
+        .iter()
+        .filter(|it| it.state != 'Z' && it.command.contains("fault_injection"))
+        .count();
     assert_eq!(stumbling, 5, "{programs:#?}");
     // An orderly end stops everything and leaves no records.
     show.daemon("h1").kill(Signal::TERM);

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The way in which a visualization fails.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
-    /// It fails by itself; see `examples/stumble`.
+    /// It fails by itself; see `fixtures/fault_injection`.
     Itself(&'static str),
     /// It receives a signal.
     Sent(Signal),
@@ -88,14 +88,14 @@ impl Row {
             ),
             AtStart(how) => writeln!(
                 entry,
-                "program = \"stumble\"\nenv = {{ STUMBLE_START = \"{how}\" }}\n\
+                "program = \"fault_injection\"\nenv = {{ FAULT_INJECTION_START = \"{how}\" }}\n\
                  [visualizations.{name}.health]\nstartup_s = 2\nrestart_after_s = 0.5\n\
                  [visualizations.{name}.restart]\ninitial_s = 0.05\nmax_s = 0.2",
                 name = self.name
             ),
             Itself(_) | Sent(_) | Typed(_) => writeln!(
                 entry,
-                "program = \"stumble\"\nenv = {{ STUMBLE_DIR = \"{}\" }}",
+                "program = \"fault_injection\"\nenv = {{ FAULT_INJECTION_DIR = \"{}\" }}",
                 dir.display()
             ),
         }
@@ -121,7 +121,7 @@ impl Row {
 /// Runs the column of a preset: all of its visualizations beside each other on one host.
 fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
     let Some(lab) = Lab::new(&format!("fail-{preset}")) else { return };
-    let dir = lab.directory().join("stumble");
+    let dir = lab.directory().join("fault_injection");
     fs::create_dir_all(&dir).unwrap();
     let catalogue: String = TABLE.iter().map(|row| row.entry(preset, &dir)).collect();
     let mut show = Show::with_catalogue(&lab, &["h1"], &catalogue);

@@ -7,10 +7,10 @@ use hana_lab::show::{Lines, Show, figure, is, nodes, spawn_hana, start};
 use hana_lab::{Lab, Running, eventually};
 use serde_json::Value;
 
-/// `stumble` draws twenty frames a second, and fails only on request.
+/// `fault_injection` draws twenty frames a second, and fails only on request.
 const CATALOGUE: &str = r#"
 [visualizations.steady]
-program = "stumble"
+program = "fault_injection"
 "#;
 
 /// The time without alarms; `HANA_STEADY_S` makes it longer.

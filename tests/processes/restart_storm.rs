@@ -20,7 +20,7 @@ const SHARE: f64 = if cfg!(debug_assertions) { 0.8 } else { 0.2 };
 /// completed launch, which varies on a busy machine.
 const SPACING_MS: u64 = 30;
 
-const CATALOGUE: &str = "[visualizations.plain]\nprogram = \"plain\"\n";
+const CATALOGUE: &str = "[visualizations.no_bevy]\nprogram = \"no_bevy\"\n";
 
 /// Returns the processor time of a process of a host.
 fn busy(host: &Host, pid: i32) -> Duration {
@@ -70,7 +70,7 @@ fn fifty_crashes_at_once_are_restarted_one_after_the_other() {
     let h1 = show.host("h1").clone();
     let daemon = show.daemon("h1").pid();
     let mut start = h1.command("sh");
-    start.args(["-c", &format!("for i in $(seq {MANY}); do hana start plain || exit 1; done")]);
+    start.args(["-c", &format!("for i in $(seq {MANY}); do hana start no_bevy || exit 1; done")]);
     h1.run_within(SOON, start).ok();
     let before = all_run(&h1, 0);
     let (quiet, ..) = share(&h1, daemon, || thread::sleep(Duration::from_secs(5)));
@@ -109,8 +109,11 @@ fn fifty_crashes_at_once_are_restarted_one_after_the_other() {
     ids.sort_by_key(|pid| pid.as_i64());
     ids.dedup();
     assert_eq!(ids.len(), MANY, "each is a separate process");
-    let processes =
-        h1.processes().iter().filter(|it| it.state != 'Z' && it.command.ends_with("plain")).count();
+    let processes = h1
+        .processes()
+        .iter()
+        .filter(|it| it.state != 'Z' && it.command.ends_with("no_bevy"))
+        .count();
     assert_eq!(processes, MANY, "no visualization runs twice");
     assert!(storm < SHARE, "{:.1} % of a core", storm * 100.0);
 }

@@ -31,14 +31,14 @@ fn wait_for(
     })
 }
 
-/// `flash` draws this many frames a second, with and without a window.
+/// `beat_flash` draws this many frames a second, with and without a window.
 const FLASHES: &str = r#"
 [visualizations.flash-60]
-program = "flash"
+program = "beat_flash"
 env     = { HANA_FPS = "60" }
 
 [visualizations.flash-30]
-program = "flash"
+program = "beat_flash"
 env     = { HANA_FPS = "30" }
 
 [visualizations.pulse]
@@ -57,7 +57,7 @@ struct Seen {
     spread_us: f64,
 }
 
-/// Reads the changes from the log of `flash`.
+/// Reads the changes from the log of `beat_flash`.
 fn seen(host: &Host, id: &str) -> Vec<Seen> {
     // On a busy machine the query may fail; the caller repeats it.
     let log = hana(host, ["logs", id]).stdout;
@@ -160,7 +160,7 @@ impl<'a> Flashing<'a> {
     }
 }
 
-/// Makes `flash` change on the same bars on all hosts, and checks when each change was shown.
+/// Makes `beat_flash` change on the same bars on all hosts, and checks when each change was shown.
 ///
 /// Stops when there are enough changes during which the machine was not otherwise busy, or after this many rounds.
 /// Returns whether there were enough.
@@ -247,7 +247,7 @@ fn four_hosts(lab: &Lab, windows: usize, screen: Option<&Screen>) -> Show {
 
 #[test]
 fn flash_on_a_bar_is_shown_within_a_frame_on_four_hosts() {
-    let Some(lab) = Lab::new("flash") else { return };
+    let Some(lab) = Lab::new("beat_flash") else { return };
     let show = four_hosts(&lab, 0, None);
     let programs = [("flash-60", 60.0), ("flash-30", 30.0)];
     assert!(flash_on_bars(&show, &programs, 3, 8), "the machine was too busy to be judged");

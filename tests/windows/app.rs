@@ -189,15 +189,15 @@ fn click_switches_toggle_and_choice_and_colour_is_shown() {
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
     let stage = Screen::new(640, 360);
-    let mut command = h1.command("notice");
+    let mut command = h1.command("events");
     command.env("DISPLAY", stage.display());
     let _notice = h1.spawn(command);
     let parameter = |name: &str| {
         let nodes = nodes(h1);
-        node(&nodes, "notice").map_or(f64::NAN, |of| of["parameters"][name].as_f64().unwrap())
+        node(&nodes, "events").map_or(f64::NAN, |of| of["parameters"][name].as_f64().unwrap())
     };
-    wait_for(h1, "notice", "the visualization to run", |node| node["state"] == "running");
-    hana(h1, ["set", "notice", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
+    wait_for(h1, "events", "the visualization to run", |node| node["state"] == "running");
+    hana(h1, ["set", "events", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
     let desk = AppWindow::open(h1);
     // In the order of their names: course, hue, lit, speed, and red and green of the colour.
     let sliders = eventually(OPENING, "six sliders that show a value", || {

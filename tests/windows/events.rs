@@ -16,7 +16,7 @@ const OPENING: Duration = Duration::from_mins(1);
 /// take longer.
 const LONGEST_FRAME: Duration = Duration::from_millis(400);
 
-/// The program `notice` in a window on a screen of its own, and the person who uses it.
+/// The program `events` in a window on a screen of its own, and the person who uses it.
 struct Seat {
     screen: Screen,
     person: Person,
@@ -26,13 +26,13 @@ struct Seat {
 impl Seat {
     fn open(host: &Host, configure: impl FnOnce(&mut Command)) -> Self {
         let screen = Screen::new(640, 360);
-        let mut command = host.command("notice");
+        let mut command = host.command("events");
         command.env("DISPLAY", screen.display());
         configure(&mut command);
         let lines = Lines::of(host.spawn(command));
-        eventually(OPENING, "the window", || screen.windows().iter().any(|w| w.title == "notice"));
+        eventually(OPENING, "the window", || screen.windows().iter().any(|w| w.title == "events"));
         let person = Person::at(&screen);
-        person.choose("notice");
+        person.choose("events");
         Self { screen, person, lines }
     }
 
@@ -46,7 +46,7 @@ impl Seat {
 
     #[track_caller]
     fn connected(&mut self, attach_mode: &str) -> Instant {
-        self.event("connected", |of| of["way"] == attach_mode && of["node"] == "notice").0
+        self.event("connected", |of| of["way"] == attach_mode && of["node"] == "events").0
     }
 
     /// Presses a key until the program reacts: a window needs a moment until it has the keyboard focus.
@@ -120,7 +120,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     let mut daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
-    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
     seat.await_no_notice();
     // The first frames compile shaders.
     seat.event("frames", |of| of["longest_ms"].as_u64().is_some_and(|longest| longest < 100));
@@ -144,7 +144,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     daemon.wait(SOON);
     let _again = start_daemon(&h1);
     seat.connected("ThroughDaemon");
-    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
     let (_, frames, longest) = seat.frames(so_far);
     figure(&format!(
         "{frames} frames meanwhile, {:.0} a second, the longest {} ms",
@@ -154,13 +154,13 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     assert!(longest < LONGEST_FRAME, "no frame waits for the network: {longest:?}");
 
     // Its parameters can still be played, and a key press makes it leave and join again.
-    hana(&h1, ["set", "notice", "hue=0.5"]).ok();
+    hana(&h1, ["set", "events", "hue=0.5"]).ok();
     seat.press_until(Key::L, "the program to leave", |said| said.contains("\"by\":\"Us\""));
     seat.event("disconnected", |of| of["by"] == "Us");
     seat.press_until(Key::J, "the program to join again", |said| said.contains("\"connected\""));
     seat.connected("ThroughDaemon");
     eventually(SOON, "the visualization to be played again", || {
-        let played = hana(&h1, ["set", "notice", "hue=-0.5"]);
+        let played = hana(&h1, ["set", "events", "hue=-0.5"]);
         if played.status.success() { Ok(()) } else { Err(played) }
     });
     seat.await_no_notice();
@@ -173,7 +173,7 @@ fn bad_messages_raise_events_with_key_sender_and_field() {
     let _daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
-    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
 
     // Garbage, and a field of the wrong type, from a foreign program.
     puts(&h1, "hana/guest/topic/knock", "garbage");
@@ -187,9 +187,9 @@ fn bad_messages_raise_events_with_key_sender_and_field() {
     puts(&h1, "hana/guest/topic/knock", r#"{"number": "many"}"#);
     let (_, of) = seat.event("decode_failed", |of| of["field"] == "number");
     assert_eq!(of["key"], "hana/guest/topic/knock");
-    puts(&h1, "hana/notice/modulation/hue", "7.5");
+    puts(&h1, "hana/events/modulation/hue", "7.5");
     let (_, of) = seat.event("message_refused", |_| true);
-    assert_eq!(of["key"], "hana/notice/modulation/hue");
+    assert_eq!(of["key"], "hana/events/modulation/hue");
     assert!(of["problem"].as_str().unwrap().contains("'hue' takes values from -1 to 1"), "{of}");
     puts(&h1, "hana/guest/topic/knock", r#"{"number": 7}"#);
     seat.event("knock", |of| of["number"] == 7);
@@ -204,7 +204,7 @@ fn bad_messages_raise_events_with_key_sender_and_field() {
     // More than the network accepts.
     seat.press_until(Key::F, "the flood to be sent", |said| said.contains("\"flood\""));
     let (_, of) = seat.event("queue_full", |_| true);
-    assert_eq!(of["key"], "hana/notice/topic/knock");
+    assert_eq!(of["key"], "hana/events/topic/knock");
     assert!(of["count"].as_u64().unwrap() >= 1, "{of}");
 
     // More than the program reads: while it hangs, more messages arrive than its inbox has room for.
@@ -232,16 +232,16 @@ fn taken_id_raises_an_event_and_notice_with_its_owner() {
     let h1 = lab.host("h1");
     let _daemon = start_daemon(&h1);
     let mut command = h1.command("pulse");
-    command.env("HANA_NODE", "notice");
+    command.env("HANA_NODE", "events");
     let mut first = h1.spawn(command);
-    eventually(SOON, "the first to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the first to run", || is(&nodes(&h1), "events", "running"));
 
     let mut seat = Seat::open(&h1, |_| {});
     let (_, of) = seat.event("join_failed", |_| true);
     assert_eq!(of["tries_again"], false);
     assert!(of["reason"].as_str().unwrap().contains("HANA_NODE"), "{of}");
     let (_, of) = seat.event("id_taken", |_| true);
-    assert_eq!(of["node"], "notice");
+    assert_eq!(of["node"], "events");
     assert_eq!((&of["holder"][0], &of["holder"][1]), (&"h1".into(), &first.pid().into()));
     seat.await_notice("notice_id_taken.png");
     let (_, frames, _) = seat.frames(0);
@@ -279,14 +279,14 @@ fn program_started_without_network_draws_and_joins_later() {
     let connected = seat.connected("WithoutDaemon");
     let mut app = Lines::of_nodes(&h2);
     let (seen, _) = app.wait_for_nodes(SOON, "the visualization to be listed", |nodes| {
-        is(nodes, "notice", "running")
+        is(nodes, "events", "running")
     });
     figure(&format!(
         "a program started without network is on the mesh {} ms after there is one, and listed after {} ms",
         connected.saturating_duration_since(there).as_millis(),
         seen.saturating_duration_since(there).as_millis()
     ));
-    hana(&h2, ["set", "notice", "hue=0.5"]).ok();
+    hana(&h2, ["set", "events", "hue=0.5"]).ok();
     seat.await_no_notice();
 
     // The network is lost again.
@@ -312,10 +312,10 @@ fn toggle_choice_and_colour_set_by_word_show_in_the_window() {
     let _daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
-    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
     eventually(SOON, "a white bar", || count(&seat.screen, [255, 255, 255]) > 2000);
 
-    let output = hana(&h1, ["set", "notice", "tint=#ff8800", "course=still", "speed=60"]).ok();
+    let output = hana(&h1, ["set", "events", "tint=#ff8800", "course=still", "speed=60"]).ok();
     assert!(output.stdout.contains("tint #ff8800, course still, speed +60"), "{output}");
     eventually(SOON, "an orange bar", || count(&seat.screen, [255, 136, 0]) > 2000);
     let table = eventually(SOON, "the words in the list", || {
@@ -325,14 +325,14 @@ fn toggle_choice_and_colour_set_by_word_show_in_the_window() {
     assert!(table.contains("lit on") && table.contains("tint #ff8800"), "{table}");
     // JSON output has numbers.
     let listed = nodes(&h1);
-    let parameters = &node(&listed, "notice").unwrap()["parameters"];
+    let parameters = &node(&listed, "events").unwrap()["parameters"];
     assert_eq!((&parameters["course"], &parameters["tint-r"]), (&2.0.into(), &1.0.into()));
 
-    hana(&h1, ["set", "notice", "lit=off"]).ok();
+    hana(&h1, ["set", "events", "lit=off"]).ok();
     eventually(SOON, "no bar", || count(&seat.screen, [255, 136, 0]) == 0);
     // Played with other numbers, as by a foreign controller: the nearest choice applies.
-    puts(&h1, "hana/notice/modulation/lit", "0.8");
-    puts(&h1, "hana/notice/modulation/tint-g", "1");
+    puts(&h1, "hana/events/modulation/lit", "0.8");
+    puts(&h1, "hana/events/modulation/tint-g", "1");
     eventually(SOON, "a yellow bar", || count(&seat.screen, [255, 255, 0]) > 2000);
 
     for (word, error) in [
@@ -343,13 +343,13 @@ fn toggle_choice_and_colour_set_by_word_show_in_the_window() {
         ("speed=fast", "'speed' is a number from 0 to 100, not 'fast'"),
         ("tnt=on", "there are hue, speed, lit, course, tint"),
     ] {
-        let refused = hana(&h1, ["set", "notice", word]);
+        let refused = hana(&h1, ["set", "events", word]);
         assert_eq!(refused.code(), Some(1), "{refused}");
         assert!(refused.stderr.contains(error), "{refused}");
     }
     let now = nodes(&h1);
     assert_eq!(
-        node(&now, "notice").unwrap()["parameters"]["course"],
+        node(&now, "events").unwrap()["parameters"]["course"],
         2.0,
         "the value is unchanged"
     );

@@ -1,4 +1,4 @@
-//! Many controllers and visualizations in a few processes on the hosts of a lab: the program `ensemble`.
+//! Many controllers and visualizations in a few processes on the hosts of a lab: the program `load_test`.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Ensemble {
 
     #[track_caller]
     fn start(host: &Host, what: &str, ids: &[&str], plays: &[&str], more: &str) -> Self {
-        let mut command = host.command("ensemble");
+        let mut command = host.command("load_test");
         command.arg(what);
         command.args(ids.iter().flat_map(|id| ["--id", id]));
         command.args(plays.iter().flat_map(|id| ["--plays", id]));

@@ -29,8 +29,8 @@ initial_s = 0
 max_s   = 0
 
 [visualizations.hangs]
-program = "stumble"
-env     = { STUMBLE_DIR = "DIRECTORY" }
+program = "fault_injection"
+env     = { FAULT_INJECTION_DIR = "DIRECTORY" }
 "#;
 
 #[derive(Default)]
@@ -163,7 +163,7 @@ fn hang_noticed(
 
 /// Measures the program's own startup: from launch until an app sees its first frame.
 fn plain_start(show: &mut TestMesh<'_>) -> Result<Duration, BenchError> {
-    let id = NodeId::new("plain").map_err(BenchError::network("naming a program"))?;
+    let id = NodeId::new("no_bevy").map_err(BenchError::network("naming a program"))?;
     let mut command = show.command("pulse")?;
     command.env("HANA_NODE", id.as_str());
     let begun = Instant::now();

@@ -2,7 +2,7 @@
 //! a change on the beat is shown.
 //!
 //! ```text
-//! hana set flash lit=on --at next-bar
+//! hana set beat_flash lit=on --at next-bar
 //! ```
 //!
 //! For each change it writes a line: the new state; when its frame was presented, in microseconds of this
@@ -63,7 +63,7 @@ fn main() -> AppExit {
             })
             .add_systems(Update, draw);
     }
-    let plugin = VisualizationPlugin::<Flash>::new("flash").without_notices();
+    let plugin = VisualizationPlugin::<Flash>::new("beat_flash").without_notices();
     app.add_plugins(if headless { plugin.headless("no screen") } else { plugin });
     if let Some(renderer) = app.get_sub_app_mut(RenderApp) {
         renderer
@@ -78,7 +78,7 @@ fn main() -> AppExit {
 fn window() -> WindowPlugin {
     WindowPlugin {
         primary_window: Some(Window {
-            title: "flash".into(),
+            title: "beat_flash".into(),
             resolution: WindowResolution::new(SIZE.0, SIZE.1),
             // `HANA_FPS` sets the pace; waiting for the screen as well would add the screen's rhythm to it.
             present_mode: PresentMode::AutoNoVsync,

@@ -37,7 +37,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 fn main() -> anyhow::Result<()> {
     let ids: Vec<String> = std::env::args().skip(1).collect();
     if ids.is_empty() {
-        bail!("usage: operator ID ...; then lines such as 'ID take ripples zoom'");
+        bail!("usage: shared_control ID ...; then lines such as 'ID take ripples zoom'");
     }
     let mut desks = ids.iter().map(|id| Desk::join(id)).collect::<anyhow::Result<Vec<_>>>()?;
     let (typed, lines) = mpsc::sync_channel(64);

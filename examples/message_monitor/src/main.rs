@@ -1,8 +1,8 @@
 //! An app that shows and sends custom messages without defining any of their types.
 //!
 //! ```text
-//! overhear                          shows published messages, with their announced names
-//! overhear NODE TOPIC JSON          sends a message too, once the node is there
+//! message_monitor                          shows published messages, with their announced names
+//! message_monitor NODE TOPIC JSON          sends a message too, once the node is there
 //! ```
 
 use std::fmt::Arguments;
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     let to_send = match to_send(&words) {
         Ok(to_send) => to_send,
         Err(problem) => {
-            let line = format!("overhear: {problem}; usage: overhear [NODE TOPIC JSON]");
+            let line =
+                format!("message_monitor: {problem}; usage: message_monitor [NODE TOPIC JSON]");
             writeln!(std::io::stderr(), "{line}").ok();
             return ExitCode::from(2);
         },
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
             TaskPoolPlugin::default(),
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_micros(16_667)),
-            ControllerPlugin::new("overhear"),
+            ControllerPlugin::new("message_monitor"),
         ))
         .subscribe_all()
         .insert_resource(ToSend(to_send))

@@ -75,7 +75,7 @@ fn main() -> AppExit {
             filter: format!("{DEFAULT_FILTER},winit=error,bevy_render::renderer=error,zenoh=error"),
             ..default()
         }),
-        VisualizationPlugin::<Sea>::new("notice"),
+        VisualizationPlugin::<Sea>::new("events"),
     ))
     .publish::<Knock>()
     .subscribe::<Knock>()
@@ -242,8 +242,8 @@ fn window_plugin() -> WindowPlugin {
     let (width, height) = SIZE;
     WindowPlugin {
         primary_window: Some(Window {
-            title: "notice".into(),
-            name: Some("notice".into()),
+            title: "events".into(),
+            name: Some("events".into()),
             resolution: WindowResolution::new(width, height),
             present_mode: PresentMode::AutoVsync,
             ..default()

@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run(closed: &AtomicBool) -> anyhow::Result<()> {
-    let visualization = VisualizationBuilder::new("plain")
+    let visualization = VisualizationBuilder::new("no_bevy")
         .parameter("zoom", -1.0..=1.0, 0.0)
         .parameter("speed", -1.0..=1.0, 0.3)
         .draws_blackout()
