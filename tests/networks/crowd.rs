@@ -43,7 +43,7 @@ fn words(ids: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_the_same_owners() {
+fn ten_controllers_and_thirty_nodes_agree_on_owners() {
     let Some(lab) = Lab::new("crowd") else { return };
     let show = Show::of(&lab, &HOSTS);
     for name in HOSTS {

@@ -1,4 +1,4 @@
-//! What daemons do for the programs they supervise: starts, crashes, stalls, stops, disks, saved state.
+//! Daemons and the programs that they supervise: starts, crashes, stalls, stops, disks, saved state.
 #![cfg(target_os = "linux")]
 // A test that cannot go on fails.
 #![allow(clippy::panic, clippy::unwrap_used)]

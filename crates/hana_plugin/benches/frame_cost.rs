@@ -1,7 +1,8 @@
-//! What the plugin's systems cost a frame of a visualization whose 64 parameters all move: a Bevy app that has them, beside
-//! one that has not, in turns. Both have a system that does nothing in each of the schedules that any Bevy program has some in
-//! (input before `Update`, transforms and cameras after it, the count of frames at the end). `cargo bench -p hana_plugin --bench frame_cost`; `-- --json` prints the
-//! same for programs.
+//! The cost of the plugin's systems in a frame of a visualization whose 64 parameters all move.
+//!
+//! A Bevy app with the plugin and one without it run in turns. Both have a system that does nothing in each schedule
+//! in which any Bevy program has some: input before `Update`, transforms and cameras after it, the count of frames at
+//! the end. `cargo bench -p hana_plugin --bench frame_cost`; `-- --json` prints JSON.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
 use std::process::Command;
@@ -32,13 +33,13 @@ sky! {
 }
 
 const SOON: Duration = Duration::from_secs(20);
-/// Of sixty a second.
+/// Frame interval: sixty frames a second.
 const FRAME: Duration = Duration::from_micros(16_667);
-/// A quarter of a minute of them.
+/// Frames in a round: a quarter of a minute.
 const FRAMES: usize = 900;
 
 fn main() {
-    // `cargo test` runs this too, to see that it runs.
+    // `cargo test` runs this too, only to check that it runs.
     let is_short = env::args().any(|argument| argument == "--test") || cfg!(debug_assertions);
     if env::var_os("HANA_SHOW").is_none() {
         alone();
@@ -47,7 +48,7 @@ fn main() {
     measure(if is_short { 60 } else { FRAMES });
 }
 
-/// This program again, in a show of its own, that meets nobody.
+/// Starts this program again, in a show of its own without other nodes.
 fn alone() {
     let files = tempfile::tempdir().expect("a temporary directory can be made");
     fs::write(files.path().join("hanad.toml"), "multicast = false\n").expect("it can be written");
@@ -70,7 +71,7 @@ fn measure(frames: usize) {
     let mut bare = App::new();
     bare.init_resource::<Sky>();
     for app in [&mut ours, &mut bare] {
-        // What Bevy takes to hand systems to other threads is not the plugin's.
+        // Bevy's cost of running systems on other threads is not the plugin's.
         for label in [First.intern(), PreUpdate.intern(), PostUpdate.intern(), Last.intern()] {
             app.edit_schedule(label, |schedule| {
                 schedule.set_executor(SingleThreadedExecutor::new()).add_systems(|| {});
@@ -100,7 +101,7 @@ fn measure(frames: usize) {
             let bare = time(&mut bare);
             (time(&mut ours), bare)
         };
-        // In the first second everything grows to its size.
+        // In the first second, buffers grow to their size.
         if frame >= 60 {
             of_ours.add(is_first, times.0);
             of_bare.add(!is_first, times.1);
@@ -122,7 +123,7 @@ fn time(app: &mut App) -> Duration {
     begun.elapsed()
 }
 
-/// Moves all parameters a thousand times a second, over a play link.
+/// Moves all parameters a thousand times a second, over a direct link.
 fn play(
     info: &hana_protocol::message::NodeInfo,
     ended: &Arc<AtomicBool>,
@@ -145,8 +146,8 @@ fn play(
     })
 }
 
-/// Whoever is first finds colder caches, and takes half as long again: two kinds of times, each with a median of its own.
-/// That of both together would be anywhere between the two.
+/// The app that runs first finds colder caches and takes half as long again. The two kinds of times have different
+/// medians, so a median of both together would say little.
 #[derive(Default)]
 struct Times {
     first: Vec<Duration>,
@@ -158,7 +159,7 @@ impl Times {
         if is_first { &mut self.first } else { &mut self.second }.push(time);
     }
 
-    /// In microseconds, in the middle between the two kinds.
+    /// The mean of the two medians, in microseconds.
     fn percentile(&mut self, share: usize) -> f64 {
         let of = |times: &mut Vec<Duration>| {
             times.sort_unstable();

@@ -36,6 +36,8 @@ pub struct ClaimManager {
     present: BTreeSet<NodeId>,
     /// The writes that present apps made but do not publish, because they lost them in a restart.
     unreported: BTreeMap<NodeId, (BTreeSet<ClaimKey>, BTreeSet<NodeId>)>,
+    /// The own claims that this instance has made or ended.
+    decided: BTreeSet<ClaimKey>,
     /// The claims that the visualizations have confirmed.
     confirmed: BTreeMap<(NodeId, ParameterName), Stamp>,
     news: VecDeque<ClaimEvent>,
@@ -58,6 +60,7 @@ impl ClaimManager {
             played: BTreeMap::new(),
             present: BTreeSet::new(),
             unreported: BTreeMap::new(),
+            decided: BTreeSet::new(),
             confirmed: BTreeMap::new(),
             news: VecDeque::new(),
             version: 1,
@@ -248,8 +251,16 @@ impl ClaimManager {
         let state = ClaimState { priority: self.priority, ended: false, to: None };
         self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
         self.unsettle(&of);
+        self.decide(&of);
         self.map.write(of, LwwEntry { stamp, value: Some(state) });
         self.version += 1;
+    }
+
+    /// Remembers that this instance has made or ended a claim of its own.
+    fn decide(&mut self, of: &ClaimKey) {
+        if of.app == self.own && self.decided.len() < OperatorState::MAX_CLAIMS {
+            self.decided.insert(of.clone());
+        }
     }
 
     fn end(&mut self, of: ClaimKey, to: Option<NodeId>, unix_ms: u64) {
@@ -257,6 +268,7 @@ impl ClaimManager {
         let priority = self.map.get(&of).map_or_else(Priority::default, |state| state.priority);
         self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
         self.unsettle(&of);
+        self.decide(&of);
         self.map
             .write(of, LwwEntry { stamp, value: Some(ClaimState { priority, ended: true, to }) });
         self.version += 1;

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn older_node_stays_whatever_the_clocks_say() {
+    fn older_node_stays_with_any_clock_difference() {
         for (left, right) in [(9, 1), (1, 9)] {
             let (older, younger) = simulate(age(60_000, left), age(5_000, right), 30);
             assert_eq!(younger, Some(ConflictOutcome::Yield));

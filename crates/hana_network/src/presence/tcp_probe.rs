@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probe_tells_open_closed_and_silent_addresses_apart() {
+    fn probe_distinguishes_open_closed_and_silent_addresses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = format!("tcp/{}", listener.local_addr().unwrap());
         // No machine has this address.

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn probe_tells_open_daemon_from_guarded_one() {
+    fn probe_distinguishes_an_open_from_a_guarded_daemon() {
         let open = config(None);
         let _open = SessionKind::Daemon { addresses: None }.open(&open).unwrap();
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The exchange of claims and notes with the other apps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hana_protocol::id::{NodeId, Stamp};
 use hana_protocol::message::{Claim, Note, OperatorState, Priority};
@@ -37,16 +37,25 @@ impl ClaimManager {
         self.update_unreported(from, session);
     }
 
-    /// Updates the set of writes that an app made but does not publish.
+    /// Updates the set of writes that an app made but does not publish: it lost them in a restart, or publishes an older
+    /// write instead, since the clock of its earlier instance was ahead.
     fn update_unreported(&mut self, from: &NodeId, session: &OperatorState) {
-        let said = session.claims.iter().filter(|wish| wish.stamp.by == *from);
-        let said: BTreeSet<ClaimKey> = said.map(ClaimKey::of).collect();
+        let published = session.claims.iter().filter(|wish| wish.stamp.by == *from);
+        let published: BTreeMap<ClaimKey, &Stamp> =
+            published.map(|wish| (ClaimKey::of(wish), &wish.stamp)).collect();
         let wrote = self.map.all_written().filter(|(_, written)| written.stamp.by == *from);
-        let claims = wrote.map(|(of, _)| of).filter(|of| !said.contains(of)).cloned().collect();
-        let said = session.notes.iter().filter(|note| note.stamp.by == *from);
-        let said: BTreeSet<&NodeId> = said.map(|note| &note.app).collect();
+        let claims = wrote
+            .filter(|(of, written)| published.get(of).is_none_or(|stamp| **stamp < written.stamp))
+            .map(|(of, _)| of.clone())
+            .collect();
+        let published = session.notes.iter().filter(|note| note.stamp.by == *from);
+        let published: BTreeMap<&NodeId, &Stamp> =
+            published.map(|note| (&note.app, &note.stamp)).collect();
         let wrote = self.notes.all_written().filter(|(_, written)| written.stamp.by == *from);
-        let notes = wrote.map(|(app, _)| app).filter(|app| !said.contains(app)).cloned().collect();
+        let notes = wrote
+            .filter(|(app, written)| published.get(app).is_none_or(|stamp| **stamp < written.stamp))
+            .map(|(app, _)| app.clone())
+            .collect();
         let unreported: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (claims, notes);
         let before = if unreported.0.is_empty() && unreported.1.is_empty() {
             self.unreported.remove(from)
@@ -71,6 +80,14 @@ impl ClaimManager {
         }
         self.version += 1;
         self.unsettle(&of);
+        if of.app == self.own && wish.stamp.by == self.own && self.decided.contains(&of) {
+            // An earlier instance of this app, whose clock was ahead, wrote this. What this instance decided is newer.
+            match before.and_then(|before| before.value) {
+                Some(ClaimState { ended: true, to, .. }) => self.end(of, to, unix_ms),
+                _ => self.renew(of, unix_ms),
+            }
+            return;
+        }
         if of.app == self.own {
             self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
             if was_live && wish.ended {
