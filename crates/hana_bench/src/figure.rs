@@ -8,7 +8,7 @@ use serde::Serialize;
 #[serde(untagged)]
 pub(crate) enum Measured {
     /// The duration of an operation.
-    Times(Times),
+    TimeFigures(TimeFigures),
     /// The latency of messages.
     Latency(Latency),
     /// The rate of received messages.
@@ -17,7 +17,7 @@ pub(crate) enum Measured {
 
 /// The duration of an operation over many rounds, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Times {
+pub(crate) struct TimeFigures {
     /// The median.
     pub(crate) ms: f64,
     /// The maximum.
@@ -47,7 +47,7 @@ pub(crate) struct Rate {
 
 /// A comparison of hana with the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Comparison {
+pub(crate) struct FigureComparison {
     /// The name of the measurement, one or two words.
     pub(crate) name: &'static str,
     /// The measured path, as a sentence.
@@ -79,7 +79,7 @@ pub(crate) struct Report {
     /// The ratio in the first comparison.
     pub(crate) ratio: Option<f64>,
     /// All comparisons.
-    pub(crate) figures: Vec<Comparison>,
+    pub(crate) figures: Vec<FigureComparison>,
     /// Whether this is an optimised build, whose results are meaningful.
     pub(crate) optimised: bool,
 }
@@ -88,7 +88,7 @@ impl Measured {
     /// Returns the value that ratios are calculated from.
     const fn middle(&self) -> f64 {
         match self {
-            Self::Times(times) => times.ms,
+            Self::TimeFigures(times) => times.ms,
             Self::Latency(latency) => latency.p50_us,
             Self::Rate(rate) => rate.per_s,
         }
@@ -97,14 +97,14 @@ impl Measured {
     const fn slowest(&self) -> Option<f64> {
         match self {
             Self::Latency(latency) => Some(latency.p99_us),
-            Self::Times(_) | Self::Rate(_) => None,
+            Self::TimeFigures(_) | Self::Rate(_) => None,
         }
     }
 }
 
-impl From<Times> for Measured {
-    fn from(times: Times) -> Self {
-        Self::Times(times)
+impl From<TimeFigures> for Measured {
+    fn from(times: TimeFigures) -> Self {
+        Self::TimeFigures(times)
     }
 }
 
@@ -120,7 +120,7 @@ impl From<Rate> for Measured {
     }
 }
 
-impl Times {
+impl TimeFigures {
     /// Returns the median and the maximum; zero for no values.
     #[must_use]
     pub(crate) fn of(mut samples: Vec<Duration>) -> Self {
@@ -180,7 +180,7 @@ fn median(mut of: Vec<f64>) -> f64 {
     of.get(of.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
-impl Comparison {
+impl FigureComparison {
     /// Compares hana with the reference.
     #[must_use]
     pub(crate) fn of(
@@ -205,8 +205,8 @@ impl Report {
     pub(crate) fn of(
         bench: &'static str,
         rounds: usize,
-        first: Comparison,
-        others: Vec<Comparison>,
+        first: FigureComparison,
+        others: Vec<FigureComparison>,
     ) -> Self {
         Self {
             bench,
@@ -223,7 +223,9 @@ impl Report {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Times(Times { ms, worst_ms }) => write!(f, "{ms:.2} ms ({worst_ms:.2})"),
+            Self::TimeFigures(TimeFigures { ms, worst_ms }) => {
+                write!(f, "{ms:.2} ms ({worst_ms:.2})")
+            },
             Self::Latency(Latency { p50_us, p99_us }) => write!(f, "{p50_us:.0} us ({p99_us:.0})"),
             Self::Rate(Rate { per_s, loss, stale }) => {
                 write!(f, "{per_s:.0}/s, {loss:.6} lost")?;
@@ -237,13 +239,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bench, rounds, ours, .. } = self;
         let what = match ours {
-            Measured::Times(_) => "median (worst)",
+            Measured::TimeFigures(_) => "median (worst)",
             Measured::Latency(_) => "p50 (p99), medians of the rounds",
             Measured::Rate(_) => "median of the rounds",
         };
         write!(f, "{bench}: {rounds} rounds, {what}")?;
         for figure in &self.figures {
-            let Comparison { name, meaning, ours, raw, reference, ratio, ratio_p99 } = figure;
+            let FigureComparison { name, meaning, ours, raw, reference, ratio, ratio_p99 } = figure;
             write!(f, "\n\n{name:<22} {ours}")?;
             if let Some(raw) = raw {
                 write!(f, "   {reference} {raw}")?;
@@ -276,18 +278,21 @@ mod tests {
 
     #[test]
     fn median_is_a_measured_value() {
-        let times = Times::of(vec![ms(9), ms(1), ms(5), ms(3)]);
-        assert_eq!(times, Times { ms: 3.0, worst_ms: 9.0 });
-        assert_eq!(Times::of(vec![]), Times { ms: 0.0, worst_ms: 0.0 });
+        let times = TimeFigures::of(vec![ms(9), ms(1), ms(5), ms(3)]);
+        assert_eq!(times, TimeFigures { ms: 3.0, worst_ms: 9.0 });
+        assert_eq!(TimeFigures::of(vec![]), TimeFigures { ms: 0.0, worst_ms: 0.0 });
     }
 
     #[test]
     fn ratio_compares_medians() {
-        let times = |median| Times { ms: median, worst_ms: 99.0 };
-        let compared = Comparison::of("x", "", times(3.0), "raw", Some(times(2.0)));
+        let times = |median| TimeFigures { ms: median, worst_ms: 99.0 };
+        let compared = FigureComparison::of("x", "", times(3.0), "raw", Some(times(2.0)));
         assert_eq!(compared.ratio, Some(1.5));
-        assert_eq!(Comparison::of("x", "", times(3.0), "none", None::<Times>).ratio, None);
-        let instant = Comparison::of("x", "", times(3.0), "raw", Some(times(0.0)));
+        assert_eq!(
+            FigureComparison::of("x", "", times(3.0), "none", None::<TimeFigures>).ratio,
+            None
+        );
+        let instant = FigureComparison::of("x", "", times(3.0), "raw", Some(times(0.0)));
         assert_eq!(instant.ratio, None, "there is no multiple of zero");
     }
 
@@ -300,7 +305,7 @@ mod tests {
         assert_eq!(Latency::of([vec![], vec![us(7)]]), Latency { p50_us: 7.0, p99_us: 7.0 });
         assert_eq!(Latency::of([]), Latency { p50_us: 0.0, p99_us: 0.0 });
         let half = Latency { p50_us: 125.0, p99_us: 598.0 };
-        let compared = Comparison::of("x", "", latency, "raw", Some(half));
+        let compared = FigureComparison::of("x", "", latency, "raw", Some(half));
         assert_eq!((compared.ratio, compared.ratio_p99), (Some(2.0), Some(0.5)));
     }
 

@@ -19,10 +19,10 @@ use anyhow::Context;
 ///
 /// When the value of `HANA_CLOCK` cannot be parsed.
 pub(crate) fn local_us() -> anyhow::Result<i64> {
-    static INJECTED: OnceLock<Result<ClockOverride, String>> = OnceLock::new();
+    static INJECTED: OnceLock<Result<ClockShift, String>> = OnceLock::new();
     let injected = INJECTED.get_or_init(|| {
         let text = std::env::var("HANA_CLOCK").unwrap_or_default();
-        ClockOverride::parse(&text)
+        ClockShift::parse(&text)
             .with_context(|| format!("invalid HANA_CLOCK '{text}'"))
             .map_err(|error| format!("{error:#}"))
     });
@@ -32,12 +32,12 @@ pub(crate) fn local_us() -> anyhow::Result<i64> {
 
 /// The offset and drift added to the machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct ClockOverride {
+struct ClockShift {
     offset_us: i64,
     drift_ppm: i64,
 }
 
-impl ClockOverride {
+impl ClockShift {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut injected = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -110,13 +110,13 @@ mod tests {
     #[test]
     fn clock_override_matches_the_local_clock_of_hana_network() {
         // The same numbers as in the tests of `local_clock` in `hana_network`.
-        let hour = ClockOverride::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
+        let hour = ClockShift::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
         assert_eq!(hour.apply(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
-        assert_eq!(ClockOverride::parse("").unwrap(), ClockOverride::default());
+        assert_eq!(ClockShift::parse("").unwrap(), ClockShift::default());
         for wrong in ["offset_us", "offset_us=1h", "speed=2"] {
-            ClockOverride::parse(wrong).unwrap_err();
+            ClockShift::parse(wrong).unwrap_err();
         }
-        let most = ClockOverride { offset_us: i64::MAX, drift_ppm: i64::MAX };
+        let most = ClockShift { offset_us: i64::MAX, drift_ppm: i64::MAX };
         assert_eq!(most.apply(i64::MAX), i64::MAX);
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct DaemonConfig {
 
 /// The reason why a configuration cannot be used.
 #[derive(Debug, Error)]
-pub(crate) enum ConfigError {
+pub(crate) enum DaemonConfigError {
     #[error(transparent)]
     Settings(#[from] MachineConfigError),
     #[error(transparent)]
@@ -37,11 +37,11 @@ impl DaemonConfig {
     /// Finds the settings with [`MachineConfig::find`], and their catalogue.
     ///
     /// The catalogue is the one that the settings name, otherwise the one beside them, otherwise the built-in one.
-    pub(crate) fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self, DaemonConfigError> {
         Self::of(MachineConfig::find(named)?)
     }
 
-    fn of(settings: MachineConfig) -> Result<Self, ConfigError> {
+    fn of(settings: MachineConfig) -> Result<Self, DaemonConfigError> {
         let MachineConfig { network, visualizations, timeline, link, origin } = settings;
         let catalogue_file = catalogue_file(&origin, visualizations.as_deref());
         let catalogue = match &catalogue_file {

@@ -16,7 +16,7 @@ use crate::log_once::LogOnce;
 /// Everything that may block runs on separate threads. The program ends when its standard input is closed, and
 /// therefore also when this daemon is killed.
 pub(crate) struct LinkProcess {
-    shared: Arc<Shared>,
+    shared: Arc<LinkShared>,
 }
 
 /// An event of the program.
@@ -30,7 +30,7 @@ pub(crate) enum LinkEvent {
     Lost,
 }
 
-struct Shared {
+struct LinkShared {
     /// The queue for commands while the program runs.
     commands: Mutex<Option<SyncSender<String>>>,
     /// A channel that is closed to end the program for good. Nothing is ever sent on it.
@@ -90,7 +90,7 @@ impl LinkProcess {
         };
         let (ended, end) = mpsc::sync_channel(0);
         let shared =
-            Arc::new(Shared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
+            Arc::new(LinkShared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
         let shared_with_thread = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("link".into())
@@ -128,7 +128,7 @@ impl Drop for LinkProcess {
 /// Runs one instance after the other, on a separate thread, until the program is to end.
 fn keep_running(
     program: &PathBuf,
-    shared: &Shared,
+    shared: &LinkShared,
     end: &Receiver<()>,
     mut on_event: impl FnMut(LinkEvent),
 ) {
@@ -175,7 +175,7 @@ enum RunOutcome {
 }
 
 impl Run {
-    fn start(program: &PathBuf, shared: &Shared) -> io::Result<Self> {
+    fn start(program: &PathBuf, shared: &LinkShared) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C at the daemon's terminal is meant for the daemon.
@@ -192,7 +192,7 @@ impl Run {
         }
     }
 
-    fn connect(child: &mut Child, shared: &Shared) -> io::Result<Receiver<String>> {
+    fn connect(child: &mut Child, shared: &LinkShared) -> io::Result<Receiver<String>> {
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -349,7 +349,7 @@ mod tests {
         assert!(copied.success());
         let (ended, end) = mpsc::sync_channel(0);
         let shared =
-            Arc::new(Shared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
+            Arc::new(LinkShared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
         let shared_with_thread = Arc::clone(&shared);
         let (event_tx, events) = mpsc::channel();
         thread::spawn(move || {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::baseline::gateways::BaselineGateways;
 use crate::error::BenchError;
-use crate::figure::{Comparison, Report, Times};
+use crate::figure::{FigureComparison, Report, TimeFigures};
 use crate::fixture::test_host::TestHost;
 use crate::worker::arrival_log::now_ns;
 use crate::worker::bench_worker::BenchWorker;
@@ -73,19 +73,19 @@ pub(crate) fn discovery(
             tell(&mut all.of(is_ours).crowds, "leave")?;
         }
     }
-    let first = Comparison::of(
+    let first = FigureComparison::of(
         "all see all",
         "from the command to join until the last node sees all others and all daemons",
-        Times::of(all.ours.samples),
+        TimeFigures::of(all.ours.samples),
         "raw clients behind gateways",
-        Some(Times::of(all.raw.samples)),
+        Some(TimeFigures::of(all.raw.samples)),
     );
-    let joins = Comparison::of(
+    let joins = FigureComparison::of(
         "one joins",
         "from the command to join until all nodes see one more, and it sees all of them",
-        Times::of(one.ours.samples),
+        TimeFigures::of(one.ours.samples),
         "a raw client",
-        Some(Times::of(one.raw.samples)),
+        Some(TimeFigures::of(one.raw.samples)),
     );
     Ok(Report::of("discovery", rounds, first, vec![joins]))
 }

@@ -17,7 +17,7 @@ use crate::baseline::gateways::BaselineGateways;
 use crate::baseline::messages::{RAW_ASK, RAW_LANES, RAW_PATTERNS, bytes_of, frame_of, numbered};
 use crate::baseline::session::{BaselineSession, publisher, zenoh_qos};
 use crate::error::BenchError;
-use crate::figure::{Comparison, Latency, Report};
+use crate::figure::{FigureComparison, Latency, Report};
 use crate::fixture::numbered::{
     BestEffort, Latest, Numbered, ReliableOrdered, ReliableUnordered, value_of,
 };
@@ -53,7 +53,7 @@ pub(crate) fn latency(
 ) -> Result<Report, BenchError> {
     let hosts = TestHost::mesh(2)?;
     let [here, there] = &hosts[..] else { return Err(no_hosts()) };
-    let stage = Stage::start(here, there)?;
+    let stage = LatencyStage::start(here, there)?;
     let mut all: [Series; 8] = Default::default();
     for round in 0..rounds.max(1) {
         // The order alternates between rounds.
@@ -67,7 +67,7 @@ pub(crate) fn latency(
     }
     let mut figures = all.into_iter().zip(FIGURES).map(|(series, (name, meaning, reference))| {
         let (ours, raw) = (Latency::of(series.ours), Latency::of(series.raw));
-        Comparison::of(name, meaning, ours, reference, Some(raw))
+        FigureComparison::of(name, meaning, ours, reference, Some(raw))
     });
     let first = figures.next().ok_or_else(no_hosts)?;
     Ok(Report::of("latency", rounds, first, figures.collect()))
@@ -102,22 +102,22 @@ const FIGURES: [(&str, &str, &str); 8] = [
 ];
 
 /// All senders and receivers.
-struct Stage {
-    ours: HanaSide,
-    raw: BaselineSide,
+struct LatencyStage {
+    ours: HanaLatency,
+    raw: LatencyBaseline,
 }
 
 /// A direct link of hana, with the visualization at its other end.
-struct Played {
+struct PlayedParameter {
     visualization: Mutex<BenchWorker>,
     value: Publisher<Modulation>,
     frames: BatchStream,
     _link: DirectLink,
 }
 
-struct HanaSide {
-    tcp: Played,
-    udp: Played,
+struct HanaLatency {
+    tcp: PlayedParameter,
+    udp: PlayedParameter,
     subscriber: Mutex<BenchWorker>,
     lanes: Lanes,
     answerer: NodeId,
@@ -133,7 +133,7 @@ struct Lanes {
     reliable_unordered: MessageSender<ReliableUnordered>,
 }
 
-struct BaselineSide {
+struct LatencyBaseline {
     tcp: RawLink,
     udp: RawLink,
     mesh: BaselineGateways,
@@ -204,9 +204,9 @@ fn series(
     Ok(measured)
 }
 
-impl Stage {
+impl LatencyStage {
     fn start(here: &TestHost, there: &TestHost) -> Result<Self, BenchError> {
-        Ok(Self { ours: HanaSide::start(here, there)?, raw: BaselineSide::start()? })
+        Ok(Self { ours: HanaLatency::start(here, there)?, raw: LatencyBaseline::start()? })
     }
 
     fn measure(
@@ -224,7 +224,7 @@ impl Stage {
     }
 }
 
-impl Played {
+impl PlayedParameter {
     fn start(
         host: &TestHost,
         app: &Node<role::App>,
@@ -270,7 +270,7 @@ impl Played {
     }
 }
 
-impl HanaSide {
+impl HanaLatency {
     fn start(here: &TestHost, there: &TestHost) -> Result<Self, BenchError> {
         let config = here
             .config("player")?
@@ -286,8 +286,8 @@ impl HanaSide {
             there.launch(command);
         })?;
         let ours = Self {
-            tcp: Played::start(here, &app, "played-tcp", false)?,
-            udp: Played::start(here, &app, "played-udp", true)?,
+            tcp: PlayedParameter::start(here, &app, "played-tcp", false)?,
+            udp: PlayedParameter::start(here, &app, "played-udp", true)?,
             subscriber: Mutex::new(subscriber),
             lanes: Lanes {
                 latest: app.message_sender(),
@@ -412,7 +412,7 @@ fn put(
     publisher.put(numbered(number, bytes)).wait().map_err(BenchError::baseline("putting"))
 }
 
-impl BaselineSide {
+impl LatencyBaseline {
     fn start() -> Result<Self, BenchError> {
         let mesh = BaselineGateways::start(2)?;
         let arguments = [&["connect", mesh.endpoint(1)][..], &RAW_PATTERNS[..]].concat();

@@ -11,7 +11,7 @@ use zenoh::{Session, Wait};
 use crate::baseline::messages::{bytes_of, frame_of, numbered};
 use crate::baseline::session::{BaselineSession, publisher};
 use crate::error::BenchError;
-use crate::figure::{Comparison, Rate, Report};
+use crate::figure::{FigureComparison, Rate, Report};
 use crate::fixture::numbered::value_of;
 use crate::fixture::test_host::{TestHost, free_port, join};
 use crate::limits::REPLY_TIMEOUT;
@@ -50,7 +50,7 @@ pub(crate) fn modulation(
     let whole = Duration::from_secs(seconds.max(1));
     let turns = u32::try_from(whole.as_secs().div_ceil(TURN.as_secs())).unwrap_or(1).max(1);
     let each = whole / turns;
-    let mut ours = HanaSide::start(host, visualizations)?;
+    let mut ours = HanaModulation::start(host, visualizations)?;
     let mut reference = RawLinks::start(visualizations)?;
     let (mut hana_rounds, mut baseline_rounds, mut stale) = (vec![], vec![], 0);
     for round in 0..turns {
@@ -64,7 +64,7 @@ pub(crate) fn modulation(
             }
         }
     }
-    let first = Comparison::of(
+    let first = FigureComparison::of(
         "modulation",
         "values of 64 parameters each, a thousand times a second, received by visualizations over direct links in batches",
         Rate { stale: Some(stale), ..Rate::of(&hana_rounds) },
@@ -74,14 +74,14 @@ pub(crate) fn modulation(
     Ok(Report::of("modulation", hana_rounds.len(), first, vec![]))
 }
 
-struct HanaSide {
+struct HanaModulation {
     played: Vec<BenchWorker>,
     streams: Vec<BatchStream>,
     _links: Vec<DirectLink>,
     app: Node<role::App>,
 }
 
-impl HanaSide {
+impl HanaModulation {
     fn start(host: &TestHost, visualizations: usize) -> Result<Self, BenchError> {
         let app = join(host.config("player")?)?;
         let mut played = vec![];

@@ -9,7 +9,7 @@ use hana_protocol::parameter::ParameterName;
 
 use crate::baseline::token::BaselineToken;
 use crate::error::BenchError;
-use crate::figure::{Comparison, Report, Times};
+use crate::figure::{FigureComparison, Report, TimeFigures};
 use crate::fixture::child_guard::{ChildGuard, Signal, signal};
 use crate::fixture::test_mesh::TestMesh;
 
@@ -71,34 +71,34 @@ pub(crate) fn recovery(rounds: usize, ended: &AtomicBool) -> Result<Report, Benc
 
 impl Samples {
     fn report(self, rounds: usize) -> Report {
-        let crash = Comparison::of(
+        let crash = FigureComparison::of(
             "crash noticed",
             "from the kill until an app sees `crashed` with its cause",
-            Times::of(self.crash),
+            TimeFigures::of(self.crash),
             "a raw token",
-            Some(Times::of(self.raw_crash)),
+            Some(TimeFigures::of(self.raw_crash)),
         );
         let others = vec![
-            Comparison::of(
+            FigureComparison::of(
                 "stop noticed",
                 "from suspending the process until an app sees `unresponsive`",
-                Times::of(self.stopped),
+                TimeFigures::of(self.stopped),
                 "none: a raw token remains",
-                None::<Times>,
+                None::<TimeFigures>,
             ),
-            Comparison::of(
+            FigureComparison::of(
                 "hang noticed",
                 "from the last frame until an app sees `unresponsive`, while the network threads run",
-                Times::of(self.hung),
+                TimeFigures::of(self.hung),
                 "none: a raw token remains",
-                None::<Times>,
+                None::<TimeFigures>,
             ),
-            Comparison::of(
+            FigureComparison::of(
                 "restored",
                 "from the kill until an app sees `running` with the last look; the reference is the start of the program alone",
-                Times::of(self.restored),
+                TimeFigures::of(self.restored),
                 "its own start",
-                Some(Times::of(self.start)),
+                Some(TimeFigures::of(self.start)),
             ),
         ];
         Report::of("recovery", rounds, crash, others)

@@ -14,7 +14,7 @@ use crate::baseline::gateways::BaselineGateways;
 use crate::baseline::messages::{RAW_LANES, RAW_PATTERNS, bytes_of, numbered};
 use crate::baseline::session::{BaselineSession, publisher};
 use crate::error::BenchError;
-use crate::figure::{Comparison, Rate, Report};
+use crate::figure::{FigureComparison, Rate, Report};
 use crate::fixture::numbered::{
     BestEffort, Latest, Numbered, ReliableOrdered, ReliableUnordered, value_of,
 };
@@ -48,8 +48,8 @@ pub(crate) fn throughput(
     let [here, there] = &hosts[..] else {
         return Err(BenchError::network("starting two hosts")("there are none"));
     };
-    let mut ours = HanaSide::start(here, there)?;
-    let mut reference = BaselineSide::start()?;
+    let mut ours = HanaThroughput::start(here, there)?;
+    let mut reference = ThroughputBaseline::start()?;
     let (mut hana_rounds, mut baseline_rounds): (Vec<[Round; 6]>, Vec<[Round; 5]>) =
         (vec![], vec![]);
     for round in 0..rounds.max(1) {
@@ -69,7 +69,7 @@ pub(crate) fn throughput(
     let baseline_rounds =
         |place: usize| Rate::of(&baseline_rounds.iter().map(|of| of[place]).collect::<Vec<_>>());
     let through = |place: usize, name| {
-        Comparison::of(
+        FigureComparison::of(
             name,
             "custom messages through two daemons, as fast as possible",
             hana_rounds(place + 1),
@@ -77,7 +77,7 @@ pub(crate) fn throughput(
             Some(baseline_rounds(place)),
         )
     };
-    let first = Comparison::of(
+    let first = FigureComparison::of(
         "values in frames",
         "values of 1,024 parameters over a direct link, in batches, 3,000 a second of each; a raw message is one value",
         hana_rounds(0),
@@ -85,7 +85,7 @@ pub(crate) fn throughput(
         Some(baseline_rounds(0)),
     );
     let others = vec![
-        Comparison::of(
+        FigureComparison::of(
             "values one by one",
             "single values of 1,024 parameters over a direct link, one message each, as fast as possible",
             hana_rounds(1),
@@ -100,7 +100,7 @@ pub(crate) fn throughput(
     Ok(Report::of("throughput", rounds, first, others))
 }
 
-struct HanaSide {
+struct HanaThroughput {
     played: BenchWorker,
     values: Vec<Publisher<Modulation>>,
     link: DirectLink,
@@ -112,7 +112,7 @@ struct HanaSide {
     app: Node<role::App>,
 }
 
-impl HanaSide {
+impl HanaThroughput {
     fn start(here: &TestHost, there: &TestHost) -> Result<Self, BenchError> {
         let config = here
             .config("player")?
@@ -284,7 +284,7 @@ fn counted(subscriber: &mut BenchWorker, counter: usize, sent: u64) -> Result<Ro
     Ok((came, Duration::from_nanos(last_ns.saturating_sub(first_ns)), sent.max(came)))
 }
 
-struct BaselineSide {
+struct ThroughputBaseline {
     direct: BenchWorker,
     subscriber: BenchWorker,
     to_direct: Vec<zenoh::pubsub::Publisher<'static>>,
@@ -293,7 +293,7 @@ struct BaselineSide {
     _mesh: BaselineGateways,
 }
 
-impl BaselineSide {
+impl ThroughputBaseline {
     fn start() -> Result<Self, BenchError> {
         let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
         let arguments = ["listen", &endpoint, "raw/modulation/*"];

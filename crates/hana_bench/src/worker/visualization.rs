@@ -32,7 +32,7 @@ const MOST: f32 = 16_777_216.0;
 
 /// The visualization's view of its board, read at its own rate.
 #[derive(Default)]
-struct Seen {
+struct SeenValue {
     /// The changes of the first parameter, each recorded on arrival.
     counter: ReceiveCounter,
     /// The number of values shown after newer ones, or too late.
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), BenchError> {
         .wait(REPLY_TIMEOUT)
         .map_err(BenchError::network("joining the mesh"))?
         .map_err(BenchError::network("joining the mesh"))?;
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(SeenValue::default());
     let board = Arc::clone(node.parameters());
     let looking = {
         let seen = Arc::clone(&seen);
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), BenchError> {
     outcome
 }
 
-impl Seen {
+impl SeenValue {
     /// Compares the current values on the board with the previous ones.
     fn look(&self, shown: &mut [f32], values: &[f32], delay: Duration) {
         let epoch = self.epoch_ns.load(Ordering::Relaxed);

@@ -37,7 +37,7 @@ impl Overriding for Resume {
 
 /// The reply of each visualization.
 #[derive(Serialize)]
-struct Outcome {
+struct OverrideOutcome {
     node: NodeId,
     done: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -64,7 +64,7 @@ pub(crate) fn run<C: Overriding>(
         let place = arguments.host.as_ref().map(|host| format!(" on host '{host}'"));
         bail!("no visualization{}; `hana nodes` lists all nodes", place.unwrap_or_default());
     }
-    let outcomes: Vec<Outcome> = pending
+    let outcomes: Vec<OverrideOutcome> = pending
         .into_iter()
         .map(|(node, reply)| {
             let problem = match reply.wait(mesh::COMMAND * 2) {
@@ -72,7 +72,7 @@ pub(crate) fn run<C: Overriding>(
                 Ok(Err(problem)) => Some(error_chain(mesh::explain(&own, problem).as_ref())),
                 Err(problem) => Some(problem.to_string()),
             };
-            Outcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }
+            OverrideOutcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }
         })
         .collect();
     output::print(format, &outcomes, || describe::<C>(&outcomes))?;
@@ -95,7 +95,7 @@ fn find(node: &Node<role::App>, host: Option<&NodeId>, mut found: impl FnMut(&No
     });
 }
 
-fn describe<C: Overriding>(outcomes: &[Outcome]) -> String {
+fn describe<C: Overriding>(outcomes: &[OverrideOutcome]) -> String {
     let lines: Vec<String> = outcomes
         .iter()
         .map(|outcome| {

@@ -12,4 +12,4 @@ pub use retry_queue::{RetryAction, RetryLimits, RetryQueue, RetryQueueFull, Send
 pub use stale_filter::{Arrival, StaleFilter};
 pub use succession::{Succession, Turn};
 pub use token_bucket::{Admission, SenderLimits, TokenBucket};
-pub use topic_receiver::{Source, TopicAction, TopicReceiver};
+pub use topic_receiver::{PublisherState, TopicAction, TopicReceiver};

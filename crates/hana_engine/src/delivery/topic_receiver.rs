@@ -17,12 +17,12 @@ pub struct TopicReceiver<M> {
     lane: Lane,
     limits: LaneLimits,
     since: Instant,
-    sources: BTreeMap<Source, SourceInstance<M>>,
+    sources: BTreeMap<PublisherState, SourceInstance<M>>,
 }
 
 /// A publisher on a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source {
+pub struct PublisherState {
     /// The key.
     pub key: String,
     /// The publishing node.
@@ -64,7 +64,7 @@ pub enum TopicAction<M> {
     /// Report these numbers as lost.
     Lost {
         /// The publisher.
-        source: Source,
+        source: PublisherState,
         /// The first number.
         first: u64,
         /// The last number.
@@ -73,14 +73,14 @@ pub enum TopicAction<M> {
     /// Report that missing messages arrived and were delivered.
     Recovered {
         /// The publisher.
-        source: Source,
+        source: PublisherState,
         /// Number of messages.
         count: u64,
     },
     /// Count a dropped message: a duplicate, or one of a former instance.
     Late {
         /// The publisher.
-        source: Source,
+        source: PublisherState,
     },
 }
 
@@ -109,7 +109,7 @@ impl<M> TopicReceiver<M> {
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
-        let source = Source { key: key.into(), node: envelope.from.clone() };
+        let source = PublisherState { key: key.into(), node: envelope.from.clone() };
         let place = SourcePosition { number: envelope.sequence, age: Duration::ZERO };
         if let Some(run) = self.run_of(&source, envelope, place, now, actions) {
             run.heard = now;
@@ -130,7 +130,7 @@ impl<M> TopicReceiver<M> {
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
-        let source = Source { key: key.into(), node: envelope.from.clone() };
+        let source = PublisherState { key: key.into(), node: envelope.from.clone() };
         let place = SourcePosition { number: newest, age };
         if self.run_of(&source, envelope, place, now, actions).is_some() {
             self.with(&source, actions, |receiver, actions| {
@@ -147,7 +147,7 @@ impl<M> TopicReceiver<M> {
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
-        let source = Source { key: question.key.clone(), node: node.clone() };
+        let source = PublisherState { key: question.key.clone(), node: node.clone() };
         if self.sources.get(&source).is_some_and(|run| run.instance() == question.instance) {
             self.with(&source, actions, |receiver, actions| receiver.unanswered(now, actions));
         }
@@ -162,7 +162,7 @@ impl<M> TopicReceiver<M> {
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
-        let source = Source { key: question.key.clone(), node: node.clone() };
+        let source = PublisherState { key: question.key.clone(), node: node.clone() };
         if self.sources.get(&source).is_none_or(|run| run.instance() != question.instance) {
             return;
         }
@@ -187,7 +187,7 @@ impl<M> TopicReceiver<M> {
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<TopicAction<M>>) {
         let is_due =
             |run: &SourceInstance<M>| run.receiver.next_deadline().is_some_and(|at| at <= now);
-        let due: Vec<Source> = self
+        let due: Vec<PublisherState> = self
             .sources
             .iter()
             .filter(|(_, run)| is_due(run))
@@ -208,7 +208,7 @@ impl<M> TopicReceiver<M> {
     /// one.
     fn run_of(
         &mut self,
-        source: &Source,
+        source: &PublisherState,
         envelope: &Envelope,
         place: SourcePosition,
         now: Instant,
@@ -282,7 +282,7 @@ impl<M> TopicReceiver<M> {
     /// Passes an event to the receiver of a source and translates its actions.
     fn with(
         &mut self,
-        source: &Source,
+        source: &PublisherState,
         actions: &mut Vec<TopicAction<M>>,
         tell: impl FnOnce(&mut LaneReceiver<M>, &mut Vec<LaneAction<M>>),
     ) {
@@ -352,8 +352,8 @@ mod tests {
         Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at }
     }
 
-    fn source() -> Source {
-        Source { key: KEY.into(), node: NodeId::new("v").unwrap() }
+    fn source() -> PublisherState {
+        PublisherState { key: KEY.into(), node: NodeId::new("v").unwrap() }
     }
 
     fn arrive(topic: &mut Topic, instance: u64, sequence: u64, now: Instant) -> Actions {

@@ -7,7 +7,7 @@ use hana_protocol::message::Priority;
 /// The apps that write parameters of a visualization, with their priorities and liveliness tokens.
 #[derive(Debug, Default)]
 pub(super) struct Writers {
-    pub(super) apps: BTreeMap<NodeId, Writer>,
+    pub(super) apps: BTreeMap<NodeId, ParameterWriter>,
     /// The number of apps without a token. While it is zero, no search for them is needed.
     gone: usize,
     /// The identity of this node's connection to the mesh, which changes when the node reconnects.
@@ -16,7 +16,7 @@ pub(super) struct Writers {
 
 /// An app with its liveliness tokens; it may have two of them while it reconnects.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(super) struct ParameterWriter {
     tokens: BTreeSet<String>,
     /// The time since when it has had no token.
     gone: Option<Instant>,
@@ -90,7 +90,8 @@ impl Writers {
         if !self.has_room(now) {
             return;
         }
-        self.apps.insert(app.clone(), Writer { gone: Some(now), ..Writer::default() });
+        self.apps
+            .insert(app.clone(), ParameterWriter { gone: Some(now), ..ParameterWriter::default() });
         self.count_gone();
     }
 
@@ -153,7 +154,7 @@ impl Writers {
             if self.apps.contains_key(&app) || !self.has_room(now) {
                 continue;
             }
-            self.apps.insert(app, Writer::default());
+            self.apps.insert(app, ParameterWriter::default());
         }
         let unwatched = self.apps.iter_mut().filter(|(_, app)| !app.is_watched);
         unwatched

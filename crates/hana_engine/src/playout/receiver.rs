@@ -23,7 +23,7 @@ pub struct ModulationReceiver {
     tracks: Vec<Track>,
     /// The per-parameter state that is only needed on arrival.
     arrivals: Vec<Arrivals>,
-    senders: Vec<Sender>,
+    senders: Vec<SenderState>,
     /// The time of the last call of [`advance`](Self::advance).
     advanced: Instant,
 }
@@ -74,7 +74,7 @@ struct Newest {
 }
 
 #[derive(Debug)]
-struct Sender {
+struct SenderState {
     id: NodeId,
     instance: u64,
     map: SenderClock,
@@ -244,7 +244,7 @@ impl ModulationReceiver {
     /// Returns the index of the sender, and the observation of its clock.
     fn sender(&mut self, envelope: &Envelope, now: Instant) -> (usize, ClockObservation) {
         let Envelope { from, instance, .. } = envelope;
-        let is_it = |of: &Sender| of.instance == *instance && of.id == *from;
+        let is_it = |of: &SenderState| of.instance == *instance && of.id == *from;
         let place = self.senders.iter().position(is_it).unwrap_or_else(|| {
             if self.senders.len() >= Self::MAX_SENDERS {
                 let silent = self.senders.iter().enumerate().min_by_key(|(_, of)| of.heard);
@@ -252,7 +252,7 @@ impl ModulationReceiver {
                     self.senders.swap_remove(place);
                 }
             }
-            self.senders.push(Sender {
+            self.senders.push(SenderState {
                 id: envelope.from.clone(),
                 instance: envelope.instance,
                 map: SenderClock::new(self.epoch),

@@ -26,7 +26,7 @@ use thiserror::Error;
 pub struct SavedState {
     found: BTreeMap<String, SavedPart>,
     damage: Option<CorruptState>,
-    writer: Option<Writer>,
+    writer: Option<StateWriter>,
 }
 
 /// A named part of a [`SavedState`].
@@ -100,7 +100,7 @@ impl SavedState {
             Ok(found) => (found, None),
             Err(problem) => (BTreeMap::new(), Some(CorruptState { file: file.clone(), problem })),
         };
-        let writer = Writer::start((file, there), node.clone(), found.clone(), between);
+        let writer = StateWriter::start((file, there), node.clone(), found.clone(), between);
         Self { found, damage, writer: Some(writer) }
     }
 
@@ -142,7 +142,7 @@ impl SavedState {
 
 /// The writing thread.
 #[derive(Debug)]
-struct Writer {
+struct StateWriter {
     shared: Arc<WriterShared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -180,7 +180,7 @@ impl WriterShared {
     }
 }
 
-impl Writer {
+impl StateWriter {
     fn start(
         (file, there): (PathBuf, Option<FileMark>),
         node: NodeId,
@@ -233,7 +233,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for StateWriter {
     fn drop(&mut self) {
         self.shared.pending().is_ended = true;
         self.shared.changed.notify_all();

@@ -14,12 +14,12 @@ pub(crate) struct Automation {
     /// Indexed by parameter.
     modulators: Vec<Option<Modulator>>,
     running: usize,
-    pub(crate) scheduled: ChangeSchedule<PendingChange>,
+    pub(crate) scheduled: ChangeSchedule<QueuedChange>,
 }
 
 /// A validated change that is applied as a whole; parameters are given by index.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct PendingChange {
+pub(crate) struct QueuedChange {
     pub(crate) values: Vec<(usize, f32)>,
     pub(crate) modulators: Vec<(usize, Modulator)>,
     pub(crate) by: Option<NodeId>,

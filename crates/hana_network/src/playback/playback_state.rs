@@ -11,7 +11,7 @@ use hana_protocol::parameter::{Parameter, ParameterError, ParameterName, Paramet
 use hana_protocol::wire::Envelope;
 use hana_time::Scheduled;
 
-use crate::playback::automation::{Automation, PendingChange, WriteMode};
+use crate::playback::automation::{Automation, QueuedChange, WriteMode};
 use crate::playback::ownership_error::OwnershipError;
 use crate::playback::set_error::SetError;
 use crate::time::beat_instant::BeatInstant;
@@ -341,7 +341,7 @@ impl PlaybackState {
     }
 
     /// Applies a validated change, as of `beat`.
-    fn apply(&mut self, change: &PendingChange, beat: f64, now: PlaybackTime) {
+    fn apply(&mut self, change: &QueuedChange, beat: f64, now: PlaybackTime) {
         for (place, value) in &change.values {
             if self.claim(*place, change, now) && self.parameters.set_at(*place, *value).is_ok() {
                 self.automation.end(*place);
@@ -365,7 +365,7 @@ impl PlaybackState {
     /// Returns whether a change may be made now, claiming the parameter if the change asks for it.
     ///
     /// Ownership may have changed while the change was scheduled, so this is checked again.
-    fn claim(&mut self, place: usize, change: &PendingChange, now: PlaybackTime) -> bool {
+    fn claim(&mut self, place: usize, change: &QueuedChange, now: PlaybackTime) -> bool {
         if change.mode == WriteMode::Local
             || self.arbiter.may_play(place, change.by.as_ref(), now.at).is_ok()
         {
@@ -384,11 +384,11 @@ impl PlaybackState {
         mode: WriteMode,
         set: &Set,
         now: Instant,
-    ) -> Result<PendingChange, SetError> {
+    ) -> Result<QueuedChange, SetError> {
         if set.parameters.is_empty() && set.modulators.is_empty() {
             return Err(SetError::Nothing);
         }
-        let mut change = PendingChange { by: by.cloned(), mode, ..PendingChange::default() };
+        let mut change = QueuedChange { by: by.cloned(), mode, ..QueuedChange::default() };
         for (name, value) in &set.parameters {
             let place = self.parameters.index(name)?;
             self.parameters.check_at(place, *value)?;

@@ -62,7 +62,7 @@ impl MeshObserver {
     pub(crate) fn start(context: &NodeContext) -> Self {
         let worker = &context.session_worker;
         let (promise, initial_queries) = Pending::new();
-        let shared = Arc::new(ObserverShared::new(context, Scope::Everything));
+        let shared = Arc::new(ObserverShared::new(context, ObserverScope::Everything));
         let observer = Arc::clone(&shared);
         let mut registrations: Vec<RegistrationGuard> =
             [INFOS, "hana/*/look", OWNERS, OPERATORS, PROCESSES, LOST, "hana/*/health", EVENTS]
@@ -187,7 +187,7 @@ pub struct HealthFeed {
 impl PresenceObserver {
     pub(crate) fn start(context: &NodeContext) -> Self {
         let worker = &context.session_worker;
-        let shared = Arc::new(ObserverShared::new(context, Scope::Processes));
+        let shared = Arc::new(ObserverShared::new(context, ObserverScope::Processes));
         let mut registrations: Vec<RegistrationGuard> = [INFOS, PROCESSES, EVENTS]
             .into_iter()
             .map(|pattern| watch_messages(worker, &shared, pattern))
@@ -249,12 +249,12 @@ struct ObserverShared {
     limiter: Mutex<TokenBucket>,
     /// The port on which the daemon of this machine listens.
     own_port: u16,
-    scope: Scope,
+    scope: ObserverScope,
 }
 
 /// Which state a new node is queried for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum ObserverScope {
     /// All state that it keeps.
     Everything,
     /// Its info and, for a daemon, the programs that it launched.
@@ -262,7 +262,7 @@ enum Scope {
 }
 
 impl ObserverShared {
-    fn new(context: &NodeContext, scope: Scope) -> Self {
+    fn new(context: &NodeContext, scope: ObserverScope) -> Self {
         Self {
             observations: Inbox::new(OverflowPolicy::DropOldest, MAX_OBSERVATIONS),
             inbound: context.inbound.clone(),
@@ -285,7 +285,7 @@ impl ObserverShared {
         }
         self.observations.push("", Observation::TokenAdded { node: node.clone(), role, zid });
         // A daemon does not need to know about apps that come and go.
-        if self.scope == Scope::Processes && matches!(role, Role::App | Role::Bridge) {
+        if self.scope == ObserverScope::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
         }
         let mut info_requests = self.info_requests.lock();
@@ -395,13 +395,15 @@ impl ObserverShared {
 
     fn query_node(self: &Arc<Self>, session: &Session, node: &str) {
         let on_end: &[&str] = match self.scope {
-            Scope::Everything => &["info", "look", "owners", "operator", "process/*", "lost_peers"],
-            Scope::Processes => &["info", "process/*"],
+            ObserverScope::Everything => {
+                &["info", "look", "owners", "operator", "process/*", "lost_peers"]
+            },
+            ObserverScope::Processes => &["info", "process/*"],
         };
         for what in on_end {
             self.query(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));
         }
-        if self.scope == Scope::Everything {
+        if self.scope == ObserverScope::Everything {
             // Queries the process status that the daemon of its host publishes.
             self.query(session, &format!("{}/*/process/{node}", Key::ROOT), &Arc::new(()));
         }

@@ -20,10 +20,10 @@ pub enum OverflowPolicy {
 /// A bounded queue of received messages. The network adds without ever waiting; the program removes at its own pace.
 /// Clones share one queue.
 #[derive(Debug)]
-pub struct Inbox<T>(Arc<Shared<T>>);
+pub struct Inbox<T>(Arc<InboxShared<T>>);
 
 #[derive(Debug)]
-struct Shared<T> {
+struct InboxShared<T> {
     state: Mutex<State<T>>,
     arrived: Condvar,
 }
@@ -70,7 +70,7 @@ impl<T> Inbox<T> {
             dropped: 0,
             wakers: Vec::new(),
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() }))
+        Self(Arc::new(InboxShared { state: Mutex::new(state), arrived: Condvar::new() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {

@@ -23,10 +23,10 @@ pub(crate) struct FrameClock {
 ///
 /// Clones share the same times.
 #[derive(Resource, Clone, Default)]
-pub(crate) struct PresentedAt(Arc<Times>);
+pub(crate) struct PresentedAt(Arc<FrameTimes>);
 
 #[derive(Default)]
-struct Times {
+struct FrameTimes {
     /// The beginning of the current frame.
     begun_us: AtomicI64,
     /// The delay between the beginning of the last frame and its presentation; 0 if it is not measured.

@@ -14,11 +14,11 @@ use crate::topics::from_mesh::{DynamicFromMesh, FromMesh};
 use crate::topics::topic_registry::TopicRegistry;
 
 /// Returns the next received message, if there is one.
-type Source<T> = Box<dyn Fn() -> Option<T> + Send + Sync>;
+type MessageSource<T> = Box<dyn Fn() -> Option<T> + Send + Sync>;
 
 /// The subscriptions that deliver Bevy messages of the type `T`, each in a place of its own.
 #[derive(Resource)]
-struct Subscriptions<T: Message>(Vec<Option<Source<T>>>);
+struct Subscriptions<T: Message>(Vec<Option<MessageSource<T>>>);
 
 impl<T: Message> Subscriptions<T> {
     /// Adds a place for a subscription, and returns its index.
@@ -81,7 +81,7 @@ fn open_on_join<R: NodeRole, T: Message>(
     app: &mut App,
     place: usize,
     by: OpenedBy,
-    open: impl Fn(&Node<R>) -> Source<T> + Send + Sync + 'static,
+    open: impl Fn(&Node<R>) -> MessageSource<T> + Send + Sync + 'static,
 ) {
     app.add_observer(
         move |_: On<Joined<R>>,
@@ -96,12 +96,14 @@ fn open_on_join<R: NodeRole, T: Message>(
     );
 }
 
-fn custom<M: CustomMessage + ReceivedBy<R>, R: NodeRole>(node: &Node<R>) -> Source<FromMesh<M>> {
+fn custom<M: CustomMessage + ReceivedBy<R>, R: NodeRole>(
+    node: &Node<R>,
+) -> MessageSource<FromMesh<M>> {
     let subscription = node.subscribe_custom::<M>();
     Box::new(move || subscription.try_recv().map(FromMesh::from))
 }
 
-fn dynamic<R: NodeRole>(node: &Node<R>) -> Source<DynamicFromMesh> {
+fn dynamic<R: NodeRole>(node: &Node<R>) -> MessageSource<DynamicFromMesh> {
     let subscription = node.subscribe_json(None);
     Box::new(move || {
         loop {

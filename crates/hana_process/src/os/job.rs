@@ -15,11 +15,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct GroupLeader {
     pid: u32,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<GroupShared>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct GroupShared {
     /// The job with all its processes.
     child: Box<dyn ChildWrapper>,
     exit: Option<Exit>,
@@ -34,7 +34,7 @@ impl GroupLeader {
         command.wrap(JobObject);
         let child = command.spawn()?;
         let pid = child.id();
-        let shared = Arc::new(Mutex::new(Shared { child, exit: None }));
+        let shared = Arc::new(Mutex::new(GroupShared { child, exit: None }));
         let watched = Arc::clone(&shared);
         thread::Builder::new().name(format!("watch {pid}")).spawn(move || {
             loop {
@@ -84,7 +84,7 @@ impl GroupLeader {
     }
 }
 
-impl Shared {
+impl GroupShared {
     fn poll(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             // The status of the first process, not of the job, which may have processes left.

@@ -19,11 +19,11 @@ use crate::os::{PidHandle, is_of_other_launch, kill_launch};
 #[derive(Debug)]
 pub(crate) struct GroupLeader {
     pid: u32,
-    shared: Arc<Shared>,
+    shared: Arc<GroupShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct GroupShared {
     leader: Pid,
     relation: ProcessRelation,
     launch_id: String,
@@ -64,8 +64,8 @@ impl GroupLeader {
         leaders.insert(pid);
         drop(leaders);
         let leader = to_pid(pid)?;
-        let shared = Shared::new(leader, ProcessRelation::Child, launch_id);
-        if let Err(error) = Shared::start_watching(&shared, on_exit) {
+        let shared = GroupShared::new(leader, ProcessRelation::Child, launch_id);
+        if let Err(error) = GroupShared::start_watching(&shared, on_exit) {
             // A process whose end goes unnoticed is worse than none.
             let _ = signal_group(leader, Signal::KILL);
             let _ = wait(leader, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -95,8 +95,8 @@ impl GroupLeader {
         } else {
             ProcessRelation::Adopted(handle)
         };
-        let shared = Shared::new(leader, relation, launch_id.to_owned());
-        Shared::start_watching(&shared, on_exit).map_err(AdoptError::System)?;
+        let shared = GroupShared::new(leader, relation, launch_id.to_owned());
+        GroupShared::start_watching(&shared, on_exit).map_err(AdoptError::System)?;
         Ok(Self { pid: fingerprint.pid, shared })
     }
 
@@ -183,7 +183,7 @@ impl Drop for GroupLeader {
     }
 }
 
-impl Shared {
+impl GroupShared {
     fn new(leader: Pid, relation: ProcessRelation, launch_id: String) -> Arc<Self> {
         let state = Mutex::new(LeaderState::Alive);
         Arc::new(Self { leader, relation, launch_id, state, ended: Condvar::new() })

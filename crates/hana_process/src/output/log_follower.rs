@@ -124,7 +124,7 @@ impl LogFollower {
         first_line: u64,
     ) -> io::Result<Self> {
         let mut follower = Self { first_line, ..Self::new(path, limits) };
-        let mut history = Batch::new(&limits, first_line);
+        let mut history = LineBatch::new(&limits, first_line);
         follower.lines.splitter = LineSplitter::starting_at(first_line);
         if first_line > 0 {
             // This file continues the one before, perhaps in the middle of a line.
@@ -168,7 +168,7 @@ impl LogFollower {
     }
 
     /// Reads the latest copy, whose lines end where the file begins.
-    fn read_earlier(&mut self, history: &mut Batch) -> io::Result<()> {
+    fn read_earlier(&mut self, history: &mut LineBatch) -> io::Result<()> {
         let mut copy = match File::open(output_file::backup_path(&self.path, 1)) {
             Ok(copy) => copy,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -176,7 +176,7 @@ impl LogFollower {
         };
         let (length, most) = (copy.metadata()?.len(), 2 * self.limits.file);
         let mut counted = LineReader::default();
-        let mut nowhere = Batch::new(&LogLimits { lines_per_poll: 0, tail: 0, file: 0 }, 0);
+        let mut nowhere = LineBatch::new(&LogLimits { lines_per_poll: 0, tail: 0, file: 0 }, 0);
         counted.read(&mut copy, 0, length, most, &mut nowhere)?;
         let before = self.first_line.saturating_sub(counted.splitter.next_number());
         self.lines.splitter = LineSplitter::starting_at(before);
@@ -207,7 +207,7 @@ impl LogFollower {
 
     /// Polls at a given time.
     pub(crate) fn poll_at(&mut self, now: Instant) -> io::Result<Vec<Line>> {
-        let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
+        let mut batch = LineBatch::new(&self.limits, self.lines.splitter.next_number());
         self.open()?;
         if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= CHECK_INTERVAL) {
             self.looked = Some(now);
@@ -223,7 +223,7 @@ impl LogFollower {
     ///
     /// Fails if the file cannot be read.
     pub fn finish(&mut self) -> io::Result<Vec<Line>> {
-        let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
+        let mut batch = LineBatch::new(&self.limits, self.lines.splitter.next_number());
         self.open()?;
         let read = self.read(Instant::now(), &mut batch);
         self.lines.splitter.finish(|number, bytes| batch.add(number, bytes));
@@ -243,14 +243,19 @@ impl LogFollower {
         Ok(())
     }
 
-    fn read(&mut self, now: Instant, batch: &mut Batch) -> io::Result<()> {
+    fn read(&mut self, now: Instant, batch: &mut LineBatch) -> io::Result<()> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         let read = self.read_file(&mut file, now, batch);
         self.file = Some(file);
         read
     }
 
-    fn read_file(&mut self, file: &mut File, now: Instant, batch: &mut Batch) -> io::Result<()> {
+    fn read_file(
+        &mut self,
+        file: &mut File,
+        now: Instant,
+        batch: &mut LineBatch,
+    ) -> io::Result<()> {
         let mut length = file.metadata()?.len();
         if length < self.position {
             // Another program has emptied the file.
@@ -274,7 +279,7 @@ impl LogFollower {
         file: &mut File,
         length: u64,
         now: Instant,
-        batch: &mut Batch,
+        batch: &mut LineBatch,
     ) -> io::Result<()> {
         let limit = self.limits.file;
         let most = self.copies.take(length.min(limit), now);
@@ -330,7 +335,12 @@ impl LogFollower {
     }
 
     /// Reads a file that has lost its name, writes the bytes to a file with that name, and empties the unnamed one.
-    fn read_nameless(&mut self, file: &mut File, length: u64, batch: &mut Batch) -> io::Result<()> {
+    fn read_nameless(
+        &mut self,
+        file: &mut File,
+        length: u64,
+        batch: &mut LineBatch,
+    ) -> io::Result<()> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
         let mut result = Ok(());
         let before = mirror.rotations();
@@ -383,7 +393,7 @@ impl LogFollower {
         Ok(())
     }
 
-    fn finish_batch(&mut self, batch: Batch) -> Vec<Line> {
+    fn finish_batch(&mut self, batch: LineBatch) -> Vec<Line> {
         self.tail.extend(batch.last.iter().cloned());
         let over = self.tail.len().saturating_sub(self.limits.tail);
         self.tail.drain(..over);
@@ -463,7 +473,7 @@ impl LineReader {
         from: u64,
         to: u64,
         most: u64,
-        batch: &mut Batch,
+        batch: &mut LineBatch,
     ) -> io::Result<Range> {
         self.read_and(file, from, to, most, batch, |_| ())
     }
@@ -474,7 +484,7 @@ impl LineReader {
         mut from: u64,
         to: u64,
         most: u64,
-        batch: &mut Batch,
+        batch: &mut LineBatch,
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<Range> {
         if to.saturating_sub(from) > most {
@@ -495,14 +505,14 @@ impl LineReader {
 }
 
 /// The last lines of one poll.
-struct Batch {
+struct LineBatch {
     /// The lowest line number of this poll.
     first: u64,
     last: VecDeque<Line>,
     most: usize,
 }
 
-impl Batch {
+impl LineBatch {
     fn new(limits: &LogLimits, first: u64) -> Self {
         Self { first, last: VecDeque::new(), most: limits.lines_per_poll.max(limits.tail) }
     }

@@ -13,7 +13,7 @@ use crate::output::log_follower::LogFollower;
 /// this value is dropped.
 #[derive(Debug)]
 pub struct OutputReader {
-    shared: Arc<Shared>,
+    shared: Arc<ReaderShared>,
 }
 
 /// A report of an [`OutputReader`]. Reports come on the reader's thread, in order.
@@ -30,7 +30,7 @@ pub enum OutputNews {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ReaderShared {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -67,7 +67,7 @@ impl OutputReader {
         begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
         report: impl FnMut(OutputNews) + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(ReaderShared::default());
         let shared_with_thread = Arc::clone(&shared);
         thread::Builder::new().name("output".into()).spawn(move || {
             let over = Over(&shared_with_thread);
@@ -107,7 +107,7 @@ impl Drop for OutputReader {
     }
 }
 
-impl Shared {
+impl ReaderShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +132,7 @@ impl Shared {
 }
 
 /// Marks the thread as ended, however it ends.
-struct Over<'a>(&'a Shared);
+struct Over<'a>(&'a ReaderShared);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -144,7 +144,7 @@ impl Drop for Over<'_> {
 fn read_on(
     begin: impl FnOnce() -> io::Result<LogFollower>,
     mut report: impl FnMut(OutputNews),
-    shared: &Shared,
+    shared: &ReaderShared,
 ) {
     let mut follower = match begin() {
         Ok(follower) => follower,

@@ -12,11 +12,11 @@ use crate::daemon::event::DaemonEvent;
 /// Forwards the messages of several inboxes to the loop's channel, in turns, all on one thread.
 #[derive(Default)]
 pub(crate) struct Forwarder {
-    sources: Vec<Source>,
+    sources: Vec<ForwardedInbox>,
 }
 
 /// Returns the next event, or `None` after arranging that the thread is woken for it.
-type Source = Box<dyn FnMut(&mut Context<'_>) -> Option<DaemonEvent> + Send>;
+type ForwardedInbox = Box<dyn FnMut(&mut Context<'_>) -> Option<DaemonEvent> + Send>;
 
 impl Forwarder {
     /// Adds an inbox, whose messages `event` converts.

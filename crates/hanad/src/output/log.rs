@@ -63,7 +63,7 @@ impl Log {
     pub(crate) fn start(stderr: DroppingWriter) -> io::Result<Self> {
         let (queue, commands) = mpsc::sync_channel(QUEUE);
         let log = Self { queue, lost: Arc::default(), last_lines: Arc::default() };
-        let mut writer = Writer {
+        let mut writer = LogWriter {
             file: None,
             early: vec![],
             log_once: LogOnce::default(),
@@ -146,7 +146,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 /// The state of the log's thread.
-struct Writer {
+struct LogWriter {
     file: Option<RotatingFile>,
     /// Lines that came before the file was known.
     early: Vec<Vec<u8>>,
@@ -160,7 +160,7 @@ struct Writer {
     number: u64,
 }
 
-impl Writer {
+impl LogWriter {
     fn run(&mut self, commands: &Receiver<LogCommand>) {
         loop {
             let command = match commands.recv_timeout(CHECK_INTERVAL) {

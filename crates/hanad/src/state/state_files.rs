@@ -15,7 +15,7 @@ use crate::log_once::LogOnce;
 /// within a second. At most one content per file is queued.
 #[derive(Debug, Clone)]
 pub(crate) struct StateFiles {
-    shared: Arc<Shared>,
+    shared: Arc<StateFilesShared>,
 }
 
 /// The purpose of a file, worded for a log line.
@@ -28,7 +28,7 @@ pub(crate) struct Purpose {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct StateFilesShared {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -71,7 +71,7 @@ pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 impl StateFiles {
     /// Starts the thread.
     pub(crate) fn start() -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(StateFilesShared::default());
         let shared_with_thread = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("state files".into())
@@ -157,7 +157,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl StateFilesShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ use hana_protocol::message::{Command, HostTimeline};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
 use self::draw::{ViewContext, draw};
-use self::model::{Effect, Key, Model};
+use self::model::{Effect, KeyPress, Model};
 use crate::screen::{Screen, is_ctrl};
 use crate::{mesh, output};
 
@@ -35,7 +35,7 @@ const LOG_LINES: usize = 500;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Returns the outcome of a command, once it is known.
-type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>>>;
+type OutcomePoll = Box<dyn Fn() -> Option<Result<(), CommandError>>>;
 
 pub(crate) fn run() -> anyhow::Result<()> {
     if !Screen::is_possible() {
@@ -57,7 +57,7 @@ fn run_loop(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     let mut watch = node.watch_mesh();
     let mut model = Model::default();
     let mut log: Option<LogTail> = None;
-    let mut pending: Vec<(OperatorAction, NodeId, Outcome)> = vec![];
+    let mut pending: Vec<(OperatorAction, NodeId, OutcomePoll)> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
     let colours = output::has_colours(Stream::Stdout);
     while screen.goes_on()? {
@@ -87,7 +87,7 @@ fn run_loop(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
                 Some(Effect::Quit) => return Ok(()),
                 Some(Effect::Do(action, id)) => {
                     let view = model.dashboard.view(&id);
-                    let sent = view.and_then(|view| action.dispatch(view, &mut Sender(node)));
+                    let sent = view.and_then(|view| action.dispatch(view, &mut ActionSender(node)));
                     pending.extend(sent.map(|outcome| (action, id, outcome)));
                 },
             }
@@ -96,34 +96,34 @@ fn run_loop(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn key(pressed: &KeyEvent) -> Option<Key> {
+fn key(pressed: &KeyEvent) -> Option<KeyPress> {
     if pressed.kind == KeyEventKind::Release {
         return None;
     }
     Some(match pressed.code {
-        KeyCode::Char(letter) => Key::Char(letter),
-        KeyCode::Up => Key::Up,
-        KeyCode::Down => Key::Down,
-        KeyCode::Home => Key::Home,
-        KeyCode::End => Key::End,
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Escape,
-        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Char(letter) => KeyPress::Char(letter),
+        KeyCode::Up => KeyPress::Up,
+        KeyCode::Down => KeyPress::Down,
+        KeyCode::Home => KeyPress::Home,
+        KeyCode::End => KeyPress::End,
+        KeyCode::Enter => KeyPress::Enter,
+        KeyCode::Esc => KeyPress::Escape,
+        KeyCode::Backspace => KeyPress::Backspace,
         _ => return None,
     })
 }
 
 /// Sends the commands of operator actions. A node that leaves the mesh itself counts as a command carried out.
-struct Sender<'a>(&'a Node<role::App>);
+struct ActionSender<'a>(&'a Node<role::App>);
 
-impl CommandSender for Sender<'_> {
-    type Sent = Outcome;
+impl CommandSender for ActionSender<'_> {
+    type Sent = OutcomePoll;
 
     fn send<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
         &mut self,
         node: &NodeId,
         command: C,
-    ) -> Outcome {
+    ) -> OutcomePoll {
         let pending = self.0.command::<To, C>(node, command, COMMAND_TIMEOUT);
         Box::new(move || {
             let reply = pending.try_recv().map(|reply| reply.map(|_| ()));

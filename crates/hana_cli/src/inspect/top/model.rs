@@ -35,7 +35,7 @@ pub(crate) enum Mode {
 
 /// A key with a meaning on this screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) enum KeyPress {
     Char(char),
     Up,
     Down,
@@ -109,27 +109,32 @@ impl Model {
     }
 
     /// Handles a key.
-    pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Effect> {
+    pub(crate) fn press(&mut self, key: KeyPress, now: Instant) -> Option<Effect> {
         match &self.mode {
             Mode::Help => self.mode = Mode::List,
             Mode::Confirm(action, node) => {
                 let effect = Effect::Do(*action, node.clone());
                 self.mode = Mode::List;
-                if key == Key::Char('y') {
+                if key == KeyPress::Char('y') {
                     return Some(effect);
                 }
                 self.notice(CANCELLED.into(), now);
             },
             Mode::Filter => match key {
-                Key::Char(letter) => self.filter.push(letter),
-                Key::Backspace => drop(self.filter.pop()),
-                Key::Escape => {
+                KeyPress::Char(letter) => self.filter.push(letter),
+                KeyPress::Backspace => drop(self.filter.pop()),
+                KeyPress::Escape => {
                     self.filter.clear();
                     self.mode = Mode::List;
                 },
                 _ => self.mode = Mode::List,
             },
-            Mode::Log if matches!(key, Key::Escape | Key::Enter | Key::Char('l' | 'q')) => {
+            Mode::Log
+                if matches!(
+                    key,
+                    KeyPress::Escape | KeyPress::Enter | KeyPress::Char('l' | 'q')
+                ) =>
+            {
                 self.mode = Mode::List;
             },
             Mode::Log | Mode::List => return self.press_in_list(key, now),
@@ -137,18 +142,20 @@ impl Model {
         None
     }
 
-    fn press_in_list(&mut self, key: Key, now: Instant) -> Option<Effect> {
+    fn press_in_list(&mut self, key: KeyPress, now: Instant) -> Option<Effect> {
         match key {
-            Key::Char('q') | Key::Escape if self.filter.is_empty() => return Some(Effect::Quit),
-            Key::Escape => self.filter.clear(),
-            Key::Char('?') => self.mode = Mode::Help,
-            Key::Char('/') => self.mode = Mode::Filter,
-            Key::Enter => self.mode = Mode::Log,
-            Key::Up | Key::Char('k') => self.move_by(-1),
-            Key::Down | Key::Char('j') => self.move_by(1),
-            Key::Home => self.move_by(isize::MIN),
-            Key::End => self.move_by(isize::MAX),
-            Key::Char(letter) => {
+            KeyPress::Char('q') | KeyPress::Escape if self.filter.is_empty() => {
+                return Some(Effect::Quit);
+            },
+            KeyPress::Escape => self.filter.clear(),
+            KeyPress::Char('?') => self.mode = Mode::Help,
+            KeyPress::Char('/') => self.mode = Mode::Filter,
+            KeyPress::Enter => self.mode = Mode::Log,
+            KeyPress::Up | KeyPress::Char('k') => self.move_by(-1),
+            KeyPress::Down | KeyPress::Char('j') => self.move_by(1),
+            KeyPress::Home => self.move_by(isize::MIN),
+            KeyPress::End => self.move_by(isize::MAX),
+            KeyPress::Char(letter) => {
                 let action = OperatorAction::from_key(letter)?;
                 let view = self.selected()?.clone();
                 match action.request(&view) {
@@ -158,7 +165,7 @@ impl Model {
                     ActionRequest::Dispatch => return Some(Effect::Do(action, view.node)),
                 }
             },
-            Key::Backspace => {},
+            KeyPress::Backspace => {},
         }
         None
     }
@@ -189,10 +196,10 @@ mod tests {
     }
 
     fn select(model: &mut Model, node: &str, now: Instant) {
-        model.press(Key::Home, now);
+        model.press(KeyPress::Home, now);
         while model.selected().unwrap().node.as_str() != node {
             let before = model.selected.clone();
-            model.press(Key::Down, now);
+            model.press(KeyPress::Down, now);
             assert_ne!(model.selected, before, "there is no {node}");
         }
     }
@@ -223,16 +230,19 @@ mod tests {
         let (mut model, now) = seen();
         select(&mut model, "b", now);
         let node = NodeId::new("b").unwrap();
-        assert_eq!(model.press(Key::Char('s'), now), None);
+        assert_eq!(model.press(KeyPress::Char('s'), now), None);
         assert_eq!(model.mode, Mode::Confirm(OperatorAction::Stop, node.clone()));
-        assert_eq!(model.press(Key::Char('x'), now), None);
+        assert_eq!(model.press(KeyPress::Char('x'), now), None);
         assert_eq!(model.mode, Mode::List);
-        model.press(Key::Char('s'), now);
-        assert_eq!(model.press(Key::Char('y'), now), Some(Effect::Do(OperatorAction::Stop, node)));
+        model.press(KeyPress::Char('s'), now);
+        assert_eq!(
+            model.press(KeyPress::Char('y'), now),
+            Some(Effect::Do(OperatorAction::Stop, node))
+        );
         select(&mut model, "c", now);
         let node = NodeId::new("c").unwrap();
         assert_eq!(
-            model.press(Key::Char('r'), now),
+            model.press(KeyPress::Char('r'), now),
             Some(Effect::Do(OperatorAction::Restart, node))
         );
     }
@@ -241,7 +251,7 @@ mod tests {
     fn useless_action_is_refused_with_a_notice() {
         let (mut model, now) = seen();
         select(&mut model, "b", now);
-        assert_eq!(model.press(Key::Char('i'), now), None);
+        assert_eq!(model.press(KeyPress::Char('i'), now), None);
         assert!(model.noticed().unwrap().contains("cannot acknowledge b: it is running"));
         model.see(show(), now + TimedNotice::DURATION);
         assert_eq!(model.noticed(), None);
@@ -272,13 +282,14 @@ mod tests {
     #[test]
     fn escape_clears_the_filter_before_it_quits() {
         let (mut model, now) = seen();
-        for key in [Key::Char('/'), Key::Char('h'), Key::Char('1'), Key::Enter] {
+        for key in [KeyPress::Char('/'), KeyPress::Char('h'), KeyPress::Char('1'), KeyPress::Enter]
+        {
             assert_eq!(model.press(key, now), None);
         }
         assert_eq!(names(&model), ["[h1]", "a"]);
-        assert_eq!(model.press(Key::Escape, now), None);
+        assert_eq!(model.press(KeyPress::Escape, now), None);
         assert_eq!(names(&model).len(), 5);
-        assert_eq!(model.press(Key::Escape, now), Some(Effect::Quit));
+        assert_eq!(model.press(KeyPress::Escape, now), Some(Effect::Quit));
     }
 
     #[test]
@@ -286,7 +297,9 @@ mod tests {
         let now = Instant::now();
         let mut model = Model::default();
         model.see(vec![], now);
-        for key in [Key::Up, Key::Down, Key::End, Key::Char('r'), Key::Enter] {
+        for key in
+            [KeyPress::Up, KeyPress::Down, KeyPress::End, KeyPress::Char('r'), KeyPress::Enter]
+        {
             assert_eq!(model.press(key, now), None);
         }
     }

@@ -14,7 +14,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::draw::{ViewContext, draw};
 use super::fixture::{show, view};
-use super::model::{Key, Model};
+use super::model::{KeyPress, Model};
 
 /// The time of the pictures, in Unix milliseconds.
 const NOW_MS: u64 = 75_000;
@@ -28,7 +28,7 @@ fn assert_picture(name: &str, picture: &str) {
 }
 
 /// Draws the screen after these keys.
-fn draw_at(size: (u16, u16), views: Vec<NodeView>, keys: &[Key], colours: bool) -> Buffer {
+fn draw_at(size: (u16, u16), views: Vec<NodeView>, keys: &[KeyPress], colours: bool) -> Buffer {
     let now = Instant::now();
     let mut model = Model::default();
     model.see(views, now);
@@ -76,8 +76,8 @@ fn colours(buffer: &Buffer) -> String {
     found.join("\n")
 }
 
-fn typed(keys: &str) -> Vec<Key> {
-    keys.chars().map(Key::Char).collect()
+fn typed(keys: &str) -> Vec<KeyPress> {
+    keys.chars().map(KeyPress::Char).collect()
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn details_show_advice_values_and_log() {
     let mut views = show();
     views[1].playing = vec![("zoom".into(), "lfo:sine:4beats".into())];
     views[1].restarts = 2;
-    let keys = [Key::End];
+    let keys = [KeyPress::End];
     assert_picture("details", &text(&draw_at((120, 24), views, &keys, true)));
 }
 
@@ -102,7 +102,7 @@ fn alarm_of_a_crash_asks_for_confirmation_of_a_stop() {
     crashed.since_ms = 70_000;
     let views = [show(), vec![crashed]].concat();
     assert_picture("alarm", &text(&draw_at((120, 16), views.clone(), &[], true)));
-    let keys = [&[Key::End][..], &typed("s")].concat();
+    let keys = [&[KeyPress::End][..], &typed("s")].concat();
     assert_picture("confirmation", &text(&draw_at((120, 16), views, &keys, true)));
 }
 
@@ -118,7 +118,7 @@ fn narrow_terminal_shows_the_first_columns() {
 
 #[test]
 fn log_fills_the_screen() {
-    assert_picture("log", &text(&draw_at((80, 10), show(), &[Key::Enter], true)));
+    assert_picture("log", &text(&draw_at((80, 10), show(), &[KeyPress::Enter], true)));
 }
 
 #[test]

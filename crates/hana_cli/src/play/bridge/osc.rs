@@ -10,7 +10,7 @@ use hana_protocol::id::{NodeId, role};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::kernel_drops::KernelDrops;
-use super::osc_input::{Batch, OscInput};
+use super::osc_input::{DatagramBatch, OscInput};
 use super::osc_player::OscPlayer;
 use crate::arguments::OscArguments;
 use crate::output;
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     let out = LastingOutput::start()?;
     out.line(format_args!("'{id}' listens for OSC on {local}"));
     let mut losses = Losses::of(&socket);
-    let mut batch = Batch::default();
+    let mut batch = DatagramBatch::default();
     let mut looked = Instant::now();
     while !ended.load(Ordering::Acquire) {
         if let Some(problem) = input.take(&mut batch, POLL_INTERVAL) {
@@ -102,7 +102,7 @@ impl Losses {
         Self { drops, has_come: true, asked: Instant::now(), new: 0, total: 0, printed: None }
     }
 
-    const fn note(&mut self, batch: &Batch) {
+    const fn note(&mut self, batch: &DatagramBatch) {
         self.has_come |= !batch.is_empty();
         self.new += batch.dropped();
     }

@@ -27,11 +27,11 @@ const NICE: i32 = -10;
 ///
 /// A dedicated thread does nothing but read them, since the kernel drops datagrams once its receive buffer is full.
 pub(super) struct OscInput {
-    shared: Arc<Shared>,
+    shared: Arc<OscQueue>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct OscQueue {
     waiting: Mutex<Waiting>,
     has_come: Condvar,
     is_ended: AtomicBool,
@@ -39,7 +39,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    batch: Batch,
+    batch: DatagramBatch,
     problem: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl OscInput {
         let socket = socket.try_clone()?;
         socket.set_read_timeout(Some(LOOK))?;
         enlarge(&socket);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(OscQueue::default());
         let thread_shared = Arc::clone(&shared);
         thread::Builder::new().name("hana osc".into()).spawn(move || {
             hurry();
@@ -65,7 +65,7 @@ impl OscInput {
     /// Waits for datagrams, at most for `timeout`, and replaces the content of `batch` by them.
     ///
     /// Returns an error of the socket once.
-    pub(super) fn take(&self, batch: &mut Batch, timeout: Duration) -> Option<String> {
+    pub(super) fn take(&self, batch: &mut DatagramBatch, timeout: Duration) -> Option<String> {
         batch.clear();
         let is_idle = |waiting: &mut Waiting| waiting.batch.is_empty() && waiting.problem.is_none();
         let waited = self.shared.has_come.wait_timeout_while(self.shared.lock(), timeout, is_idle);
@@ -83,13 +83,13 @@ impl Drop for OscInput {
     }
 }
 
-impl Shared {
+impl OscQueue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read(socket: &UdpSocket, shared: &Shared) {
+fn read(socket: &UdpSocket, shared: &OscQueue) {
     let mut datagram = vec![0; LARGEST];
     while !shared.is_ended.load(Ordering::Acquire) {
         match socket.recv(&mut datagram) {
@@ -142,7 +142,7 @@ const fn hurry() {}
 
 /// Datagrams in order of arrival, in one buffer, so that none needs an allocation of its own.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct DatagramBatch {
     bytes: Vec<u8>,
     /// The end offset of each datagram.
     ends: Vec<usize>,
@@ -150,7 +150,7 @@ pub(super) struct Batch {
     dropped: u64,
 }
 
-impl Batch {
+impl DatagramBatch {
     /// Maximum of buffered bytes: a consumer that falls so far behind has stalled, or is far too slow.
     const MAX_BYTES: usize = 16 << 20;
     const MAX_DATAGRAMS: usize = 1 << 19;
@@ -240,8 +240,8 @@ mod tests {
         message
     }
 
-    fn batch_of(datagrams: impl IntoIterator<Item = Vec<u8>>) -> Batch {
-        let mut batch = Batch::default();
+    fn batch_of(datagrams: impl IntoIterator<Item = Vec<u8>>) -> DatagramBatch {
+        let mut batch = DatagramBatch::default();
         datagrams.into_iter().for_each(|datagram| batch.push(&datagram));
         batch
     }
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn late_batch_plays_the_newest_value_of_each_address() {
-        let count = Batch::LATE + 10;
+        let count = DatagramBatch::LATE + 10;
         let sent = (0..count).map(|n| {
             if n == 5 {
                 b"#bundle\0".to_vec()
@@ -275,12 +275,12 @@ mod tests {
     #[test]
     fn full_batch_drops_and_counts_the_oldest() {
         let large = vec![7; LARGEST - 1];
-        let count = Batch::MAX_BYTES / large.len() * 3;
+        let count = DatagramBatch::MAX_BYTES / large.len() * 3;
         let mut batch = batch_of((0..count).map(|_| large.clone()));
         batch.push(b"/last");
         let kept = batch.datagrams().count();
         assert_eq!(batch.dropped(), u64::try_from(count + 1 - kept).unwrap());
-        assert!(kept > 1 && batch.bytes.len() <= Batch::MAX_BYTES);
+        assert!(kept > 1 && batch.bytes.len() <= DatagramBatch::MAX_BYTES);
         assert_eq!(batch.datagrams().last(), Some(&b"/last"[..]));
     }
 
@@ -293,7 +293,7 @@ mod tests {
         for datagram in &sent {
             sender.send_to(datagram, socket.local_addr().unwrap()).unwrap();
         }
-        let (mut batch, mut taken) = (Batch::default(), vec![]);
+        let (mut batch, mut taken) = (DatagramBatch::default(), vec![]);
         let deadline = Instant::now() + Duration::from_secs(10);
         while taken.len() < sent.len() && Instant::now() < deadline {
             assert_eq!(input.take(&mut batch, Duration::from_millis(50)), None);

@@ -9,7 +9,7 @@ use hana_protocol::message::ProcessState;
 use hana_protocol::parameter::ParameterError;
 use thiserror::Error;
 
-use super::osc_input::Batch;
+use super::osc_input::DatagramBatch;
 use super::osc_message;
 use super::osc_message::OscValue;
 use super::rate_limited_errors::RateLimitedErrors;
@@ -26,13 +26,13 @@ pub(super) struct OscPlayer {
     polled: Instant,
     /// Announces this bridge's priority (`HANA_PRIORITY`); it claims nothing explicitly, and owns what it plays.
     operator: OwnershipClient,
-    played: BTreeMap<NodeId, Played>,
+    played: BTreeMap<NodeId, PlayedTarget>,
     /// The target of a message, by all of its bytes before the number.
     targets: HashMap<Box<[u8]>, Target>,
     errors: RateLimitedErrors,
 }
 
-struct Played {
+struct PlayedTarget {
     session: PlaySession,
     reach: Reach,
 }
@@ -89,7 +89,7 @@ impl OscPlayer {
     }
 
     /// Plays the datagrams of a batch, in order.
-    pub(super) fn play(&mut self, batch: &Batch) {
+    pub(super) fn play(&mut self, batch: &DatagramBatch) {
         for datagram in batch.datagrams() {
             self.play_datagram(datagram);
         }
@@ -154,7 +154,7 @@ impl OscPlayer {
             Some(info) => self.node.play_session_with_info(info),
             None => self.node.play_session(node),
         };
-        let played = Played { session: session.clone(), reach: Reach::new(Instant::now()) };
+        let played = PlayedTarget { session: session.clone(), reach: Reach::new(Instant::now()) };
         self.played.insert(node.clone(), played);
         Ok(session)
     }

@@ -11,7 +11,7 @@ use crate::setup::service::error::ServiceError;
 use crate::setup::service::installed_file::InstalledFile;
 use crate::setup::service::log_file;
 use crate::setup::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
-use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, ServiceScope};
 use crate::setup::service::tool::Tool;
 
 /// launchd, for this user's login session.
@@ -74,7 +74,7 @@ impl Manager for Launchd {
         }
         Ok(Installation {
             manager: MANAGER,
-            scope: Scope::User,
+            scope: ServiceScope::User,
             change,
             file: Some(self.plist.path().into()),
             log: log_file::of_daemon_with(&plan.environment),
@@ -87,7 +87,7 @@ impl Manager for Launchd {
             self.launchctl.run(&["bootout", &self.agent()])?;
         }
         let removed = self.plist.remove()?;
-        Ok(Removal { manager: MANAGER, scope: Scope::User, removed, notes: vec![] })
+        Ok(Removal { manager: MANAGER, scope: ServiceScope::User, removed, notes: vec![] })
     }
 
     fn restart(&self) -> Result<Restarted, ServiceError> {
@@ -104,7 +104,7 @@ impl Manager for Launchd {
         } else {
             self.bootstrap()?;
         }
-        Ok(Restarted { manager: MANAGER, scope: Scope::User, replaced, notes: vec![] })
+        Ok(Restarted { manager: MANAGER, scope: ServiceScope::User, replaced, notes: vec![] })
     }
 
     fn status(&self) -> Result<Status, ServiceError> {
@@ -120,7 +120,7 @@ impl Manager for Launchd {
         let environment = installed.as_deref().map(environment_of);
         Ok(Status {
             manager: MANAGER,
-            scope: Scope::User,
+            scope: ServiceScope::User,
             installed: installed.is_some(),
             running: state == "running",
             state,
@@ -223,7 +223,7 @@ mod tests {
         let plan = Plan {
             daemon: "/Applications/hana & co/hanad".into(),
             environment: [("HANA_HOST".into(), "wall-left".into())].into(),
-            scope: Scope::User,
+            scope: ServiceScope::User,
         };
         assert_eq!(plist(&plan), include_str!("launchd.golden.plist"));
     }
@@ -232,8 +232,11 @@ mod tests {
     fn launchd_environment_is_read_back() {
         let environment: BTreeMap<String, String> =
             [("HANA_STATE".into(), "/a&amp;b <c>".into())].into();
-        let plan =
-            Plan { daemon: "/hanad".into(), environment: environment.clone(), scope: Scope::User };
+        let plan = Plan {
+            daemon: "/hanad".into(),
+            environment: environment.clone(),
+            scope: ServiceScope::User,
+        };
         assert_eq!(environment_of(&plist(&plan)), environment);
     }
 

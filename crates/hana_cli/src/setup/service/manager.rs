@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::setup::service::error::ServiceError;
-use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, ServiceScope};
 
 /// The operations that hana needs from the operating system's service manager.
 pub(crate) trait Manager {
@@ -25,7 +25,7 @@ pub(crate) trait Manager {
 #[derive(Debug, Serialize)]
 pub(crate) struct Installation {
     pub(crate) manager: &'static str,
-    pub(crate) scope: Scope,
+    pub(crate) scope: ServiceScope,
     pub(crate) change: Change,
     /// The file that describes the service.
     pub(crate) file: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub(crate) enum Change {
 #[derive(Debug, Serialize)]
 pub(crate) struct Removal {
     pub(crate) manager: &'static str,
-    pub(crate) scope: Scope,
+    pub(crate) scope: ServiceScope,
     /// `false` if it was not installed.
     pub(crate) removed: bool,
     pub(crate) notes: Vec<String>,
@@ -61,7 +61,7 @@ pub(crate) struct Removal {
 #[derive(Debug, Serialize)]
 pub(crate) struct Restarted {
     pub(crate) manager: &'static str,
-    pub(crate) scope: Scope,
+    pub(crate) scope: ServiceScope,
     /// `false` if it was not running, and was started.
     pub(crate) replaced: bool,
     pub(crate) notes: Vec<String>,
@@ -71,7 +71,7 @@ pub(crate) struct Restarted {
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     pub(crate) manager: &'static str,
-    pub(crate) scope: Scope,
+    pub(crate) scope: ServiceScope,
     pub(crate) installed: bool,
     pub(crate) running: bool,
     /// The state in the service manager's own word.

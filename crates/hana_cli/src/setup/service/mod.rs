@@ -24,7 +24,7 @@ use crate::output::Format;
 use crate::setup::service::error::ServiceError;
 use crate::setup::service::launchd::Launchd;
 use crate::setup::service::manager::Manager;
-use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, ServiceScope};
 use crate::setup::service::systemd::Systemd;
 use crate::setup::service::task_scheduler::TaskScheduler;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(command: Service, format: Format) -> anyhow::Result<()> {
     | Service::Remove(arguments)
     | Service::Restart(arguments)
     | Service::Status(arguments)) = command;
-    let scope = if arguments.system { Scope::System } else { Scope::User };
+    let scope = if arguments.system { ServiceScope::System } else { ServiceScope::User };
     let manager = manager_here(scope)?;
     match command {
         Service::Install(_) => {
@@ -61,12 +61,12 @@ pub(crate) fn run(command: Service, format: Format) -> anyhow::Result<()> {
 }
 
 /// Returns the service manager of this operating system.
-fn manager_here(scope: Scope) -> Result<Box<dyn Manager>, ServiceError> {
+fn manager_here(scope: ServiceScope) -> Result<Box<dyn Manager>, ServiceError> {
     match (std::env::consts::OS, scope) {
         ("linux", _) => Ok(Box::new(Systemd::of(scope)?)),
-        ("macos", Scope::User) => Ok(Box::new(Launchd::of_user()?)),
-        ("windows", Scope::User) => Ok(Box::new(TaskScheduler)),
-        ("macos" | "windows", Scope::System) => Err(ServiceError::NoScreenForSystem),
+        ("macos", ServiceScope::User) => Ok(Box::new(Launchd::of_user()?)),
+        ("windows", ServiceScope::User) => Ok(Box::new(TaskScheduler)),
+        ("macos" | "windows", ServiceScope::System) => Err(ServiceError::NoScreenForSystem),
         (system, _) => Err(ServiceError::UnknownSystem { system: system.into() }),
     }
 }

@@ -13,13 +13,13 @@ pub(crate) struct Plan {
     pub(crate) daemon: PathBuf,
     /// The hana variables that are set now: the service gets the same ones.
     pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) scope: Scope,
+    pub(crate) scope: ServiceScope,
 }
 
 /// The scope of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Scope {
+pub(crate) enum ServiceScope {
     /// This user, from login on.
     User,
     /// The whole machine, from boot on.
@@ -43,7 +43,7 @@ enum VarKind {
 
 impl Plan {
     /// Plans a service for the `hanad` beside this program, with the variables that are set now.
-    pub(crate) fn of_this_machine(scope: Scope) -> Result<Self, ServiceError> {
+    pub(crate) fn of_this_machine(scope: ServiceScope) -> Result<Self, ServiceError> {
         let daemon = daemon_beside()?;
         if !daemon.is_file() {
             return Err(ServiceError::NoDaemon { daemon });

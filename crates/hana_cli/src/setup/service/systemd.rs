@@ -14,7 +14,7 @@ use etcetera::BaseStrategy;
 use crate::setup::service::error::ServiceError;
 use crate::setup::service::installed_file::InstalledFile;
 use crate::setup::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
-use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, ServiceScope};
 use crate::setup::service::systemd::unit::StartedBy;
 use crate::setup::service::tool::Tool;
 use crate::setup::service::{log_file, plan};
@@ -22,7 +22,7 @@ use crate::setup::service::{log_file, plan};
 /// systemd: the machine's or a user's instance.
 #[derive(Debug)]
 pub(crate) struct Systemd {
-    scope: Scope,
+    scope: ServiceScope,
     unit: InstalledFile,
     systemctl: Tool,
 }
@@ -35,14 +35,14 @@ const RUNS_HERE: &str = "/run/systemd/system";
 const DISPLAY: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"];
 
 impl Systemd {
-    pub(crate) fn of(scope: Scope) -> Result<Self, ServiceError> {
+    pub(crate) fn of(scope: ServiceScope) -> Result<Self, ServiceError> {
         if !Path::new(RUNS_HERE).exists() {
             let daemon = plan::daemon_beside()?.display().to_string();
             return Err(ServiceError::NoSystemd { why: "there is no /run/systemd/system", daemon });
         }
         let (directory, arguments): (PathBuf, &[&str]) = match scope {
-            Scope::System => ("/etc/systemd/system".into(), &["--system"]),
-            Scope::User => {
+            ServiceScope::System => ("/etc/systemd/system".into(), &["--system"]),
+            ServiceScope::User => {
                 let base = etcetera::choose_base_strategy().map_err(|_| ServiceError::NoHome)?;
                 (base.config_dir().join("systemd/user"), &["--user"])
             },
@@ -59,13 +59,13 @@ impl Systemd {
         }
         let problem = output.problem;
         Err(match self.scope {
-            Scope::User => ServiceError::NoUserManager { problem },
-            Scope::System => ServiceError::NoAnswer { problem },
+            ServiceScope::User => ServiceError::NoUserManager { problem },
+            ServiceScope::System => ServiceError::NoAnswer { problem },
         })
     }
 
     fn started_by(&self) -> Result<StartedBy, ServiceError> {
-        if self.scope == Scope::System {
+        if self.scope == ServiceScope::System {
             let user = env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
             return Ok(StartedBy::Boot { user: user.unwrap_or_else(|| "root".into()) });
         }
@@ -79,7 +79,7 @@ impl Systemd {
             .into_iter()
             .filter(|variable| env::var_os(variable).is_some_and(|value| !value.is_empty()))
             .collect();
-        if self.scope == Scope::User && !set.is_empty() {
+        if self.scope == ServiceScope::User && !set.is_empty() {
             self.systemctl.run(&[&["import-environment"], &*set].concat())?;
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Systemd {
 
     fn log_of(&self, unit: &str) -> Option<PathBuf> {
         let mut environment = unit::environment_of(unit);
-        if self.scope == Scope::System {
+        if self.scope == ServiceScope::System {
             environment.entry("HANA_STATE".into()).or_insert_with(|| unit::STATE_OF_SYSTEM.into());
         }
         log_file::of_daemon_with(&environment)
@@ -135,7 +135,7 @@ impl Manager for Systemd {
         }
         self.environment()?;
         let mut plan = plan.clone();
-        if self.scope == Scope::System {
+        if self.scope == ServiceScope::System {
             plan.environment
                 .entry("HANA_STATE".into())
                 .or_insert_with(|| unit::STATE_OF_SYSTEM.into());

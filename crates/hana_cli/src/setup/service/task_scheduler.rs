@@ -3,7 +3,7 @@
 use crate::setup::service::error::ServiceError;
 use crate::setup::service::log_file;
 use crate::setup::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
-use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, ServiceScope};
 
 /// The Task Scheduler of Windows.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl Manager for TaskScheduler {
     fn install(&self, plan: &Plan) -> Result<Installation, ServiceError> {
         Ok(Installation {
             manager: MANAGER,
-            scope: Scope::User,
+            scope: ServiceScope::User,
             change: Change::Manual,
             file: None,
             log: log_file::of_daemon_with(&plan.environment),
@@ -24,7 +24,12 @@ impl Manager for TaskScheduler {
     }
 
     fn remove(&self) -> Result<Removal, ServiceError> {
-        Ok(Removal { manager: MANAGER, scope: Scope::User, removed: false, notes: to_remove() })
+        Ok(Removal {
+            manager: MANAGER,
+            scope: ServiceScope::User,
+            removed: false,
+            notes: to_remove(),
+        })
     }
 
     fn restart(&self) -> Result<Restarted, ServiceError> {
@@ -34,7 +39,7 @@ impl Manager for TaskScheduler {
     fn status(&self) -> Result<Status, ServiceError> {
         Ok(Status {
             manager: MANAGER,
-            scope: Scope::User,
+            scope: ServiceScope::User,
             installed: false,
             running: hana_network::daemon_is_listening(),
             state: "unknown".into(),
@@ -88,7 +93,7 @@ mod tests {
         let commands = to_install(&Plan {
             daemon: r"C:\Ada's hana\hanad.exe".into(),
             environment: [("HANA_HOST".into(), "wall-left".into())].into(),
-            scope: Scope::User,
+            scope: ServiceScope::User,
         });
         assert_eq!(
             commands[1],

@@ -11,11 +11,11 @@ use hana_protocol::wire::Envelope;
 /// count as already accepted.
 #[derive(Debug, Default)]
 pub(crate) struct DedupWindow {
-    senders: HashMap<(NodeId, u64), Sender>,
+    senders: HashMap<(NodeId, u64), SenderWindow>,
 }
 
 #[derive(Debug)]
-struct Sender {
+struct SenderWindow {
     /// All sequence numbers below this one count as accepted.
     from: u64,
     numbers: BTreeSet<u64>,
@@ -41,7 +41,7 @@ impl DedupWindow {
         {
             self.senders.remove(&silent);
         }
-        let new = || Sender { from: 0, numbers: BTreeSet::new(), last_message: now };
+        let new = || SenderWindow { from: 0, numbers: BTreeSet::new(), last_message: now };
         let sender = self.senders.entry(of).or_insert_with(new);
         sender.last_message = now;
         if envelope.sequence < sender.from || !sender.numbers.insert(envelope.sequence) {

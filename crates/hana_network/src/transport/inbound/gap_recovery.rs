@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{LaneLimits, Source, TopicAction, TopicReceiver};
+use hana_engine::delivery::{LaneLimits, PublisherState, TopicAction, TopicReceiver};
 use hana_protocol::contract::{Key, Topics};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{RetransmitEnd, RetransmitRequest, SequenceHeartbeat};
@@ -124,7 +124,7 @@ impl GapRecovery {
         match action {
             TopicAction::Deliver(raw) => (self.deliver)(raw),
             TopicAction::Ask { node, question } => self.query(node, question),
-            TopicAction::Lost { source: Source { key, node }, first, last } => {
+            TopicAction::Lost { source: PublisherState { key, node }, first, last } => {
                 let count = (last - first).saturating_add(1);
                 let is_trouble = !self.lane.drops_older();
                 self.inbound.missed(self.lane, &key, Some(&node), count, is_trouble);

@@ -14,11 +14,11 @@ use hana_protocol::wire::codec::DecodeError;
 /// restart it is checked again.
 #[derive(Debug, Default)]
 pub(crate) struct SchemaCompatCache {
-    senders: HashMap<NodeId, Sender>,
+    senders: HashMap<NodeId, SenderSchemas>,
 }
 
 #[derive(Debug)]
-struct Sender {
+struct SenderSchemas {
     /// The current instance, and the earlier ones.
     instances: Succession,
     compat: SenderCompat,
@@ -91,7 +91,7 @@ impl SchemaCompatCache {
         let checking = SenderCompat::Checking { at: now, problem: problem.clone() };
         let Some(known) = self.senders.get_mut(&envelope.from) else {
             let instances = Succession::new(envelope.instance, now);
-            let sender = Sender { instances, compat: checking };
+            let sender = SenderSchemas { instances, compat: checking };
             self.senders.insert(envelope.from.clone(), sender);
             return DecodeFailureAction::QueryInfo;
         };

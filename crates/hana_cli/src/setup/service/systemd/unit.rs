@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, ServiceScope};
 
 /// The trigger that starts the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(super) const STATE_OF_SYSTEM: &str = "/var/lib/hana";
 
 pub(super) fn text(plan: &Plan, started_by: &StartedBy) -> String {
     let how = match plan.scope {
-        Scope::User => "systemctl --user",
-        Scope::System => "systemctl",
+        ServiceScope::User => "systemctl --user",
+        ServiceScope::System => "systemctl",
     };
     let (unit, service, wanted_by) = match started_by {
         StartedBy::Login => (String::new(), String::new(), "default.target"),
@@ -114,7 +114,7 @@ pub(super) fn starts(text: &str, daemon: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn plan(scope: Scope) -> Plan {
+    fn plan(scope: ServiceScope) -> Plan {
         Plan {
             daemon: "/opt/hana/bin/hanad".into(),
             environment: [("HANA_HOST".into(), "wall-left".into())].into(),
@@ -128,13 +128,13 @@ mod tests {
             ("HANA_STATE".into(), "/tmp/$HOME/x=y".into()),
         ];
         let daemon = r#"/opt/my "hana" 100%/hanad"#.into();
-        Plan { daemon, environment: environment.into(), scope: Scope::User }
+        Plan { daemon, environment: environment.into(), scope: ServiceScope::User }
     }
 
     #[test]
     fn unit_of_a_user_matches_the_golden_file() {
         assert_eq!(
-            text(&plan(Scope::User), &StartedBy::Login),
+            text(&plan(ServiceScope::User), &StartedBy::Login),
             include_str!("user.golden.service")
         );
     }
@@ -142,12 +142,12 @@ mod tests {
     #[test]
     fn unit_of_a_machine_matches_the_golden_file() {
         let by = StartedBy::Boot { user: "ada".into() };
-        assert_eq!(text(&plan(Scope::System), &by), include_str!("system.golden.service"));
+        assert_eq!(text(&plan(ServiceScope::System), &by), include_str!("system.golden.service"));
     }
 
     #[test]
     fn desktop_unit_starts_and_ends_with_the_session() {
-        let text = text(&plan(Scope::User), &StartedBy::Desktop);
+        let text = text(&plan(ServiceScope::User), &StartedBy::Desktop);
         assert!(text.contains("\nWantedBy=graphical-session.target\n"), "{text}");
         assert!(text.contains("\nPartOf=graphical-session.target\n"), "{text}");
     }
@@ -174,14 +174,14 @@ mod tests {
             ("desktop", Plan { daemon: daemon.clone(), ..awkward() }, StartedBy::Desktop),
             (
                 "boot",
-                Plan { daemon, scope: Scope::System, ..awkward() },
+                Plan { daemon, scope: ServiceScope::System, ..awkward() },
                 StartedBy::Boot { user: "root".into() },
             ),
         ];
         for (name, plan, by) in units {
             let file = dir.path().join(format!("hanad-{name}.service"));
             std::fs::write(&file, text(&plan, &by)).unwrap();
-            let manager = if plan.scope == Scope::User { "--user" } else { "--system" };
+            let manager = if plan.scope == ServiceScope::User { "--user" } else { "--system" };
             let answer = Command::new("systemd-analyze")
                 .args(["verify", manager, "--man=no", "--recursive-errors=no"])
                 .arg(&file)
