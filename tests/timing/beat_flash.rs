@@ -278,7 +278,7 @@ fn late_change_is_applied_at_once_and_counted() {
         hana(h2, ["set", "pulse", "zoom=0.5", "hue=-0.5", "--at", "beat:-100"]).ok().stdout;
     assert_eq!(
         printed.trim(),
-        "'pulse' has zoom +0.5, hue -0.5: at once, since beat -100 was over"
+        "'pulse' has zoom +0.5, hue -0.5: at once, since beat -100 had passed"
     );
     wait_for(h2, "pulse", "the change to be applied and counted", |pulse| {
         pulse["parameters"]["zoom"] == 0.5

@@ -46,7 +46,7 @@ impl Seat {
 
     #[track_caller]
     fn connected(&mut self, attach_mode: &str) -> Instant {
-        self.event("connected", |of| of["way"] == attach_mode && of["node"] == "events").0
+        self.event("connected", |of| of["attach_mode"] == attach_mode && of["node"] == "events").0
     }
 
     /// Presses a key until the program reacts: a window needs a moment until it has the keyboard focus.

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         // A command reports once, by its own error, why it cannot reach its daemon; going on without one is
         // worth a line.
         tracing_subscriber::EnvFilter::new(
-            silent.unwrap_or("error,zenoh_transport=off,hana_network::session::open=warn"),
+            silent.unwrap_or("error,zenoh_transport=off,hana_network::session::session_kind=warn"),
         )
     });
     tracing_subscriber::fmt()

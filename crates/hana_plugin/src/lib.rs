@@ -56,7 +56,8 @@ pub use hana_network::{
 };
 pub use hana_protocol::id::role;
 pub use hana_protocol::id::role::Role;
-pub use hana_protocol::message::{OwnershipKind, Priority};
+pub use hana_protocol::message::{OwnershipKind, Priority, Set};
+pub use hana_time::ScheduleAt;
 pub use session::MeshSession;
 
 pub use app_ext::HanaAppExt;

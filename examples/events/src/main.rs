@@ -89,7 +89,7 @@ fn main() -> AppExit {
             leave_and_join,
             flood,
             hang,
-            hear,
+            receive,
             (|| tell("condition", &json!({"is": "just_connected"})))
                 .run_if(just_connected::<role::Visualization>),
             (|| tell("condition", &json!({"is": "just_disconnected"})))
@@ -104,7 +104,10 @@ fn main() -> AppExit {
 /// Reports every event of the plugin.
 fn tell_events(app: &mut App) {
     app.add_observer(|of: On<Connected>| {
-        tell("connected", &json!({"node": of.node, "way": format!("{:?}", of.attach_mode)}));
+        tell(
+            "connected",
+            &json!({"node": of.node, "attach_mode": format!("{:?}", of.attach_mode)}),
+        );
     })
     .add_observer(|_: On<DaemonLost>| tell("daemon_lost", &json!({})))
     .add_observer(|of: On<Disconnected>| {
@@ -229,7 +232,7 @@ fn hang(keys: Res<ButtonInput<KeyCode>>) {
     }
 }
 
-fn hear(mut knocks: MessageReader<FromMesh<Knock>>, mut sparks: MessageReader<FromMesh<Spark>>) {
+fn receive(mut knocks: MessageReader<FromMesh<Knock>>, mut sparks: MessageReader<FromMesh<Spark>>) {
     if let Some(last) = knocks.read().last() {
         tell("knock", &json!({"number": last.message.number}));
     }

@@ -340,10 +340,10 @@ impl HanaLatency {
 
     fn send_on_lane(&self, place: usize, number: u64) -> Result<(), BenchError> {
         fn send<M: Numbered + Publishable<role::App>>(
-            courier: &MessageSender<M>,
+            sender: &MessageSender<M>,
             number: u64,
         ) -> Result<(), BenchError> {
-            courier.publish_blocking(&M::new(number)).map_err(BenchError::network("publishing"))
+            sender.publish_blocking(&M::new(number)).map_err(BenchError::network("publishing"))
         }
         match place {
             4 => send(&self.lanes.latest, number),

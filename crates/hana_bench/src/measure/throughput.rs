@@ -257,7 +257,7 @@ impl HanaThroughput {
         counter: usize,
         lane: Lane,
         each: Duration,
-        courier: &MessageSender<M>,
+        sender: &MessageSender<M>,
     ) -> Result<Round, BenchError> {
         self.subscriber.query::<()>("count", REPLY_TIMEOUT)?;
         let before = self.app.lane(lane).sent;
@@ -266,7 +266,7 @@ impl HanaThroughput {
         while begun.elapsed() < each {
             for _ in 0..64 {
                 number += 1;
-                courier
+                sender
                     .publish_blocking(&M::new(number))
                     .map_err(BenchError::network("publishing"))?;
             }
