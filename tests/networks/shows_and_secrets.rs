@@ -221,7 +221,10 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
         &list(h1, None),
         &["daemon on this machine requires a secret", "HANA_SECRET"],
     );
-    assert_fails_with(&list(h1, Some(other_secret)), &["has another one than is set here"]);
+    assert_fails_with(
+        &list(h1, Some(other_secret)),
+        &["secret set here is not that of the daemon on this machine"],
+    );
     assert_fails_with(&list(without, Some(secret)), &["daemon on this machine has none"]);
     assert!(list(h1, Some(secret)).ok().stdout.contains("pulse-2"));
     let mut by_hand = with(h1, "pulse", None);

@@ -212,7 +212,7 @@ fn mistake_prints_one_line_and_sets_the_exit_status() {
         assert_fails(&hana(h1, line.split(' ')), words);
         assert_fails(&hana(h1, line.split(' ').chain(["--json"])), words);
     }
-    for line in ["nonsense", "nodes nonsense", "start", "set pulse", "set pulse zoom", "ping", ""] {
+    for line in ["nonsense", "nodes nonsense", "start", "set pulse zoom", "ping", ""] {
         let output = hana(h1, line.split(' ').filter(|word| !word.is_empty()));
         assert_eq!((output.code(), &*output.stdout), (Some(2), ""), "{output}");
         assert!(!output.stderr.is_empty());

@@ -22,7 +22,8 @@ pub(crate) fn run(arguments: &LogsArguments, format: Format) -> anyhow::Result<(
         bail!(
             "there is no log of '{}'; only daemons and the programs they launched have one{}",
             arguments.node,
-            mesh::hint(&node, &arguments.node).unwrap_or_default()
+            mesh::hint(&node, &arguments.node)
+                .unwrap_or_else(|| "; `hana nodes` lists all nodes".into())
         );
     }
     stored.sort_by_key(|received| received.message.number);
