@@ -7,3 +7,4 @@ mod documents;
 mod import_cycles;
 mod imports;
 mod licences;
+mod sizes;
