@@ -163,6 +163,45 @@ fn path_of_a_value_passes_no_file_twice() {
     }
 }
 
+/// Sources that contain the snippets of the pages, and are compiled.
+const COMPILED: [&str; 4] = [
+    "crates/hana/tests/snippets.rs",
+    "crates/hana_network/tests/snippets.rs",
+    "crates/hana_network/src/lib.rs",
+    "examples/hello_visualization/src/main.rs",
+];
+
+/// Removes from code what the formatter decides, and comments.
+fn condensed(code: &str) -> String {
+    let lines = code.lines().map(|line| line.strip_prefix("//!").unwrap_or(line));
+    let code: String = lines.map(|line| line.split("//").next().unwrap_or_default()).collect();
+    code.chars().filter(|letter| !letter.is_whitespace() && !"{};,".contains(*letter)).collect()
+}
+
+#[test]
+fn every_rust_snippet_is_compiled() {
+    let compiled: Vec<String> = COMPILED
+        .iter()
+        .map(|path| condensed(&fs::read_to_string(project_root().join(path)).unwrap()))
+        .collect();
+    let mut snippets = 0;
+    for page in all_pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for snippet in text.split("```rust\n").skip(1) {
+            snippets += 1;
+            for part in snippet.split("```").next().unwrap().split("\n\n") {
+                let code = condensed(part);
+                assert!(
+                    compiled.iter().any(|source| source.contains(&code)),
+                    "{}: this is in none of {COMPILED:?}:\n{part}",
+                    page.display()
+                );
+            }
+        }
+    }
+    assert!(snippets > 10, "{snippets}");
+}
+
 #[test]
 fn readme_shows_the_hello_visualization() {
     let example = project_root().join("examples/hello_visualization/src/main.rs");
