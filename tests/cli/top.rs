@@ -136,7 +136,7 @@ fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
     });
     if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
         // Updates the picture of the documentation: `HANA_PICTURES=docs cargo nextest run -E
-        // 'binary(top_in_a_terminal)'`.
+        // 'binary(cli) and test(/^top::/)'`.
         terminal.save_svg(project_root().join(pictures).join("top.svg"));
     }
     terminal.type_in("r");

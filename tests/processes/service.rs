@@ -166,7 +166,10 @@ fn service_installs_restarts_after_crash_and_hang_and_removes() {
     let by_hand = show::start_daemon(&host);
     let refused = manager.service(&["install"], &[]);
     assert_eq!(refused.code(), Some(1), "{refused}");
-    assert!(refused.stderr.contains("a daemon runs on this machine already"), "{refused}");
+    assert!(
+        refused.stderr.contains("a daemon that is not a service runs on this machine already"),
+        "{refused}"
+    );
     drop(by_hand);
 
     let before = manager.status();
