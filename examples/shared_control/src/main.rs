@@ -1,7 +1,7 @@
 //! Apps without Bevy: operators who play a show together by typed commands. A model for apps built on another
 //! library.
 //!
-//! `operator desk foh` is two apps in one program. It prints the events of each app and, whenever they
+//! `shared_control desk foh` is two apps in one program. It prints the events of each app and, whenever they
 //! change, the owners as each app sees them, one JSON object a line, and reads lines such as these:
 //!
 //! ```text
