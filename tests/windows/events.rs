@@ -119,7 +119,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     let h1 = lab.host("h1");
     let mut daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
     seat.await_no_notice();
     // The first frames compile shaders.
@@ -134,7 +134,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
         lost.duration_since(killed).as_millis()
     ));
     seat.await_notice("notice.png");
-    let without = seat.connected("WithoutDaemon");
+    let without = seat.connected("Peer");
     figure(&format!(
         "it is on the mesh without its daemon {} ms after that",
         without.duration_since(lost).as_millis()
@@ -143,7 +143,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
 
     daemon.wait(SOON);
     let _again = start_daemon(&h1);
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
     let (_, frames, longest) = seat.frames(so_far);
     figure(&format!(
@@ -158,7 +158,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     seat.press_until(Key::L, "the program to leave", |said| said.contains("\"by\":\"Us\""));
     seat.event("disconnected", |of| of["by"] == "Us");
     seat.press_until(Key::J, "the program to join again", |said| said.contains("\"connected\""));
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to be played again", || {
         let played = hana(&h1, ["set", "events", "hue=-0.5"]);
         if played.status.success() { Ok(()) } else { Err(played) }
@@ -172,7 +172,7 @@ fn bad_messages_raise_events_with_key_sender_and_field() {
     let h1 = lab.host("h1");
     let _daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
 
     // Garbage, and a field of the wrong type, from a foreign program.
@@ -250,7 +250,7 @@ fn taken_id_raises_an_event_and_notice_with_its_owner() {
     first.kill(Signal::TERM);
     first.wait(SOON);
     seat.press_until(Key::J, "the program to join", |said| said.contains("\"connected\""));
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     seat.await_no_notice();
 }
 
@@ -276,7 +276,7 @@ fn program_started_without_network_draws_and_joins_later() {
     ip(&h1, &format!("address add {}/24 broadcast + dev eth0", h1.address()));
     ip(&h1, "route add 224.0.0.0/4 dev eth0");
     let there = Instant::now();
-    let connected = seat.connected("WithoutDaemon");
+    let connected = seat.connected("Peer");
     let mut app = Lines::of_nodes(&h2);
     let (seen, _) = app.wait_for_nodes(SOON, "the visualization to be listed", |nodes| {
         is(nodes, "events", "running")
@@ -294,7 +294,7 @@ fn program_started_without_network_draws_and_joins_later() {
     seat.event("disconnected", |of| of["by"] == "Error");
     seat.await_notice("notice_unplugged.png");
     h1.plug();
-    seat.connected("WithoutDaemon");
+    seat.connected("Peer");
     seat.await_no_notice();
 }
 
@@ -311,7 +311,7 @@ fn toggle_choice_and_colour_set_by_word_show_in_the_window() {
     let h1 = lab.host("h1");
     let _daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
     eventually(SOON, "a white bar", || count(&seat.screen, [255, 255, 255]) > 2000);
 
@@ -363,11 +363,11 @@ fn with_notices_off_the_window_never_shows_a_notice() {
     let mut seat = Seat::open(&h1, |command| {
         command.env("HANA_NOTICES", "off");
     });
-    seat.connected("ThroughDaemon");
+    seat.connected("ViaDaemon");
     daemon.kill(Signal::KILL);
     seat.event("daemon_lost", |_| true);
     let begun = Instant::now();
-    while !seat.lines.running().stdout().contains("WithoutDaemon") {
+    while !seat.lines.running().stdout().contains("Peer") {
         assert!(!notice(&seat.screen.screenshot()), "a notice");
         assert!(begun.elapsed() < SOON, "the program does not go on without its daemon");
     }

@@ -1,10 +1,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::{Key, KeyKind, TopicHistory};
 use hana_protocol::message::{Modulation, SequenceHeartbeat};
 use hana_protocol::wire::{Lane, Message};
-use parking_lot::Mutex;
 use zenoh::sample::Locality;
 
 use crate::config::node_config::NodeConfig;

@@ -2,12 +2,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::sync::lock::Mutex;
 use flume::RecvTimeoutError;
 use hana_engine::playout::{Batcher, BatcherSettings};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{ModulationBatch, NodeInfo};
 use hana_protocol::parameter::{ParameterError, ParameterName, Parameters};
-use parking_lot::Mutex;
 
 use crate::clock::steady_clock::steady_us;
 use crate::transport::outbound::publisher::encode;

@@ -3,13 +3,13 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_engine::playout::{BatcherSettings, PathAction, PathEvent, PathSelector};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Control, NodeInfo, Ping, PlayPath, PlayStatus};
 use hana_protocol::parameter::{ParameterError, ParameterName, Parameters};
 use hana_protocol::wire::{Message, codec};
-use parking_lot::Mutex;
 use zenoh::query::Reply;
 
 use crate::clock::steady_clock::steady_us;

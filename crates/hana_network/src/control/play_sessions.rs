@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use crate::sync::lock::Mutex;
 use hana_engine::playout::BatcherSettings;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{NodeInfo, PlayStatus};
-use parking_lot::Mutex;
 
 use crate::context::node_context::NodeContext;
 use crate::control::count_guard::CountGuard;

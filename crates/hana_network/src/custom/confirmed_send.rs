@@ -2,13 +2,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_engine::delivery::{RetryAction, RetryLimits, RetryQueue, SendFailure};
 use hana_protocol::contract::Key;
 use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::{Accepted, CommandReply, Control};
 use hana_protocol::wire::codec::PayloadError;
 use hana_protocol::wire::{CustomMessage, Lane, Message, codec};
-use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Reply;

@@ -2,6 +2,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_protocol::contract::{Key, Topic, Topics};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{
@@ -9,7 +10,6 @@ use hana_protocol::message::{
 };
 use hana_protocol::wire::codec::{DecodeError, Encoding};
 use hana_protocol::wire::{CustomMessage, Envelope, Message, codec};
-use parking_lot::{Mutex, MutexGuard};
 use zenoh::qos::CongestionControl;
 use zenoh::query::{ConsolidationMode, Query};
 use zenoh::sample::Locality;

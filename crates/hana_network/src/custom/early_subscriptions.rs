@@ -2,9 +2,9 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::sync::lock::Mutex;
 use hana_protocol::message::{CustomMessageInfo, Direction};
 use hana_protocol::wire::CustomMessage;
-use parking_lot::Mutex;
 
 use crate::config::node_config::NodeConfig;
 use crate::context::node_context::NodeContext;

@@ -2,11 +2,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::{Key, Topic};
 use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::Accepted;
 use hana_protocol::wire::CustomMessage;
-use parking_lot::Mutex;
 
 use crate::context::node_context::NodeContext;
 use crate::custom::confirmed_send::{ConfirmedSender, SendError};

@@ -2,12 +2,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::Key;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{Accepted, CommandReply, Control, Override, Refused};
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
-use parking_lot::Mutex;
 use zenoh::Wait;
 use zenoh::query::Query;
 

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::Key;
 use hana_protocol::id::role::{NodeRole, Role};
 use hana_protocol::message::{Health, NodeInfo, PlayPath};
 use hana_protocol::wire::codec;
 use hana_protocol::wire::codec::Encoding;
-use parking_lot::Mutex;
 use zenoh::Wait;
 
 use crate::clock::wall_clock::unix_ms;

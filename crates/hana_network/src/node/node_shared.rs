@@ -1,9 +1,9 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{Event, NodeInfo};
-use parking_lot::Mutex;
 
 use crate::context::node_context::NodeContext;
 use crate::control::play_sessions::PlaySessions;

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io, thread};
 
+use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use hana_protocol::id::NodeId;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -172,11 +172,10 @@ impl WriterShared {
 
     fn wait<'a>(
         &self,
-        mut pending: MutexGuard<'a, PendingParts>,
+        pending: MutexGuard<'a, PendingParts>,
         timeout: Duration,
     ) -> MutexGuard<'a, PendingParts> {
-        self.changed.wait_for(&mut pending, timeout);
-        pending
+        self.changed.wait_timeout(pending, timeout)
     }
 }
 

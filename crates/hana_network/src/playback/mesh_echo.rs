@@ -2,11 +2,11 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::Key;
 use hana_protocol::message::Modulation;
 use hana_protocol::parameter::Parameter;
 use hana_protocol::wire::{Lane, codec};
-use parking_lot::Mutex;
 use zenoh::sample::Locality;
 
 use crate::context::node_context::NodeContext;

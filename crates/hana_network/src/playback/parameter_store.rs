@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use hana_engine::ownership::OwnershipArbiter;
 use hana_engine::playout::JitterBufferSettings;
 use hana_protocol::id::NodeId;
@@ -10,7 +11,6 @@ use hana_protocol::message::{
 use hana_protocol::parameter::{Parameter, ParameterError, ParameterName};
 use hana_protocol::wire::Envelope;
 use hana_time::Timeline;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::clock::wall_clock::unix_ms;
 use crate::config::on_controller_lost::OnControllerLost;
@@ -91,9 +91,8 @@ impl ParameterStore {
     #[must_use]
     pub fn wait_for_update(&self, update_count: u64, timeout: Duration) -> u64 {
         let has_none = |state: &mut PlaybackState| state.update_count == update_count;
-        let mut state = self.state.lock();
-        self.updated.wait_while_for(&mut state, has_none, timeout);
-        state.update_count
+        let state = self.state.lock();
+        self.updated.wait_timeout_while(state, timeout, has_none).update_count
     }
 
     /// Sets the delay between reading values and their presentation, at most 100 ms.

@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::Health;
 use hana_protocol::wire::{Message, codec};
-use parking_lot::Mutex;
 use zenoh::sample::Locality;
 use zenoh::{Session, Wait};
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_engine::delivery::{Admission, TokenBucket};
 use hana_engine::roster::{Observation, Roster, RosterChange, RosterEvent};
 use hana_protocol::contract::Key;
@@ -12,7 +13,6 @@ use hana_protocol::message::{
     Event, Health, Look, LostPeers, NodeInfo, OperatorState, ParameterOwners, ProcessStatus,
 };
 use hana_protocol::wire::Message;
-use parking_lot::Mutex;
 use zenoh::sample::{Sample, SampleKind};
 use zenoh::{Session, Wait};
 

@@ -2,8 +2,8 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::message::{Event, EventKind, Health};
-use parking_lot::Mutex;
 
 use crate::context::node_context::NodeContext;
 use crate::presence::frame_counter::{FrameCounter, FrameMeter};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::config::node_config::NodeConfig;
 use crate::session::connection::ConnectionWatch;

@@ -1,9 +1,9 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_protocol::wire::Message;
 use hana_protocol::wire::codec::Encoding;
-use parking_lot::{Mutex, MutexGuard};
 use zenoh::Wait;
 
 use crate::session::session_worker::{RegistrationGuard, SessionWorker};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
-use parking_lot::Mutex;
 use zenoh::Wait;
 use zenoh::query::Query;
 

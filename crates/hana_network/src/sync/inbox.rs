@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 
 /// The messages that a full queue drops. Every dropped message is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,9 +105,8 @@ impl<T> Inbox<T> {
     /// Blocks until a message arrives, for `timeout` at most. Not for a frame loop.
     #[must_use]
     pub fn recv_timeout(&self, timeout: Duration) -> Option<T> {
-        let mut state = self.state();
-        self.0.arrived.wait_while_for(&mut state, |state| state.order.is_empty(), timeout);
-        state.pop()
+        let is_empty = |state: &mut State<T>| state.order.is_empty();
+        self.0.arrived.wait_timeout_while(self.state(), timeout, is_empty).pop()
     }
 
     /// Returns a future of the next message.

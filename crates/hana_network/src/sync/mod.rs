@@ -2,5 +2,6 @@
 
 pub(crate) mod change_counter;
 pub(crate) mod inbox;
+pub(crate) mod lock;
 pub(crate) mod pending;
 pub(crate) mod timer;

@@ -107,7 +107,7 @@ fn run(call_rx: &flume::Receiver<Call>) {
 mod tests {
     use std::time::Duration;
 
-    use parking_lot::Mutex;
+    use crate::sync::lock::Mutex;
 
     use super::*;
 

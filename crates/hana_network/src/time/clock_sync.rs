@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
 use hana_time::{ClockEstimate, ClockOffset, ClockReading, ClockSample};
-use parking_lot::Mutex;
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Reply;

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{HostTimeline, TimelineSource};
 use hana_time::{Slew, TempoMap};
-use parking_lot::Mutex;
 
 use crate::clock::local_clock::local_us;
 use crate::session::attach_mode::AttachMode;

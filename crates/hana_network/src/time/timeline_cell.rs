@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::lock::{Mutex, RwLock};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::HostTimeline;
 use hana_protocol::wire::Message;
 use hana_time::{TempoMap, Timeline};
-use parking_lot::{Mutex, RwLock};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Reply;

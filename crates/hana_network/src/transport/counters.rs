@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Counters, Health, LaneTraffic, MessageFault, MessageFaultCause};
 use hana_protocol::wire::Lane;
-use parking_lot::Mutex;
 
 /// The counters of a node, incremented from any thread.
 ///

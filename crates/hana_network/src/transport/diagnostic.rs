@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::OwnedByOther;
 use hana_protocol::parameter::ParameterError;
 use hana_protocol::wire::codec::DecodeError;
 use hana_time::sanitize_line;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::sync::change_counter::ChangeCounter;
 use crate::transport::schema_mismatch::SchemaMismatch;

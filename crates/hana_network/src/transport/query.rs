@@ -1,8 +1,8 @@
 use std::time::Duration;
 
+use crate::sync::lock::Mutex;
 use hana_protocol::wire::Lane;
 use hana_protocol::wire::codec::Encoding;
-use parking_lot::Mutex;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
 use zenoh::query::{ConsolidationMode, QueryTarget, Reply};

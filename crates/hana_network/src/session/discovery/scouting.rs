@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use parking_lot::Mutex;
+use crate::sync::lock::Mutex;
 use zenoh::Wait;
 use zenoh::config::{Locator, WhatAmI};
 use zenoh::internal::runtime::ZRuntime;

@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::Mutex;
 use hana_engine::delivery::{Admission, Arrival, SenderLimits, StaleFilter, TokenBucket};
 use hana_protocol::contract::{Key, KeyKind};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Control, NodeInfo};
 use hana_protocol::wire::{Envelope, Lane, Message};
-use parking_lot::Mutex;
 
 use crate::transport::diagnostic::Diagnostic;
 

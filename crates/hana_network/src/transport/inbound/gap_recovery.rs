@@ -1,12 +1,12 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_engine::delivery::{LaneLimits, PublisherState, TopicAction, TopicReceiver};
 use hana_protocol::contract::{Key, Topics};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{RetransmitEnd, RetransmitRequest, SequenceHeartbeat};
 use hana_protocol::wire::{Envelope, Lane, Message, codec};
-use parking_lot::{Mutex, MutexGuard};
 use zenoh::key_expr::keyexpr;
 use zenoh::query::Reply;
 use zenoh::sample::Sample;

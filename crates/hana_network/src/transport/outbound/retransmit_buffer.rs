@@ -2,12 +2,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
 use hana_protocol::message::{RetransmitRequest, SequenceHeartbeat};
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Lane, Message, codec};
-use parking_lot::{Mutex, MutexGuard};
 use zenoh::Wait;
 use zenoh::query::Query;
 

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use hana_protocol::contract::{Key, KeyKind};
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Envelope, Lane};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
@@ -186,7 +186,7 @@ impl OutgoingTopic {
     pub(crate) fn await_room(&self, timeout: Duration) {
         if self.lane.is_reliable() {
             let is_full = |waiting: &mut VecDeque<Vec<u8>>| waiting.len() >= self.capacity;
-            self.room.wait_while_for(&mut self.waiting(), is_full, timeout);
+            drop(self.room.wait_timeout_while(self.waiting(), timeout, is_full));
         }
     }
 

@@ -2,9 +2,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sync::lock::Mutex;
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::Envelope;
-use parking_lot::Mutex;
 
 use crate::clock::wall_clock::unix_us;
 

@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock::{Mutex, MutexGuard};
 use hana_protocol::message::{RetransmitEnd, RetransmitRequest};
 use hana_protocol::wire::Lane;
-use parking_lot::{Mutex, MutexGuard};
 use zenoh::bytes::ZBytes;
 
 use crate::sync::timer::TimerWaker;

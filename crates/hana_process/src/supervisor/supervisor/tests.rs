@@ -398,7 +398,7 @@ fn freeze_is_reported_by_show_and_killed_by_installation() {
     fixture.exited(SIGKILL);
     assert_eq!(fixture.state(), ProcessState::Restarting);
     assert!(
-        fixture.reason().starts_with("killed after being unresponsive for 5.0 s: its render loop")
+        fixture.reason().starts_with("killed after being unresponsive for 5.0 s: its main loop")
     );
     assert_eq!(orders(&fixture.wait(Duration::ZERO)).len(), 1);
 }
