@@ -1,4 +1,4 @@
-//! `hana-bench` measures, reports in words and in JSON, and leaves nothing behind. No test asserts on its figures.
+//! `hana-bench` measures, reports in words and in JSON, and leaves no process behind. No test checks its results.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use hana_lab::show::start_daemon;
 use hana_lab::{Lab, Signal, eventually};
 use serde_json::Value;
 
-/// A round takes some seconds, on a machine that is busy with other tests too.
+/// The time limit for a round, which takes some seconds, also on a machine that is busy with other tests.
 const BENCH: Duration = Duration::from_mins(2);
 
 #[test]
@@ -25,7 +25,7 @@ fn recovery_bench_compares_with_raw_token_and_cleans_up() {
         let (median, worst) = (&figure["ours"]["ms"], &figure["ours"]["worst_ms"]);
         assert!(median.as_f64().unwrap() > 0.0 && worst.as_f64() >= median.as_f64(), "{figure}");
     }
-    // The first figure is the subject of the bench; its reference was measured too.
+    // The first comparison is the main result of the bench, and its reference was measured too.
     assert_eq!(report["ours"], figures[0]["ours"]);
     assert!(report["raw"]["ms"].as_f64().unwrap() > 0.0, "{report}");
     assert!(report["ratio"].as_f64().unwrap() > 0.0, "{report}");
@@ -35,7 +35,7 @@ fn recovery_bench_compares_with_raw_token_and_cleans_up() {
     });
 }
 
-/// Runs a bench on a host of its own, checks the fields that every report has, and that no process remains.
+/// Runs a bench on a separate host, and checks the fields that every report has and that no process remains.
 fn report(lab: &str, words: &[&str]) -> Option<Value> {
     let lab = Lab::new(lab)?;
     let host = lab.host("h1");
@@ -44,7 +44,7 @@ fn report(lab: &str, words: &[&str]) -> Option<Value> {
     let report = host.run_within(BENCH, command).ok().json();
     assert_eq!(report["bench"], words[0]);
     let figures = report["figures"].as_array().unwrap();
-    // The first figure is the subject of the bench.
+    // The first comparison is the main result of the bench.
     for part in ["ours", "raw", "ratio"] {
         assert!(!report[part].is_null(), "{part}: {report}");
         assert_eq!(report[part], figures[0][part]);
@@ -73,7 +73,7 @@ fn latency_bench_compares_with_raw_links_and_gateways() {
     for figure in figures {
         for side in ["ours", "raw"] {
             let (half, most) = (number(&figure[side]["p50_us"]), number(&figure[side]["p99_us"]));
-            // Less than the time of a system call, or more than a message may ever take, is no measurement.
+            // A latency below that of a system call, or above that of any message, is not a real measurement.
             assert!(half > 1.0 && most >= half && most < 1e6, "{side}: {figure}");
         }
         assert!(number(&figure["ratio"]) > 0.0 && number(&figure["ratio_p99"]) > 0.0, "{figure}");

@@ -1,11 +1,11 @@
-//! A shell completes commands, nodes and parameters; colours appear on a terminal only.
+//! A shell completes commands, nodes and parameters. Colours appear only on a terminal.
 
 use std::time::{Duration, Instant};
 
 use hana_lab::show::{Show, start};
 use hana_lab::{Host, Lab};
 
-/// Returns what bash offers after these words, the last of which is incomplete.
+/// Returns the completions that bash offers after these words, the last of which is incomplete.
 fn completions(host: &Host, words: &[&str]) -> Vec<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let last = quoted.len() - 1;
@@ -41,7 +41,7 @@ fn shell_completes_commands_in_silence_without_a_daemon() {
     let h1 = lab.host("h1");
     let began = Instant::now();
     assert_eq!(completions(&h1, &["hana", "stop", "p"]), [""; 0]);
-    // Two starts of the program, without a search for a mesh.
+    // This is the time for two starts of the program, without a search for a mesh.
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(completions(&h1, &["hana", "tem"]), ["tempo"]);
 }

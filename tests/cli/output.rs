@@ -1,4 +1,5 @@
-//! Output that cannot be written: a full disk, a reader that has gone or stopped reading, a terminal of any size.
+//! Output that cannot be written: a full disk, a reader that has closed the pipe or does not read, a terminal of any
+//! size.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use hana_lab::{Host, Lab, Output, Running, Terminal, eventually, show};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A full pipe that no process reads.
+/// Shell code that opens a full pipe that no process reads, as descriptor 3.
 const STALLED: &str = "mkfifo $TMPDIR/$$; exec 3<>$TMPDIR/$$; head -c 65536 /dev/zero >&3; ";
 
 fn bash(host: &Host, words: &str) -> Output {
@@ -99,7 +100,7 @@ fn daemon_with_stalled_output_goes_on() {
     let h1 = lab.host("h1");
     let _daemon = bash_goes_on(&h1, &format!("{STALLED}exec hanad >&3 2>&3"));
     eventually(SOON, "the daemon to be on the mesh", || show::is(&nodes(&h1), "h1", "running"));
-    // Each of them causes several log lines.
+    // Each launch and each stop causes several log lines.
     for _ in 0..2 {
         start(&h1, &h1, "pulse");
         hana(&h1, ["stop", "pulse"]).ok();
@@ -122,7 +123,7 @@ fn visualization_without_output_keeps_drawing() {
             node(&nodes, id).filter(|node| node["state"] == "running").cloned().ok_or(nodes)
         });
         if redirected.starts_with("pulse") {
-            // It prints a line for each command.
+            // The visualization prints a line for each command.
             hana(h1, ["blackout", id]).ok();
             hana(h1, ["resume", id]).ok();
         }
@@ -146,7 +147,7 @@ fn watched_node_table_fits_a_terminal_of_any_size() {
         terminal.wait_for(SOON, &format!("a table in {columns} x {rows}"), |screen| {
             tables(screen) == 1 && screen.contains("h1") && screen.contains("... 2 more") == is_cut
         });
-        // It is still a single table after several refreshes.
+        // There is still a single table after several refreshes.
         let until = std::time::Instant::now() + Duration::from_secs(1);
         while std::time::Instant::now() < until {
             let screen = terminal.text();

@@ -1,4 +1,4 @@
-//! `hana top` in an operator's hands: in a terminal, with keys, on another host than the failures.
+//! `hana top` as an operator uses it: in a terminal, with keys, and on a different host from the failures.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use hana_lab::show::{Show, hana, node, nodes, start};
 use hana_lab::{Host, Lab, Signal, Terminal, eventually, project_root};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
 const SIZE: (u16, u16) = (110, 24);
 
-/// One that stays down after a crash, and one that is restarted.
+/// A catalogue with a program that stays down after a crash, and one that is restarted.
 const CATALOGUE: &str = r#"
 [visualizations.pulse]
 program = "pulse"
@@ -28,12 +28,12 @@ fn top(host: &Host) -> Terminal {
     Terminal::with(host, SIZE, "hana", ["top"])
 }
 
-/// Finds the list's line about a node.
+/// Returns the line about a node in the list.
 fn row<'a>(screen: &'a str, node: &str) -> Option<&'a str> {
     screen.lines().find(|line| line.split_whitespace().next() == Some(node))
 }
 
-/// Waits until the line about a node has all these words.
+/// Waits until the line about a node contains all these words, and returns it.
 #[track_caller]
 fn wait_for_row(terminal: &Terminal, node: &str, words: &[&str]) -> String {
     terminal.wait_for(SOON, &format!("the line of {node} to have {words:?}"), |screen| {
@@ -41,7 +41,7 @@ fn wait_for_row(terminal: &Terminal, node: &str, words: &[&str]) -> String {
     })
 }
 
-/// Moves up or down until the details of the node are shown.
+/// Moves up or down until the screen shows the details of the node.
 #[track_caller]
 fn select(terminal: &Terminal, node: &str) {
     loop {
@@ -60,7 +60,7 @@ fn select(terminal: &Terminal, node: &str) {
     }
 }
 
-/// Returns the title of the details: the selected node.
+/// Returns the title of the details, which is the selected node.
 fn details(screen: &str) -> Option<String> {
     let line = screen.lines().rev().find(|line| line.contains("───"))?;
     Some(line.trim_matches(['─', ' ']).into())
@@ -91,7 +91,7 @@ fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
     wait_for_row(&terminal, "pulse", &["● running", "60", "ms"]);
     terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
 
-    // A freeze: an alert at the top, with advice.
+    // The visualization freezes, which raises an alert at the top, with advice.
     h1.kill(Signal::STOP, beat);
     wait_for_row(&terminal, "beat", &["‖ unresponsive"]);
     let screen = terminal.wait_for(SOON, "an alert", |screen| {
@@ -99,7 +99,7 @@ fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
     });
     let (of_beat, of_pulse) = (screen.find("\n  beat"), screen.find("\n  pulse"));
     assert!(of_beat < of_pulse, "failures come first:\n{screen}");
-    // One key restarts a hung visualization, without a confirmation.
+    // One key restarts a frozen visualization, without a confirmation.
     select(&terminal, "beat");
     terminal.wait_for(SOON, "the explanation", |screen| screen.contains("Restart it: its look"));
     terminal.type_in("r");
@@ -111,7 +111,7 @@ fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
         screen.contains("restart beat: done")
     });
 
-    // A crash that is restarted automatically is reported for a while.
+    // After a crash, a program that is restarted automatically is reported for a while.
     h1.kill(Signal::KILL, pid(&again));
     terminal.wait_for(SOON, "the report of the crash", |screen| {
         screen.contains("beat crashed and restarted automatically")
@@ -121,7 +121,7 @@ fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
     // A crashed visualization that stays down shows the reason until a restart.
     h1.kill(Signal::SEGV, pulse);
     eventually(SOON, "the process to be gone", || {
-        // The first of these signals from outside may only remove the program's own handler.
+        // The first such signal from another process may only remove the program's own handler.
         let gone = !h1.processes().iter().any(|process| process.pid == pulse);
         if !gone {
             h1.kill(Signal::SEGV, pulse);
@@ -135,8 +135,8 @@ fn crash_and_freeze_show_their_cause_and_a_key_fixes_them() {
         screen.contains("not restarted") && screen.contains("bar at")
     });
     if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
-        // Updates the picture of the documentation: `HANA_PICTURES=docs cargo nextest run -E
-        // 'binary(cli) and test(/^top::/)'`.
+        // This updates the picture in the documentation:
+        // `HANA_PICTURES=docs cargo nextest run -E 'binary(cli) & test(top::)'`.
         terminal.save_svg(project_root().join(pictures).join("top.svg"));
     }
     terminal.type_in("r");
@@ -162,7 +162,7 @@ fn stop_of_a_running_visualization_needs_confirmation() {
         wait_for_node(h1, "beat", "the visualization to run", |node| node["state"] == "running");
     assert_eq!(pid(&still), beat);
 
-    // Freeze and blackout can be undone by a key, so they act at once.
+    // Freeze and blackout can be undone with a key, so they need no confirmation.
     terminal.type_in("b");
     wait_for_row(&terminal, "beat", &["[blackout]"]);
     wait_for_node(h1, "beat", "the blackout", |node| node["override"] == "blackout");
@@ -195,7 +195,7 @@ fn acknowledged_alarm_is_hidden_until_the_state_changes() {
     terminal.wait_for(SOON, "no alert", |screen| {
         screen.contains("all is well") && !screen.contains("beat is unresponsive")
     });
-    // It responds again, which ends the acknowledgement.
+    // The visualization responds again, which ends the acknowledgement.
     h1.kill(Signal::CONT, beat);
     let screen = wait_for_row(&terminal, "beat", &["● running"]);
     assert!(!screen.contains("[ignored]"), "{screen}");
@@ -246,7 +246,7 @@ fn dead_daemon_is_shown_on_its_host() {
     daemon.wait(SOON);
     wait_for_row(&terminal, "h1", &["unreachable", "daemon"]);
     terminal.wait_for(SOON, "an alert", |screen| screen.contains("h1 is unreachable"));
-    // Its visualization keeps playing.
+    // The visualization keeps playing.
     wait_for_row(&terminal, "beat", &["● running"]);
     *show.daemon("h1") = hana_lab::show::start_daemon_with(show.host("h1"), |command| {
         command.env("HANA_CONFIG", lab.directory().join("config"));
@@ -273,7 +273,7 @@ fn terminal_is_restored_on_exit() {
         assert_eq!(terminal.wait(SOON).code(), code, "{how:?}: {terminal:?}");
         eventually(SOON, "the shell's screen", || !terminal.is_taken() && !terminal.is_raw());
     }
-    // Without a terminal it prints what to use instead.
+    // Without a terminal, `hana top` names the command to use instead.
     let output = hana(h1, ["top"]);
     assert_ne!(output.code(), Some(0));
     assert!(output.stderr.contains("hana nodes --watch"), "{output}");
@@ -284,7 +284,7 @@ fn closed_terminal_ends_top_within_seconds() {
     let Some(lab) = Lab::new("top-closed") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
-    // With SIGHUP, and in a session of its own, which gets none.
+    // The program ends on SIGHUP. In a separate session, it gets no signal and ends too.
     for line in [["hana", "top"].as_slice(), &["setsid", "-w", "hana", "top"]] {
         let mut terminal = Terminal::with(h1, SIZE, line[0], &line[1..]);
         wait_for_row(&terminal, "h1", &["● running"]);

@@ -1,14 +1,17 @@
-//! The parameters that a vanished app played: they stay, or fade to their defaults, as the visualization chose.
+//! The parameters of an app that has vanished keep their values or fade to their defaults, as the visualization has
+//! chosen.
 
 use std::time::Duration;
 
 use hana_lab::show::{Lines, Show, figure, hana, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Signal, eventually};
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
-/// `fault_injection` fades to its defaults when its controller is gone, `pulse` keeps its values.
+/// A catalogue with two visualizations.
+///
+/// `fault_injection` fades to its defaults when its controller is lost, and `pulse` keeps its values.
 const CATALOGUE: &str = r#"
 [visualizations.fault_injection]
 program = "fault_injection"
@@ -21,9 +24,9 @@ fn zoom(host: &Host, id: &str) -> Option<f64> {
     node(&nodes(host), id)?["parameters"]["zoom"].as_f64()
 }
 
-/// Plays zoom 0.5 on both by OSC until both have it.
+/// Plays zoom 0.5 on both visualizations by OSC until both have it.
 fn play(from: &Host, show: &Host) {
-    // An address and a type, each padded with zeros to a multiple of four, and 0.5 as a float.
+    // The message has an address and a type, each padded with zeros to a multiple of four, and 0.5 as a float.
     let send = |address: &str| {
         format!(r"printf '{address}\0\0,f\0\0\077\0\0\0' > /dev/udp/127.0.0.1/9000; ")
     };
@@ -52,7 +55,7 @@ fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
         let is_look = line["key"] == "hana/fault_injection/look";
         line["value"]["parameters"]["zoom"].as_f64().filter(|_| is_look)
     };
-    // It reports a few times that it stands still; the first look that moves is the start of the fade.
+    // The value is reported a few times without a change. The first look with another value is the start of the fade.
     let moves = |line: &serde_json::Value| zoom_of(line).is_some_and(|zoom| zoom < 0.499);
     let (begun, first) = looks.wait_for(SOON, "the start of the fade", moves);
     let (there, _) = looks.wait_for(SOON, "the end of the fade", |line| zoom_of(line) == Some(0.0));
@@ -62,9 +65,9 @@ fn parameters_of_a_vanished_app_stay_or_fade_slowly() {
     assert!(way > Duration::from_secs(1), "{way:?}");
     assert_eq!(zoom(h1, "pulse"), Some(0.5), "the other one keeps the played value");
     assert_eq!(zoom(h1, "fault_injection"), Some(0.0));
-    // Afterwards it can be played again.
+    // After that, the visualization can be played again.
     hana(h1, ["set", "fault_injection", "zoom=0.25"]).ok();
-    // The shown value is published ten times a second.
+    // The current value is published ten times a second.
     eventually(SOON, "the new value", || {
         let shown = zoom(h1, "fault_injection");
         if shown == Some(0.25) { Ok(()) } else { Err(shown) }
@@ -84,7 +87,8 @@ fn app_whose_daemon_crashed_keeps_its_parameters() {
     let daemon = show.daemon("h2");
     daemon.kill(Signal::KILL);
     daemon.wait(SOON);
-    // After five seconds it is on the mesh without its daemon; after ten, its values would have faded.
+    // After five seconds, the visualization is on the mesh without its daemon. After ten, its values would have
+    // faded.
     let seen_again = std::time::Instant::now() + Duration::from_secs(12);
     while std::time::Instant::now() < seen_again {
         assert_eq!(zoom(show.host("h1"), "fault_injection"), Some(0.5));

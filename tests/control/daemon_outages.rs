@@ -1,5 +1,5 @@
-//! Values played by OSC, by an app and by `hana set` while daemons or the network between them are gone: the table in
-//! `docs/play_sessions.md`. And the values after a burst of OSC.
+//! Values that OSC, an app and `hana set` play while daemons or the network between them are down: the table in
+//! `docs/play_sessions.md`. Also tests the values after a burst of OSC.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,23 @@ use hana_lab::show::figure;
 use hana_lab::{Ensemble, Host, Lab, Running, Signal, eventually, show};
 use serde_json::Value;
 
-/// On a machine that is busy with other tests.
+/// The time limit for changes, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 /// The duration of each outage: longer than the mesh needs to recover without daemons.
 const OUTAGE: Duration = Duration::from_secs(6);
-/// The longest accepted time between two shown values at a hundred per second: fifty of them. A busy machine takes
-/// its time; the mesh needs five seconds to recover.
+/// The longest accepted time between two shown values at a hundred per second, which is that of fifty values.
+///
+/// A busy machine takes longer than an idle one. The mesh would take five seconds to recover.
 const GAP_MS: f64 = 500.0;
-/// The least number of shown values, of the six hundred that are played in an outage.
+/// The least number of shown values, out of the six hundred values played in an outage.
 const SHOWN: f64 = 300.0;
 /// The port of the bridge.
 const PORT: &str = "9000";
 
-/// Sends OSC messages in one of three modes.
+/// A program that sends OSC messages in one of three modes.
 ///
-/// `stream SECONDS`, a hundred per second to `p0`, each with the time as `load_test` reads it; `burst COUNT SENDERS
-/// FINAL`, as fast as it can to four parameters that end at FINAL; `once VALUE`.
+/// `stream SECONDS` sends a hundred per second to `p0`, each with the time as `load_test` reads it. `burst COUNT
+/// SENDERS FINAL` sends as fast as it can to four parameters, which end at FINAL. `once VALUE` sends one message.
 const SENDER: &str = r#"
 import socket, struct, sys, time
 def text(s):
@@ -247,7 +248,7 @@ fn set_works_without_daemons_and_reports_an_unreachable_node() {
     for (outage, value) in OUTAGES.into_iter().zip(["0.1", "0.2", "0.3", "0.4"]) {
         theatre.begin(outage);
         if matches!(outage, Outage::OtherDaemon | Outage::Network) {
-            // A loss is reported after a second and a half.
+            // The loss of a host is reported after a second and a half.
             eventually(SOON, "the other host to be reported lost", || {
                 let nodes = show::nodes(&theatre.h1);
                 if show::is(&nodes, "h2", "unreachable") { Ok(()) } else { Err(nodes) }
@@ -325,7 +326,7 @@ fn osc_datagrams_dropped_by_the_kernel_are_counted() {
             show::node(&nodes, "osc-h1").map(|node| node["counters"]["input_lost"].clone());
         if counted == Some(lost.into()) { Ok(()) } else { Err(nodes) }
     });
-    // The bridge keeps playing.
+    // The bridge continues to play.
     send(&theatre.h1, "once 0.5");
     theatre.wait_until_shown("p0", 0.5);
 }

@@ -1,6 +1,6 @@
 //! Controllers that play visualizations: play sessions, owners, overrides, OSC.
 #![cfg(target_os = "linux")]
-// A test that cannot go on fails.
+// A test that cannot continue should fail.
 #![allow(
     clippy::cast_precision_loss,
     clippy::float_cmp,

@@ -1,5 +1,7 @@
-//! A sender independent of hana plays `ripples` by OSC: from the third host, through `hana bridge osc`, to a window
-//! on the second one. The picture there is measured.
+//! A sender that is independent of hana plays `ripples` by OSC.
+//!
+//! It sends from the third host through `hana bridge osc` to a window on the second host, where the picture is
+//! measured.
 
 use std::time::Duration;
 
@@ -7,39 +9,40 @@ use hana_lab::show::{figure, node, nodes};
 use hana_lab::{Image, Lab, Running, Stage, eventually, foreign, show};
 use serde_json::{Value, json};
 
-/// The timeout for immediate effects, on a machine where others render in software.
+/// The time limit for immediate effects, on a machine where other programs render in software.
 const SOON: Duration = Duration::from_secs(15);
 
-/// The largest accepted relative deviation of a measured value from what `ripples` promises for its parameters.
+/// The largest accepted relative deviation of a measured value from the one that `ripples` promises for its
+/// parameters.
 const TOLERANCE: f64 = 0.05;
 
-/// Messages that cannot be played, as arguments of `osc_send.py`, and the words that their errors must contain.
+/// Messages that cannot be played, as arguments of `osc_send.py`, and words that the errors must contain.
 const REFUSED: [(&str, &[&str]); 23] = [
-    // Not OSC.
+    // The data is not OSC.
     ("--raw 00ff", &["2 bytes", "not OSC"]),
     ("--raw 68656c6c6f", &["5 bytes", "not OSC"]),
     ("--raw", &["0 bytes", "not OSC"]),
-    // `/hana/ripples/zoom ,f` that ends within its number.
+    // The message is `/hana/ripples/zoom ,f`, cut off within its number.
     ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c6600003f00", &["26 bytes", "not OSC"]),
-    // A bundle that ends within its time tag, and one that is shorter than its message.
+    // The first bundle ends within its time tag, and the second is shorter than its message.
     ("--raw 2362756e646c65000000", &["10 bytes", "not OSC"]),
     ("--raw 2362756e646c6500000000000000000100000040", &["20 bytes", "not OSC"]),
-    // An argument of an unknown type.
+    // The argument has an unknown type.
     ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c580000", &["24 bytes", "not OSC"]),
-    // No such node, no visualization, or no such parameter.
+    // The node is unknown, is not a visualization, or has no such parameter.
     ("/hana/nobody/zoom 0.5", &["'nobody'", "ripples"]),
     ("/hana/h2/zoom 0.5", &["'h2'", "ripples"]),
     ("/hana/ripples/zooom 0.5", &["'zooom'", "zoom"]),
-    // Another form of address.
+    // The address has another form.
     ("/ripples/zoom 0.5", &["'/ripples/zoom'", "/hana/<visualization>/<parameter>"]),
     ("/hana/ripples 0.5", &["'/hana/ripples'", "/hana/<visualization>/<parameter>"]),
     ("/hana/ripples/zoom/more 0.5", &["'/hana/ripples/zoom/more'", "<parameter>"]),
     ("/hana/Ripples/zoom 0.5", &["'/hana/Ripples/zoom'", "<visualization>"]),
-    // Not exactly one number.
+    // There is not exactly one number.
     ("/hana/ripples/zoom loud", &["'/hana/ripples/zoom'", "text", "number"]),
     ("/hana/ripples/zoom", &["'/hana/ripples/zoom'", "0 values", "one number"]),
     ("/hana/ripples/zoom 0.5 0.5", &["'/hana/ripples/zoom'", "2 values", "one number"]),
-    // Not an accepted number.
+    // The number is not accepted.
     ("/hana/ripples/zoom nan", &["/hana/ripples/zoom", "finite number"]),
     ("/hana/ripples/zoom inf", &["/hana/ripples/zoom", "finite number"]),
     ("/hana/ripples/zoom -inf", &["/hana/ripples/zoom", "finite number"]),
@@ -59,7 +62,7 @@ fn osc_from_a_third_host_changes_the_window_as_documented() {
     let spacing = first.ring_spacing().unwrap();
     assert_close("the rings at zoom 0, in pixels", spacing, 30.0);
 
-    // The frames of a second, without any input.
+    // This counts the frames of a second, without any input.
     let a_second = played.fps();
     played.stage.wait_for_frames(&played.stage.h1, "ripples", a_second);
     assert_eq!(played.stage.screen.screenshot(), first, "a picture without input");
@@ -110,7 +113,7 @@ fn unplayable_osc_is_one_error_and_leaves_the_window_unchanged() {
         assert_eq!(played.parameters(), parameters, "after `{line}`");
     }
 
-    // The bridge handles one message after the other: the effect of this one comes after those of all others.
+    // The bridge handles messages one after another, so the effect of this message comes after those of all others.
     played.send("/hana/ripples/intensity 0.75");
     let other = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25, "intensity": 0.75 });
     assert_ne!(played.await_picture(&other), before);
@@ -176,7 +179,7 @@ impl Played {
     fn errors(&self) -> Vec<String> {
         let printed = self.bridge.stderr();
         let whole = printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        // The line about playing over the mesh is about the path, not about a message.
+        // The line about playing over the mesh reports the path, not a message.
         whole.filter(|line| !line.contains("is played over the mesh")).map(String::from).collect()
     }
 
@@ -198,7 +201,7 @@ impl Played {
         format!("{:.0}", fps.ceil()).parse().unwrap()
     }
 
-    /// Waits until the parameters have these values and the picture stands still, and returns it.
+    /// Waits until the parameters have these values and the picture stands still, and returns the picture.
     #[track_caller]
     fn await_picture(&self, wanted: &Value) -> Image {
         eventually(SOON, &format!("{wanted}"), || {
@@ -217,7 +220,7 @@ impl Played {
     }
 }
 
-/// Returns the equivalent angle that is nearest to `wanted`.
+/// Returns the angle that is equivalent to `angle` and nearest to `wanted`.
 fn same_way_round(angle: f64, wanted: f64) -> f64 {
     wanted + (angle - wanted + 180.0).rem_euclid(360.0) - 180.0
 }

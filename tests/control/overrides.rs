@@ -6,10 +6,10 @@ use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, start};
 use hana_lab::{Host, Lab, Running, Signal, Stage, eventually};
 use serde_json::{Value, json};
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Waits until the listed node is as expected, and returns it.
+/// Waits until the listed node is as expected, and returns the node.
 fn wait_for(
     host: &Host,
     id: &str,
@@ -29,7 +29,7 @@ fn zoom(node: &Value) -> f64 {
     (node["parameters"]["zoom"].as_f64().unwrap() * 100.0).round() / 100.0
 }
 
-/// Keeps a core busy.
+/// Starts a program that keeps a core busy.
 fn busy(host: &Host) -> Running {
     let mut command = host.command("sh");
     command.args(["-c", "while :; do :; done"]);
@@ -88,7 +88,7 @@ fn override_survives_restarts_of_visualization_and_daemon() {
 
     let mut last = pid;
     for _ in 0..2 {
-        // The daemon stores the look on its own schedule.
+        // The daemon stores the look at its own pace.
         show.host("h1").kill(Signal::KILL, last);
         let again = wait_for(show.host("h2"), "pulse", "a new instance", |node| {
             node["state"] == "running" && node["pid"] != last
@@ -168,7 +168,7 @@ fn blackout_turns_a_window_black_even_after_a_crash() {
         began.elapsed().as_secs_f64() * 1e3,
         replied.as_secs_f64() * 1e3
     ));
-    // Black from the first frame, also after a crash: no flash of light.
+    // The picture is black from the first frame, even after a crash, so there is no flash of light.
     stage.h2.kill(Signal::KILL, opened.pid);
     eventually(SOON, "the visualization to run again", || {
         assert_eq!(brightness(), 0.0);

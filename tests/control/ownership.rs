@@ -1,5 +1,5 @@
-//! Several operators play one show: each parameter has one owner, all see the same one whatever happens to the
-//! network and the programs, and an operator who loses a parameter is notified.
+//! Several operators play one show. Each parameter has one owner, and all operators see the same owner, whatever
+//! happens to the network and the programs. An operator who loses a parameter is notified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -15,14 +15,15 @@ use hana_lab::{
 use hana_random::Random;
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
-/// The timeout for the halves of a network to find each other, on a machine that is busy with other tests.
+/// The time limit for the halves of a network to find each other, on a machine that is busy with other tests.
 const WHOLE_AGAIN: Duration = Duration::from_mins(1);
-/// The halves find each other within a second; a busy machine takes its time, and Zenoh alone takes up to eight. In
-/// milliseconds.
+/// The longest accepted time for the halves of a network to find each other, in milliseconds.
+///
+/// Usually it takes less than a second. A busy machine takes longer, and Zenoh alone takes up to eight seconds.
 const SOON_WHOLE: u64 = 5_000;
-/// The promised time.
+/// The promised time for all operators to agree.
 const PROMISED: Duration = Duration::from_secs(1);
 
 fn unix_ms() -> u64 {
@@ -30,7 +31,7 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap()
 }
 
-/// Operators in one program, controlled by lines on its input.
+/// Operators in one program, which the test controls by lines on its input.
 struct Operators {
     running: Running,
     commands: File,
@@ -46,7 +47,7 @@ impl Operators {
         let pipe: PathBuf = host.directory().join("tmp").join(name);
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
-        // Opened for both directions, so that neither side waits for the other.
+        // The pipe is opened for both directions, so that neither side waits for the other.
         let commands = File::options().read(true).write(true).open(&pipe).unwrap();
         let mut command = host.command("sh");
         command
@@ -72,7 +73,7 @@ impl Operators {
         lines.iter().filter_map(|line| Some(line["told"].as_str()?.to_owned())).collect()
     }
 
-    /// Returns the last view of an operator, and the time of it.
+    /// Returns the last view of an operator, and its time.
     fn view(&self, id: &str) -> Option<(u64, Value)> {
         let last = self.lines(id).into_iter().rfind(|line| line["sees"].is_object())?;
         Some((last["at"].as_u64()?, last["sees"].clone()))
@@ -105,8 +106,9 @@ fn owners_by_command(host: &Host) -> Owners {
     alive.map(|node| (node["node"].as_str().unwrap().to_owned(), of(node))).collect()
 }
 
-/// Returns the owners if all operators see the same ones, and each sees its own claims among them; with the time
-/// since when.
+/// Returns the owners if all operators see the same ones, and each operator's claims are among them.
+///
+/// Also returns the time at which the last operator reported this view.
 fn agreed(desks: &[&Operators], visualizations: usize) -> Result<(u64, Owners), String> {
     let mut all: Option<(u64, Owners)> = None;
     for desk in desks {
@@ -138,7 +140,7 @@ fn agreed(desks: &[&Operators], visualizations: usize) -> Result<(u64, Owners), 
     all.ok_or_else(|| "there is no operator".into())
 }
 
-/// Waits until all agree, and returns the time since when.
+/// Waits until all operators agree, and returns the time at which they did, with the owners.
 #[track_caller]
 fn wait_until_agreed(
     desks: &[&Operators],
@@ -253,7 +255,7 @@ fn all_agree_on_owners_after_random_claims_and_failures() {
     let whole = at.saturating_sub(healed);
     figure(&format!("all agree {whole} ms after the network is whole"));
     assert!(whole < SOON_WHOLE, "{whole} ms");
-    // From here on all nodes know each other.
+    // By now, all nodes have discovered each other.
     let mut took: Vec<u64> = (0..5)
         .map(|round| {
             let (id, _) = seats[round % 4];
@@ -268,7 +270,7 @@ fn all_agree_on_owners_after_random_claims_and_failures() {
     took.sort_unstable();
     figure(&format!("all agree {took:?} ms after a claim, in order"));
     assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
-    // A new command on each host shows the same.
+    // A command that is started now on each host lists the same owners.
     let (_, owners) = wait_until_agreed(&there(&desks), 3, |_| true);
     for host in hosts {
         eventually(SOON, "the same owners on every host", || {
@@ -321,7 +323,7 @@ fn concurrent_claims_end_with_one_owner_and_two_notifications() {
             }
         });
     }
-    // Only the far operator may play it now.
+    // Only the operator on the other side may play the parameter now.
     let refused = hana(h1, ["set", "v1", "zoom=0.5"]);
     assert!(refused.stderr.contains("'far' has taken zoom"), "{}", refused.stderr);
     hana(h1, ["set", "v1", "zoom=0.5", "--take"]).ok();
@@ -367,7 +369,7 @@ fn six_apps_and_nine_visualizations_agree_on_every_owner() {
         .map(|(name, [a, b])| Operators::start(show.host(name), &[a.as_str(), b.as_str()]))
         .collect();
     wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 9, |_| true);
-    // All apps claim all parameters, each in its own order, and some play as far as they may.
+    // All apps claim all parameters, each in a different order, and some play the parameters that they may play.
     let mut chance = Random::of_this_run();
     let mut commands: Vec<(usize, String)> = vec![];
     for (place, ids) in ids.iter().enumerate() {
@@ -446,7 +448,7 @@ fn look_of_a_killed_app_stays_and_a_key_takes_it_over() {
     let owners = || owners_by_command(h1).remove("pulse").unwrap_or_default();
     let mut presses = 0;
     eventually(SOON, "the second app to own it", || {
-        // A window needs a moment until it has the keyboard focus.
+        // A window takes a moment to get the keyboard focus.
         if presses % 100 == 0 {
             person.press(Key::O);
             person.release(Key::O);
@@ -459,7 +461,7 @@ fn look_of_a_killed_app_stays_and_a_key_takes_it_over() {
     });
     assert_eq!(zoom(), Some(0.75), "the look stays");
     picture("owners.png");
-    // The first app is back, and does not claim anything again.
+    // The first app returns, and does not claim any parameter again.
     let desk = Operators::start(h2, &["desk"]);
     let wished = |owners: &Owners| owner(owners, "pulse", "zoom") == Some("app-h1");
     wait_until_agreed(&[&desk], 1, wished);

@@ -1,5 +1,6 @@
-//! Play sessions through network and daemon failures: set values are shown, over whichever path exists, and none
-//! twice or after a newer one.
+//! Play sessions during network and daemon failures.
+//!
+//! Values are shown over any path that exists, and no value is shown twice or after a newer one.
 
 use std::thread;
 use std::time::Duration;
@@ -9,14 +10,14 @@ use hana_lab::{Ensemble, Host, Lab, Signal, eventually, show};
 use hana_random::Random;
 use serde_json::Value;
 
-/// On a machine that is busy with other tests.
+/// The time limit for changes, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
 fn shell(host: &Host, script: &str) {
     host.run(["sh", "-e", "-c", script]).ok();
 }
 
-/// Blocks all direct links to a host; the traffic between daemons passes.
+/// Blocks all direct links to a host, but not the traffic between daemons.
 fn block(host: &Host) {
     shell(
         host,
@@ -33,7 +34,7 @@ fn free(host: &Host) {
     shell(host, "nft delete table inet wall");
 }
 
-/// Returns a number of a line by its JSON pointer.
+/// Returns the number at a JSON pointer in a line.
 fn number(line: &Value, pointer: &str) -> f64 {
     line.pointer(pointer)
         .and_then(Value::as_f64)
@@ -77,7 +78,7 @@ fn direct_path_blocked_at_random_keeps_playing_in_order() {
     ));
     assert_eq!(last["heard"]["p0"]["backwards"], 0, "{last}");
     assert!(fell_back >= 5, "{fell_back}");
-    // A sixth of a second would do; a busy machine takes longer.
+    // A sixth of a second would be enough on an idle machine; a busy machine takes longer.
     assert!(gap < 2000.0, "{gap} ms");
     let age = worst(&lines[lines.len() - 1..], "/heard/p0/age_ms");
     assert!(age < 1000.0, "{age} ms");
@@ -96,7 +97,7 @@ fn p999(lines: &[Value]) -> u64 {
 #[test]
 fn both_daemons_killed_leave_a_thousand_values_a_second_intact() {
     const ROUND: Duration = Duration::from_secs(4);
-    /// A machine that is busy otherwise proves nothing about daemons, so a round may be repeated.
+    /// The most rounds. A round is repeated if the machine may have been busy, since its times then prove nothing.
     const ROUNDS: u32 = 4;
     let Some(lab) = Lab::new("without-daemons") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
@@ -134,7 +135,7 @@ fn both_daemons_killed_leave_a_thousand_values_a_second_intact() {
             p999_without as f64 / 1000.0,
         ));
         daemons = [show::start_daemon(h1), show::start_daemon(h2)];
-        // The resolution of the stage is half a millisecond.
+        // The stage measures with a resolution of half a millisecond.
         if p999_without <= p999_before.max(500) * 3 / 2 {
             break;
         }
@@ -188,7 +189,7 @@ fn restarted_visualization_gets_values_set_in_the_meantime() {
             line["plays"]["v"]["round_trip_us"].is_null()
         });
         if cycle == 2 {
-            // A controller that was suspended meanwhile must still deliver the value it set last.
+            // A controller that was suspended in the meantime must still deliver the value that it set last.
             controllers.running().kill(Signal::STOP);
         }
         stage = Ensemble::stage(h2, &["v"], "--parameters 2");

@@ -1,4 +1,4 @@
-//! A visualization in plain Rust, and one that is a shell script off the mesh: both are supervised.
+//! A visualization in plain Rust, and a shell script that does not join the mesh. The daemon supervises both.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use hana_lab::show::{Show, hana, is, node, nodes, start};
 use hana_lab::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
 const CATALOGUE: &str = r#"
@@ -19,7 +19,7 @@ args    = ["-c", "echo drawing; while :; do sleep 0.1; done"]
 mesh    = false
 "#;
 
-/// Waits until it runs after this many restarts.
+/// Waits until the node runs after `restarts` restarts, and returns it.
 fn runs(host: &Host, id: &str, restarts: u64) -> Value {
     eventually(SOON, &format!("'{id}' to run"), || {
         let listed = nodes(host);
@@ -32,7 +32,7 @@ fn pid(of: &Value) -> i32 {
     of["pid"].as_i64().unwrap().try_into().unwrap()
 }
 
-/// Lists the kinds of a program's threads that read connections or accept them.
+/// Lists the kinds of a program's threads that read or accept connections.
 fn network_threads(host: &Host, of: &Value) -> Vec<String> {
     let listing = format!("cat /proc/{}/task/*/comm", pid(of));
     let output = host.run(["sh", "-c", &listing]).ok().stdout;
@@ -90,7 +90,7 @@ fn visualization_without_bevy_is_played_restored_and_stopped() {
     h1.kill(Signal::CONT, pid(&second));
     runs(h2, "no_bevy", 1);
 
-    // A person closes it, and it stays closed.
+    // A person closes the program, and it stays closed.
     h1.kill(Signal::INT, pid(&second));
     let closed = eventually(SOON, "the visualization to be closed", || {
         let listed = nodes(h2);
@@ -121,7 +121,7 @@ fn script_without_mesh_is_judged_by_its_process_alone() {
     let again = runs(h2, "script", 1);
     assert_ne!(pid(&again), first);
     assert_eq!(again["reason"], "never joins the mesh; monitored by its process alone");
-    // Its freezes cannot be detected, and it is not reported as responsive either.
+    // Freezes of the script cannot be detected, and the script is not reported as responsive either.
     h1.kill(Signal::STOP, pid(&again));
     let reply = hana(h2, ["restart", "script", "--json"]).ok().json();
     assert_ne!(reply["pid"], again["pid"]);

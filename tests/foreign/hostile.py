@@ -110,7 +110,7 @@ def nonsense(session, key, sender=None):
             attachment = envelope(sender, 1, sent) if sender else random.choice([None, b"x", real, b"\x91" * 5000])
             session.put(key, payload, encoding=encoding, attachment=attachment, congestion_control=BLOCK)
             sent += 1
-            # Below the rate limits, so that the messages are read.
+            # The rate stays below the rate limits, so that the messages are read.
             time.sleep(0.003)
     return sent
 

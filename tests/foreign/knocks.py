@@ -20,7 +20,7 @@ with zenoh.open(config) as session:
         time.sleep(0.005)
     for number in range(count):
         session.put("hana/guest/topic/knock", json.dumps({"number": number}))
-        # As much as a link carries; it would drop more.
+        # A link would drop messages at a higher rate.
         if number % 100 == 0:
             time.sleep(0.002)
     time.sleep(1)

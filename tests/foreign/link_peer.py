@@ -109,11 +109,11 @@ async def main():
     peer.join(True)
     threading.Thread(target=read, daemon=True).start()
     while not ended.is_set():
-        # The most precise of three readings: the process may be suspended in the middle of one.
+        # This is the most precise of three readings, since the process may be suspended in the middle of one.
         look = min((peer.look() for _ in range(3)), key=lambda look: look["took_us"])
         print(json.dumps(look | {"quantum": quantum}), flush=True)
         await asyncio.sleep(0.02)
-    # Leaves the session first: aalink sometimes aborts when Python tears it down.
+    # The member leaves the session first, since aalink sometimes aborts when Python destroys it.
     peer.join(False)
     await asyncio.sleep(0.2)
     sys.stdout.flush()

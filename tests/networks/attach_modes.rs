@@ -1,4 +1,4 @@
-//! The attach mode of a node: through a daemon, as a peer, and on a network that comes late.
+//! The attach mode of a node: through a daemon, as a peer, and on a network that becomes available later.
 
 use std::time::{Duration, Instant};
 
@@ -47,9 +47,9 @@ fn node_without_its_daemon_joins_as_a_peer_and_goes_back() {
         if to_daemon > 0 { Ok(()) } else { Err(all.stdout) }
     };
     eventually(SOON, "pulse to go through the daemon again", connections);
-    // It was never missing: its presence in the new mode begins before the old one ends.
+    // The node was never missing: its presence in the new mode begins before that in the old mode ends.
     let listed = nodes(&h1);
-    // The new daemon may be adopting it at this moment, without a verdict yet.
+    // The new daemon may be adopting the process at this time, without a verdict yet.
     let is_there = ["running", "starting"].iter().any(|state| is(&listed, "pulse", state));
     assert!(is_there, "{listed:?}");
     assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid);

@@ -1,5 +1,6 @@
-//! Interfaces and addresses that appear, disappear and change while a show runs: the nodes find each other over those
-//! that exist, and a connection that still works stays.
+//! Interfaces and addresses that appear, disappear and change while a show runs.
+//!
+//! The nodes find each other over the addresses that exist, and a connection that still works is kept.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ fn await_each_other(hosts: [&Host; 2]) {
     }
 }
 
-/// Plays `pulse` from another host over a direct link.
+/// Waits until pings from another host reach `pulse` over a direct link.
 #[track_caller]
 fn assert_direct_link(from: &Host) {
     eventually(SOON, "'pulse' to run", || is(&nodes(from), "pulse", "running"));
@@ -35,7 +36,7 @@ fn assert_direct_link(from: &Host) {
     });
 }
 
-/// Lists the connections between the daemon of a host and those of others, each as its two ends.
+/// Lists the connections between the daemon of a host and other daemons, each by its two ends.
 fn connections(host: &Host) -> Vec<String> {
     let all = shell(host, "ss -tnH state established '( sport = :7447 or dport = :7447 )'");
     let ends =
@@ -45,7 +46,7 @@ fn connections(host: &Host) -> Vec<String> {
     ends
 }
 
-/// Returns the losses that the events so far report.
+/// Returns the losses reported in the events so far.
 fn losses(messages: &Lines) -> Vec<Value> {
     let seen = messages.running().stdout();
     let all = seen.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -95,7 +96,7 @@ fn new_interface_or_address_interrupts_nothing() {
         await_address_published(&of_h1, address);
         assert_eq!(connections(h1), before, "{what} reopened the session");
     }
-    // An address that disappears does not interrupt anything either.
+    // The removal of an address does not interrupt the connections either.
     shell(h1, "ip link del tun0; ip address del 2001:db8:1::a1/64 dev eth0");
     shell(h1, "ip address add 10.9.0.1/24 dev docker0");
     await_address_published(&of_h1, "10.9.0.1:7447");
@@ -134,7 +135,7 @@ fn hosts_with_link_local_addresses_meet_and_play_directly() {
     let give = |host: &Host, last: u8| {
         shell(host, &format!("ip address add 169.254.10.{last}/16 brd + scope link dev eth0"));
     };
-    // The state a minute after boot, without DHCP.
+    // The hosts are in the state a minute after boot, without DHCP.
     let daemons = [start_daemon(h1), start_daemon(h2)];
     give(h1, 1);
     give(h2, 2);
@@ -142,7 +143,7 @@ fn hosts_with_link_local_addresses_meet_and_play_directly() {
     start(h1, h2, "pulse");
     assert_direct_link(h1);
     drop(daemons);
-    // And with the addresses there before the daemons.
+    // Now the addresses exist before the daemons start.
     let [_first, second] = [start_daemon(h1), start_daemon(h2)];
     await_each_other([h1, h2]);
     assert_direct_link(h1);

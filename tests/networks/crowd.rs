@@ -1,4 +1,4 @@
-//! Ten controllers each play all of thirty visualizations on five hosts: three hundred play sessions.
+//! Ten controllers each play all thirty visualizations on five hosts, which makes three hundred play sessions.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -11,6 +11,8 @@ use serde_json::Value;
 const HOSTS: [&str; 5] = ["h1", "h2", "h3", "h4", "h5"];
 const VISUALIZATIONS: usize = 30;
 const CONTROLLERS: usize = 10;
+/// The time limit for all links to be direct.
+///
 /// Ten programs open three hundred links on two cores, which also run five daemons and thirty visualizations.
 const ALL_DIRECT: Duration = Duration::from_mins(3);
 const SOON: Duration = Duration::from_mins(1);
@@ -23,7 +25,7 @@ fn controllers() -> Vec<String> {
     (0..CONTROLLERS).map(|number| format!("a{number}")).collect()
 }
 
-/// For each visualization, the controller of each parameter, as a host shows it.
+/// The controller of each parameter of each visualization, according to one host.
 type Players = BTreeMap<String, BTreeMap<String, String>>;
 
 fn players(host: &Host) -> Players {
@@ -65,7 +67,7 @@ fn ten_controllers_and_thirty_nodes_agree_on_owners() {
             Ensemble::stage(show.host(name), &words(&each(&vizs, place)), &more)
         })
         .collect();
-    // Each controller plays a parameter of its own on every visualization. Two of the ten are bridges.
+    // Each controller plays a different parameter on every visualization. Two of the ten are bridges.
     let players_of: Vec<Ensemble> = HOSTS
         .iter()
         .enumerate()
@@ -116,7 +118,7 @@ fn ten_controllers_and_thirty_nodes_agree_on_owners() {
             if shown == expected { Ok(()) } else { Err(format!("{name}: {shown:?}")) }
         });
     }
-    // The sessions stay direct.
+    // The play sessions continue to use direct links.
     let switches = |id: &str, of: &Ensemble| -> u64 {
         let last = of.last(id).unwrap_or_default();
         vizs.iter().map(|viz| last["plays"][viz.as_str()]["switches"].as_u64().unwrap_or(0)).sum()

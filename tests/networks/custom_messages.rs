@@ -1,5 +1,6 @@
-//! Message types defined by visualizations, between hosts: published, sent to one node and sent to a kind; for
-//! programs that have the type, that do not have it, and that have another type with the same name.
+//! Message types defined by visualizations, between hosts: published, sent to one node, and sent to a kind of node.
+//!
+//! Some programs have the type, some do not have it, and some have another type with the same name.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ fn log(from: &Host, node: &str) -> String {
     hana(from, ["logs", node]).ok().stdout
 }
 
-/// Waits for an output line of a node that `is_expected` accepts, and returns the first.
+/// Waits for an output line of a node that `is_expected` accepts, and returns the first such line.
 #[track_caller]
 fn written(from: &Host, node: &str, awaited: &str, is_expected: impl Fn(&str) -> bool) -> String {
     eventually(SOON, awaited, || {
@@ -34,7 +35,7 @@ fn written(from: &Host, node: &str, awaited: &str, is_expected: impl Fn(&str) ->
     })
 }
 
-/// Repeats `hana send` until it succeeds; the receiver may not have announced its subscriptions yet.
+/// Repeats `hana send` until it succeeds, since the receiver may not have announced its subscriptions yet.
 #[track_caller]
 fn send(from: &Host, words: &[&str]) -> Output {
     let words: Vec<&str> = [&["send"], words].concat();
@@ -62,11 +63,12 @@ fn custom_messages_reach_topic_kind_and_node_and_are_watched() {
         if sparks.len() >= 3 { Ok(sparks) } else { Err(log) }
     });
     assert!(caught.is_sorted_by(|earlier, later| earlier < later), "each one once: {caught:?}");
-    // Flares go to the kind of the catcher, which runs under another id; it replies to the thrower alone.
+    // Flares are sent to the kind of the catcher, which runs under another id. The catcher replies only to the
+    // thrower.
     written(h3, "catcher", "a flare", |line| line.starts_with("flare 1: Red, to Some(Kind)"));
     written(h3, "thrower", "the reply", |line| line == "flare 1 was caught by catcher");
 
-    // `hana watch` decodes them, though `hana` was built without these types.
+    // `hana watch` decodes the messages, although `hana` was built without these types.
     let mut messages = Lines::of(spawn_hana(h3, ["watch", "--json"]));
     let (_, spark) = messages.wait_for(SOON, "a spark", |line| line["type"] == "Spark");
     assert_eq!(spark["key"], "hana/thrower/topic/spark");
@@ -84,7 +86,7 @@ fn custom_messages_reach_topic_kind_and_node_and_are_watched() {
     assert_eq!(caught["key"], "hana/thrower/inbox/caught");
     assert_eq!((&caught["from"], &caught["version"]), (&"catcher".into(), &1.into()));
 
-    // A parameter of the thrower changes its sparks.
+    // A parameter of the thrower changes the thrower's sparks.
     hana(h2, ["set", "thrower", "energy=-1"]).ok();
     messages.wait_for(SOON, "a dark spark", |line| line["value"]["energy"] == 0.0);
     assert_eq!(nodes(h1).len(), 5);
@@ -125,7 +127,7 @@ fn incompatible_schema_names_the_field_and_mutes_one_topic() {
     // The program itself receives the mismatch too.
     written(h3, "old", "the mismatch", |line| line == format!("mismatch: {words}"));
 
-    // The rest goes on: other topics there, the same topic elsewhere.
+    // Other messages are not affected: other topics of this node, and the same topic of other nodes.
     let last_number = |log: &str, what: &str| {
         let numbers =
             log.lines().filter_map(|line| line.strip_prefix(what)?.split([' ', ':']).next());
@@ -142,7 +144,7 @@ fn incompatible_schema_names_the_field_and_mutes_one_topic() {
     let there = log(h3, "old");
     assert_eq!(there.lines().filter(|line| line.starts_with("mismatch")).count(), 1, "{there}");
     assert!(!there.contains("spark 1"), "{there}");
-    // The mismatch is reported once; the sparks received since are counted in the health.
+    // The mismatch is reported once. The sparks received since then are counted in the health message.
     let malformed = |line: &serde_json::Value| line["value"]["counters"]["malformed"].as_u64();
     messages.wait_for(SOON, "four sparks that were not read", |line| {
         let again = line["key"] == "hana/old/event" && line["at"] != event["at"];
@@ -167,7 +169,7 @@ fn send_checks_messages_of_types_it_does_not_know() {
     start(h3, h1, "catcher");
     start(h3, h2, "catcher");
 
-    // `hana send NODE` shows the accepted messages, each with an example that works as it stands.
+    // `hana send NODE` lists the accepted messages, each with an example that works without changes.
     let offered = eventually(SOON, "the catcher to announce its subscriptions", || {
         let output = hana(h3, ["send", "catcher"]);
         if output.code() == Some(0) { Ok(output.stdout) } else { Err(output.stderr) }
@@ -183,7 +185,7 @@ fn send_checks_messages_of_types_it_does_not_know() {
     assert_eq!(offered[0]["type"], "Flare");
     assert_eq!(offered[0]["schema"]["properties"]["number"]["format"], "uint64");
 
-    // To one node, which replies; watched on a host that has none of the types.
+    // The message is sent to one node, which replies. It is watched on a host that has none of the types.
     let mut watch = Lines::of(spawn_hana(h2, ["watch", "--json"]));
     watch.wait_for(SOON, "anything", |_| true);
     let spark = r#"{"number": 7, "angle": 0.5, "energy": 1}"#;
@@ -199,7 +201,7 @@ fn send_checks_messages_of_types_it_does_not_know() {
     let words = send(h3, &["catcher", "spark", spark]).stdout;
     assert_eq!(words.trim(), "'catcher' accepted the Spark (version 2)");
 
-    // To all nodes of a kind, on any host.
+    // The message is sent to all nodes of a kind, on any host.
     let flare = r#"{"number": 90, "colour": "green"}"#;
     let sent = eventually(SOON, "a flare to two", || {
         let sent = send(h3, &["--kind", "spark-catcher", "flare", flare, "--json"]).json();
@@ -259,7 +261,7 @@ fn send_checks_messages_of_types_it_does_not_know() {
     assert_eq!(output.code(), Some(2), "{output:?}");
     assert!(!log(h3, "catcher").contains("spark 1 "));
 
-    // A message to a hung node is not reported as delivered.
+    // A message to a node that hangs is not reported as delivered.
     let pid = nodes(h3).iter().find(|node| node["node"] == "catcher-2").unwrap()["pid"].as_i64();
     let pid = i32::try_from(pid.unwrap()).unwrap();
     h2.kill(hana_lab::Signal::STOP, pid);
@@ -319,7 +321,7 @@ fn foreign_client_sends_a_message_and_gets_the_error() {
     let answer = query(r#"{"number": 6, "angle": 0, "energy": "high"}"#);
     assert!(answer.contains(r#"{"refused": "#) && answer.contains("field 'energy'"), "{answer}");
 
-    // A put to the node or to its kind is accepted as well; an unreadable one is reported in an event.
+    // A put to the node or to its kind is accepted as well. An unreadable message is reported in an event.
     let mut messages = Lines::of_messages(h2, &["h1", "h2", "catcher"]);
     for (key, number) in [
         ("hana/catcher/inbox/spark", 7),

@@ -1,5 +1,6 @@
 //! Difficult networks and machines: ids that are taken, ports that are in use, no IPv6, no multicast, a firewall.
-//! Each gives a clear message, and everything that can go on goes on.
+//!
+//! Each problem results in a clear message, and everything that is not affected continues.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +10,7 @@ use hana_lab::show::{Show, figure, hana, is, node, nodes, start, start_daemon, s
 use hana_lab::{Host, Lab, Output, Running, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(20);
-/// Two halves of a healed network search for each other every eight seconds.
+/// The time limit for a healed network. Its two halves search for each other every eight seconds.
 const HEALED: Duration = Duration::from_secs(40);
 
 #[track_caller]
@@ -36,7 +37,7 @@ fn await_running(from: &Host, id: &str) {
     });
 }
 
-/// Asserts that it keeps drawing: `pulse` writes a line every few seconds.
+/// Asserts that `pulse` continues to draw: it prints a line every few seconds.
 #[track_caller]
 fn assert_draws(pulse: &Running) {
     let beats = || pulse.stdout().matches("beat").count();
@@ -89,7 +90,7 @@ fn taken_id_is_refused_with_its_host_and_process() {
 fn second_host_with_the_same_name_gets_advice_on_renaming() {
     let Some(lab) = Lab::new("clones") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
-    // Like two machines with the same disk image.
+    // The hosts have the same name, like two machines with the same disk image.
     let mut first = start_daemon_with(h1, named("stage"));
     let pid = first.pid();
     let second = spawn(h2, "hanad", &[("HANA_HOST", "stage")]).finish(SOON);
@@ -144,7 +145,7 @@ fn younger_duplicate_yields_when_a_split_network_heals() {
         i32::try_from(answer["pid"].as_i64().unwrap()).unwrap()
     };
     let left = launch(h1, "left");
-    // Visualizations can have the same id on both sides, too.
+    // Visualizations can have the same id in both halves, too.
     let of_left = spawn(h1, "pulse", &[("HANA_HOST", "stage")]);
     await_running(h1, "pulse");
     eventually(SOON, "the left side to be clearly older", || {
@@ -177,7 +178,7 @@ fn younger_duplicate_yields_when_a_split_network_heals() {
     );
     assert!(of_right.try_wait().is_none());
     assert_draws(&of_right);
-    // The processes that either daemon launched keep running.
+    // The processes that the two daemons launched continue to run.
     for (host, pid) in [(h1, left), (h2, right)] {
         assert!(host.processes().iter().any(|process| process.pid == pid && process.state != 'Z'));
     }
@@ -234,7 +235,7 @@ time.sleep(600)",
         &["port 7447 of this machine is in use by a Zenoh router (zenohd); stop that", "ss -ltnp"],
     );
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
-    // Everything except launching works through the router.
+    // All commands except launches work through the router.
     let pulse = spawn(h1, "pulse", &[]);
     await_running(h1, "pulse");
     hana(h1, ["set", "pulse", "zoom=0.5"]).ok();
@@ -267,7 +268,8 @@ server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); 
             &["port 7447 of this machine is in use by", what, "ss -ltnp"],
         );
         let pulse = spawn(h1, "pulse", &[("HANA_NODE", name)]);
-        // As a peer it finds the others and they find it; both report once why there is no daemon.
+        // As a peer, the node and the others discover each other. Node and command report once why there is no
+        // daemon.
         await_running(h2, name);
         let list = hana(h1, ["nodes"]);
         assert!(list.stdout.contains(name) && list.stdout.contains("h2"), "{list}");
@@ -297,7 +299,7 @@ fn hosts_without_ipv6_find_each_other() {
     }
 }
 
-/// Two ways in which networks block multicast.
+/// Two kinds of networks that block multicast, each with its script.
 const NO_MULTICAST: [(&str, &str); 2] = [
     (
         "an interface without it",
@@ -320,7 +322,7 @@ fn without_multicast_hosts_meet_at_configured_addresses() {
         for host in &hosts {
             shell(host, script);
         }
-        // One of two hosts needs the address of the other, and the third has no daemon.
+        // `h2` is configured with the address of `h1`, and so is `h3`, which has no daemon.
         for host in [h2, h3] {
             set(host, "connect = ['tcp/10.77.0.1:7447']\n");
         }
@@ -336,7 +338,7 @@ fn without_multicast_hosts_meet_at_configured_addresses() {
         }
         hana(h3, ["set", "pulse", "zoom=0.5"]).ok();
         hana(h2, ["stop", "by-hand"]).ok();
-        // An address without a daemon is reported.
+        // The configured address of the host without a daemon is reported.
         eventually(HEALED, "the report", || {
             let printed = daemons[2].stderr();
             let words = "10.77.0.99:7447 is named in `connect`, but is unreachable";
@@ -350,7 +352,7 @@ fn firewalled_host_is_reported_and_documented_ports_suffice() {
     let Some(lab) = Lab::new("firewall") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     set(h2, "play_ports = '7450-7459'\n");
-    // Like the firewall of a desktop: replies and multicast pass, and little else.
+    // The firewall is like that of a desktop: replies, multicast and little else can pass.
     let closed = "nft add table inet wall
         nft 'add chain inet wall in { type filter hook input priority 0; policy drop; }'
         nft add rule inet wall in ct state established,related accept
@@ -361,7 +363,7 @@ fn firewalled_host_is_reported_and_documented_ports_suffice() {
         shell(host, "nft add rule inet wall in udp dport 7446 accept");
     }
     let (d1, d2) = (start_daemon(h1), start_daemon(h2));
-    // The scouting message passes, and its reply too; the connection does not.
+    // The scouting message and its reply can pass, but the connection cannot.
     let words =
         |host: &Host| format!("{}:7447 replies to discovery, but is unreachable", host.address());
     eventually(SOON, "the report of one daemon", || {
@@ -373,7 +375,7 @@ fn firewalled_host_is_reported_and_documented_ports_suffice() {
         }
     });
     assert_eq!(nodes(h1).len(), 1);
-    // As `docs/network.md` describes.
+    // The rule is that of `docs/network.md`.
     shell(h1, "nft add rule inet wall in tcp dport 7447 accept");
     shell(h2, "nft add rule inet wall in tcp dport '{ 7447, 7450-7459 }' accept");
     eventually(SOON, "both to see both", || {
@@ -395,7 +397,7 @@ fn host_on_two_networks_uses_both_or_the_configured_one() {
     let [both, first, second] = &hosts;
     lab.second_network(&[both, second]);
     shell(second, "ip address flush dev eth0; ip route add 224.0.0.0/4 dev eth1");
-    // As on every machine with containers: a bridge with the usual address.
+    // As on every machine with containers, there is a bridge with the usual address.
     for host in [both, first] {
         shell(
             host,
@@ -408,7 +410,7 @@ fn host_on_two_networks_uses_both_or_the_configured_one() {
     let sees = |host: &Host, wanted: &[&str]| {
         eventually(SOON, &format!("{} to see {wanted:?}", host.name()), || {
             let list = nodes(host);
-            // A restarted daemon still lists the processes it launched.
+            // A restarted daemon still lists the processes that it launched.
             let daemons = list.iter().filter(|node| node["role"] == "daemon");
             let seen: Vec<&str> = daemons.map(|node| node["node"].as_str().unwrap()).collect();
             if seen == wanted { Ok(()) } else { Err(list) }
@@ -418,7 +420,7 @@ fn host_on_two_networks_uses_both_or_the_configured_one() {
     // Daemons do not relay between networks.
     sees(first, &["h1", "h2"]);
     sees(second, &["h1", "h3"]);
-    // A direct link finds the right address.
+    // A direct link uses the right address.
     start(both, second, "pulse");
     await_running(both, "pulse");
     let ping = hana(both, ["ping", "pulse", "--count", "3", "--json"]).ok().json();

@@ -1,5 +1,5 @@
-//! Attacks by a foreign Zenoh program: nothing crashes, memory stays bounded, the others keep their frame rate, and
-//! refused messages are counted and reported.
+//! Attacks by a foreign Zenoh program. No process crashes, memory stays bounded, the other nodes keep their frame
+//! rate, and refused messages are counted and reported.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,10 +9,11 @@ use hana_lab::{Host, Lab, Running, eventually, foreign};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_mins(1);
-/// The largest accepted peak memory of a process: three times its normal memory, plus the partial messages that Zenoh
-/// may buffer.
+/// The largest accepted peak memory of a process, in MiB.
+///
+/// It is three times the normal memory of a process, plus the partial messages that Zenoh may buffer.
 const MEMORY_MIB: u64 = 160;
-/// The duration of each flood in seconds.
+/// The duration of each flood, in seconds.
 const FLOOD: &str = "1.5";
 
 /// Two hosts with a daemon and a visualization each, an OSC bridge that watches the whole mesh, and a hostile guest.
@@ -20,13 +21,13 @@ struct Besieged {
     _lab: Lab,
     show: Show,
     guest: Host,
-    /// Observes the states of all nodes.
+    /// An observer of the states of all nodes.
     app: Lines,
     events: Running,
-    /// The health of the visualization on the other host, as it is published.
+    /// The published health of the visualization on the other host.
     health: Running,
     _bridge: Running,
-    /// The command of every process on either host, by host and pid.
+    /// The command of every process on both hosts, by host and pid.
     before: BTreeMap<(String, i32), String>,
 }
 
@@ -54,8 +55,10 @@ impl Besieged {
         [self.show.host("h1"), self.show.host("h2")]
     }
 
-    /// Runs the hostile program with these arguments against the daemon of the first host, in several processes at
-    /// once. Returns the total of their messages per second.
+    /// Runs the hostile program with these arguments against the daemon of the first host, in `processes` processes
+    /// at once.
+    ///
+    /// Returns the total of their messages per second.
     fn attack(&self, processes: usize, words: &[&str]) -> u64 {
         let endpoint = format!("tcp/{}:7447", self.show.host("h1").address());
         let running: Vec<Running> = (0..processes)
@@ -90,8 +93,8 @@ impl Besieged {
         ((after.1 - before.1) / (after.0 - before.0) * 1000.0, done)
     }
 
-    /// Asserts that the same processes run as before, that none exceeds its memory limit, and that all nodes are
-    /// running.
+    /// Asserts that the same processes run as before, that none of them exceeds its memory limit, and that all nodes
+    /// have the state `running`.
     #[track_caller]
     fn assert_unharmed(&self, after: &str) {
         assert_eq!(running(&self.hosts()), self.before, "after {after}");
@@ -108,7 +111,7 @@ impl Besieged {
         }
     }
 
-    /// Waits until a counter of a node is at least this high, and returns it.
+    /// Waits until a counter of a node is at least `at_least`, and returns the counter.
     #[track_caller]
     fn await_counter(&self, id: &str, counter: &str, at_least: u64) -> u64 {
         eventually(SOON, &format!("{id} to have counted {at_least} {counter}"), || {
@@ -173,7 +176,7 @@ fn undecodable_messages_are_reported_and_change_nothing() {
         ("hana/h1/control", None),
         ("hana/pulse/modulation/zoom", None),
         ("hana/pulse/modulation/nothing", None),
-        // From a made-up node, so that the messages are decoded.
+        // The messages come from a made-up node, so that they are decoded.
         ("hana/ghost/info", Some("ghost")),
         ("hana/ghost/health", Some("ghost")),
         ("hana/ghost/look", Some("ghost")),
@@ -219,7 +222,7 @@ fn messages_of_a_hundred_mebibytes_do_no_harm() {
         "{rate:.0} frames a second on the other host while six messages of 100 MiB arrived"
     ));
     show.assert_unharmed("messages of 100 MiB");
-    // Too large for its type, but not for the network: reported with its size.
+    // This message is too large for its type, but not for the network. It is reported with its size.
     show.attack(1, &["huge", "hana/pulse/modulation/zoom", "2000000"]);
     show.await_refusal("pulse", &["hana/pulse/modulation/zoom", "2000000 bytes", "256"]);
     show.await_counter("pulse", "malformed", 1);
@@ -233,7 +236,7 @@ fn impersonated_messages_are_refused_and_reported() {
     show.attack(1, &["forge", "2", key, "desk", "1", dead]);
     let report = show.await_refusal("h1", &[key, "'desk'", "'pulse'"]);
     figure(&report);
-    // Without an envelope.
+    // This message has no envelope.
     show.attack(1, &["put", key, dead]);
     show.await_counter("h1", "impersonated", 100);
     for key in ["hana/pulse/info", "hana/pulse/look", "hana/h1/process/pulse"] {
@@ -241,7 +244,8 @@ fn impersonated_messages_are_refused_and_reported() {
         show.await_refusal("osc-h2", &[key, "'desk'"]);
     }
 
-    // With its own name, as an instance from the far future, without end: the real node is received all the time.
+    // The attacker uses the visualization's name and an instance far in the future, without end. The real node is
+    // still received.
     let future = u64::MAX.to_string();
     let mut checks = None;
     for instance in [future.as_str(), "1"] {
@@ -276,7 +280,7 @@ fn flood_on_any_kind_of_key_is_survived() {
     figure(&format!("{calm:.0} frames a second on the other host in peace"));
     let mut best = 0;
     for (what, words) in [
-        // A message on the key of a token has no effect; tokens themselves do.
+        // A message on the key of a token has no effect, whereas tokens themselves do.
         ("alive", &["flood", FLOOD, "hana/pulse/alive/visualization/1f"][..]),
         ("tokens", &["tokens", FLOOD]),
         ("info", &["flood", FLOOD, "hana/pulse/info", "pulse"]),
@@ -307,7 +311,7 @@ fn flood_on_any_kind_of_key_is_survived() {
         best = best.max(sent);
         figure(&format!("{what}: {sent} a second, {rate:.0} frames a second on the other host"));
         show.assert_unharmed(what);
-        // All hosts share the processors of this machine, and the guest takes as much as it can.
+        // All hosts share the processors of this machine, and the guest uses as much of them as it can.
         assert!(rate > calm / 6.0, "{what}: {rate:.0} frames a second, {calm:.0} in peace");
     }
     let peaks: Vec<String> = show
@@ -344,7 +348,7 @@ fn flood_on_any_kind_of_key_is_survived() {
         ],
     );
 
-    // In the output for operators, too.
+    // The output for operators reports it too.
     let table = hana(show.show.host("h2"), ["nodes"]).ok().stdout;
     assert!(table.contains("messages refused: "), "{table}");
 }

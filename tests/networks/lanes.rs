@@ -1,5 +1,7 @@
-//! The promises of each lane, kept by real processes on a bad network: packets are lost, a daemon is killed, the
-//! publisher restarts; and messages to a node that comes and goes.
+//! The promises of each lane, kept by real processes on a bad network.
+//!
+//! Packets are lost, a daemon is killed, the publisher restarts, and a node receives messages while it leaves and
+//! returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -9,9 +11,9 @@ use hana_lab::show::{Show, figure, is, nodes, start_daemon};
 use hana_lab::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_mins(1);
-/// Messages per run of the publisher and lane.
+/// The number of messages that an instance of the publisher sends on each lane.
 const COUNT: u64 = 5000;
 
 fn lane_stats(host: &Host, words: &[&str]) -> Running {
@@ -41,7 +43,7 @@ fn lose(host: &Host, percent: u32) {
     host.run(["sh", "-e", "-c", &script]).ok();
 }
 
-/// The received message numbers by lane and run of the publisher, in the order of arrival.
+/// The received message numbers in the order of arrival, by lane and publisher instance.
 type Arrived = BTreeMap<(String, u64), Vec<u64>>;
 
 fn arrived(output: &str) -> Arrived {
@@ -71,7 +73,7 @@ fn run_of(said: &str) -> u64 {
     said.lines().find_map(|line| line.strip_prefix("run ")?.parse().ok()).unwrap()
 }
 
-/// Sends a run of messages on every lane, and returns its number and the sender's counters.
+/// Sends a series of messages on every lane. Returns the instance number of the sender, and its counters.
 fn send(host: &Host, meanwhile: impl FnOnce(u64)) -> (u64, Value) {
     let words = ["send", "--count", &COUNT.to_string(), "--per-second", "1000", "--linger", "12"];
     let mut sending = lane_stats(host, &words);
@@ -131,8 +133,8 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         ));
     }
     for lane in ["unreliable_sequenced", "unreliable_unordered"] {
-        // Messages before the first received one may precede the subscription. After a restart of the publisher every
-        // message counts.
+        // Messages before the first received one may have been sent before the subscription. After a restart of the
+        // publisher, every message counts.
         let came = |run: u64| of(lane, run).len();
         let missing = 2 * COUNT - u64::try_from(came(first.0) + came(second.0)).unwrap();
         let before = of(lane, first.0).first().copied().unwrap_or(COUNT);
@@ -147,13 +149,13 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         figure(&format!(
             "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {counted_lost} were counted as lost"
         ));
-        // The nodes also publish their health ten times a second on one of these lanes.
+        // The nodes also publish their health on one of these lanes, ten times a second.
         let known = missing - before..=missing + 20;
         assert!(known.contains(&counted_lost), "{known:?}: {receiver} {} {}", first.1, second.1);
     }
 }
 
-/// Describes how a list of numbers differs from the complete ordered one.
+/// Describes how a list of numbers differs from the complete list in order.
 fn difference(numbers: &[u64]) -> String {
     let distinct: BTreeSet<u64> = numbers.iter().copied().collect();
     let missing: Vec<u64> = (0..COUNT).filter(|number| !distinct.contains(number)).collect();
@@ -193,7 +195,7 @@ fn messages_to_a_node_that_comes_and_goes_arrive_in_order() {
     let mut came = vec![];
     let mut waits = vec![];
     for cycle in 0..CYCLES {
-        // All messages sent so far, at 50 per second.
+        // This waits for all messages sent so far, at 50 per second.
         let mut await_all = || {
             let sent = usize::try_from(begun.elapsed().as_millis() / 20).unwrap().saturating_sub(5);
             let waited = Instant::now();
@@ -208,13 +210,14 @@ fn messages_to_a_node_that_comes_and_goes_arrive_in_order() {
             waits.push(waited.elapsed().as_millis());
         };
         await_all();
-        // The daemons of the sender and of the receiver, in turn.
+        // The daemons of the sender and of the receiver are killed in turn.
         let (name, host) = if cycle % 2 == 0 { ("h2", &h2) } else { ("h1", &h1) };
         show.daemon(name).kill(Signal::KILL);
         show.daemon(name).wait(SOON);
         *show.daemon(name) = start_daemon(host);
         await_all();
-        // Messages arrive without the new daemon, which can only report the loss of a host that it has met.
+        // Messages arrive even without the new daemon, but it can report the loss of a host only after it has
+        // discovered it.
         eventually(SOON, "the daemons to find each other", || {
             let list = nodes(&h1);
             if is(&list, "h2", "running") { Ok(()) } else { Err(list) }
@@ -284,8 +287,9 @@ fn messages_past_their_deadline_fail_with_the_node_and_topic() {
     figure(&format!("messages with a deadline of 2 s failed after {:.2} s", took.as_secs_f64()));
 }
 
-/// Returns the age in microseconds of the messages of a lane when they were read: median and 99th percentile, without
-/// the first `skip` lines.
+/// Returns the age of the messages of a lane when they were read, in microseconds: median and 99th percentile.
+///
+/// The first `skip` lines are left out.
 fn latency(said: &str, lane: &str, skip: usize) -> (u64, u64) {
     let of_line = |line: &str| line.strip_prefix(lane)?.rsplit(' ').next()?.parse::<u64>().ok();
     let mut all: Vec<u64> = said.lines().skip(skip).filter_map(of_line).collect();
@@ -308,7 +312,7 @@ fn reader(host: &Host, id: &str, words: &[&str]) -> Running {
     running
 }
 
-/// Waits until this many more messages of the sequenced lane were read.
+/// Waits until the reader has read this many more messages of the sequenced lane.
 fn await_newest(reader: &Running, more: usize) {
     let read =
         || reader.stdout().lines().filter(|line| line.starts_with("unreliable_sequenced")).count();
@@ -321,13 +325,13 @@ fn await_newest(reader: &Running, more: usize) {
 
 #[test]
 fn stopped_and_slow_readers_do_not_harm_the_healthy_one() {
-    /// At 200 per second, at least five seconds.
+    /// The number of messages in a phase: at 200 per second, it takes at least five seconds.
     const PHASE: usize = 1000;
     let Some(lab) = Lab::new("slow") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     let mut healthy = reader(h2, "healthy", &[]);
-    // Long enough for both phases and for all retransmissions.
+    // The program sends long enough for both phases and for all retransmissions.
     let words = ["send", "--count", "3500", "--per-second", "200", "--linger", "4"];
     let mut sending = lane_stats(h1, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
@@ -335,7 +339,7 @@ fn stopped_and_slow_readers_do_not_harm_the_healthy_one() {
     await_newest(&healthy, PHASE);
     let alone = healthy.stdout();
     let before = latency(&alone, "unreliable_sequenced", 0);
-    // It reads a tenth of the messages.
+    // This reader reads about a tenth of the messages.
     let mut sluggish = reader(h3, "slow", &["--slowly", "12"]);
     let mut stopped = reader(h3, "stopped", &[]);
     await_line(&stopped, "messages", |line| line.starts_with("reliable_ordered"));
@@ -373,12 +377,12 @@ fn stopped_and_slow_readers_do_not_harm_the_healthy_one() {
         assert!(numbers == all, "{lane}: {}", difference(&numbers));
         assert_eq!(counted(&counters(&said), lane, "missed"), 0);
     }
-    // The slow reader dropped and counted what it did not read in time; its memory is bounded.
+    // The slow reader dropped and counted the messages that it did not read in time, so its memory is bounded.
     let by_slow = counters(&sluggish.stdout());
     assert!(counted(&by_slow, "unreliable_sequenced", "coalesced") > 0, "{by_slow}");
     assert!(memory < 100, "the slow reader uses {memory} MiB");
     figure(&format!("the slow reader uses {memory} MiB"));
-    // The stopped reader continues in order.
+    // The suspended reader continues in order.
     let newest = &arrived(&stopped.stdout())[&("unreliable_sequenced".to_owned(), run)];
     assert!(newest.is_sorted_by(|a, b| a < b));
 }

@@ -1,6 +1,6 @@
 //! Nodes on real networks of namespaces: discovery, partitions, lanes, secrets, foreign and hostile peers.
 #![cfg(target_os = "linux")]
-// A test that cannot go on fails.
+// A test that cannot continue should fail.
 #![allow(
     clippy::cast_precision_loss,
     clippy::float_cmp,

@@ -1,4 +1,4 @@
-//! Unplugged hosts, dead daemons and split networks: the reports, and the full recovery afterwards.
+//! Unplugged hosts, dead daemons and split networks: the reports, and the full recovery after them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ fn reason<'a>(nodes: &'a [Value], id: &str) -> &'a str {
     node(nodes, id).and_then(|node| node["reason"].as_str()).unwrap_or_default()
 }
 
-/// Whether all these nodes are unreachable with this cause.
+/// Returns whether all these nodes are unreachable with this cause.
 fn lost(nodes: &[Value], cause: &str, ids: &[&str]) -> bool {
     ids.iter().all(|id| is(nodes, id, "unreachable") && reason(nodes, id).starts_with(cause))
 }
@@ -61,7 +61,7 @@ fn unplugged_host_is_one_loss_event_and_returns_with_its_nodes() {
     let (_, event) = events.wait_for_event(SOON, "host_lost", "h3");
     let text = event["value"]["text"].as_str().unwrap();
     assert!(text.contains("pulse, pulse-2"), "{text}");
-    // A command started later lists the same.
+    // A command that is started later lists the same nodes.
     let later = nodes(h1);
     assert!(lost(&later, "host_lost", &["h3", "pulse", "pulse-2"]), "{later:?}");
 
@@ -132,7 +132,7 @@ fn daemon_with_an_orderly_end_is_not_reported_lost() {
     assert!(losses(&events).is_empty(), "{:?}", losses(&events));
 }
 
-/// Returns the list of nodes once all hosts list the same, without the fields that change with time.
+/// Returns the list of nodes once all hosts list the same nodes, without the fields that change with time.
 fn agreed(hosts: &[&Host]) -> Result<Vec<Value>, Vec<Vec<Value>>> {
     let lists: Vec<Vec<Value>> = hosts
         .iter()
@@ -157,7 +157,7 @@ fn both_halves_of_a_split_network_work_and_agree_when_it_heals() {
     start(h1, h2, "pulse");
     start(h1, h4, "pulse");
     for round in 1..=3 {
-        // Visualizations started and stopped in the halves stay listed as stopped.
+        // Visualizations that were started and stopped in the halves remain in the list as stopped.
         let alive = |list: &Vec<Value>| {
             list.iter().filter(|node| node[3] != "stopped").cloned().collect::<Vec<_>>()
         };
@@ -180,14 +180,14 @@ fn both_halves_of_a_split_network_work_and_agree_when_it_heals() {
                 }
             });
         }
-        // Each half works.
+        // Each half of the network works.
         for (host, viz) in [(h1, "pulse"), (h3, "pulse-2")] {
             host.run(["hana", "set", viz, "zoom=0.5"]).ok();
             let (id, _) = start(host, host, "pulse");
             assert!(!["pulse", "pulse-2"].contains(&id.as_str()), "an id that is in use: {id}");
             host.run(["hana", "stop", &id]).ok();
         }
-        // The time that a restarted switch may take; the duration itself is under test.
+        // This is the time that a restarted switch may take. The duration itself is under test.
         thread::sleep(Duration::from_secs(20).saturating_sub(parted.elapsed()));
         lab.heal();
         let healed = Instant::now();
@@ -206,7 +206,7 @@ fn both_halves_of_a_split_network_work_and_agree_when_it_heals() {
     }
 }
 
-/// The ways in which two hosts lose contact for a moment.
+/// The cause for which two hosts lose contact for a moment.
 #[derive(Debug, Clone, Copy)]
 enum Silence {
     BothWays,
@@ -266,7 +266,7 @@ fn silence_as_long_as_the_lease_leaves_no_host_half_blind() {
                 let what = format!("{} to list all again, {how:?} for {length} ms", host.name());
                 eventually(SOON, &what, || {
                     whole(host)?;
-                    // Each host must not only be listed but also reply.
+                    // Each host must not only be in the list but also reply.
                     let [own, other] = if host.name() == "h1" { [h1, h2] } else { [h2, h1] };
                     let ping = hana(own, ["ping", other.name(), "--count", "1", "--json"]);
                     if ping.code() == Some(0) { Ok(()) } else { Err(nodes(host)) }

@@ -1,5 +1,4 @@
-//! Two shows on one network do not see each other, and a secret keeps strangers out and logs the reason on both
-//! sides.
+//! Two shows on one network do not see each other. A secret keeps strangers out, and both sides log the reason.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +11,10 @@ use hana_lab::{Host, Lab, Output, Running, eventually, foreign};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);
-/// Longer than the interval at which daemons search for each other.
+/// A time that is longer than the interval at which daemons search for each other.
 const SEVERAL_LOOKS: Duration = Duration::from_secs(20);
 
-/// Writes the settings of a machine, where all programs of its user find them.
+/// Writes the settings of a machine to the directory in which all programs of its user find them.
 fn set(host: &Host, settings: &str) {
     let directory = host.directory().join("home/.config/hana");
     fs::create_dir_all(&directory).unwrap();
@@ -82,7 +81,7 @@ fn two_shows_on_one_network_list_start_and_stop_only_their_own() {
         await_ids(host, &["left", "pulse", "pulse-2", "right"]);
     }
 
-    // The text names the show; the JSON is the list alone.
+    // The text names the show. The JSON consists of the list alone.
     let list = hana(h1, ["nodes"]).ok().stdout;
     assert!(list.starts_with("show 'club'\n"), "{list}");
 
@@ -112,7 +111,7 @@ fn two_shows_on_one_network_list_start_and_stop_only_their_own() {
     };
     assert!(empty.contains("the mesh of the show 'attic' is empty"), "{empty}");
 
-    // Another Zenoh program sees a show's keys under the name of the show.
+    // Another Zenoh program sees the keys of a show under the name of the show.
     let mut command = h4.command(foreign::zenoh());
     command.args(["--mode", "client", "subscribe", "-k", "club/hana/**"]);
     command.args(["--decoder", "hana", "--line", "{key} {value}"]);
@@ -131,7 +130,7 @@ fn two_shows_on_one_network_list_start_and_stop_only_their_own() {
     drop(by_hand);
 }
 
-// One long test, because starting five hosts takes most of the time.
+// This is one long test, because starting five hosts takes most of the time.
 #[allow(clippy::too_many_lines)]
 #[test]
 fn secret_keeps_strangers_out_and_the_reason_is_reported() {
@@ -141,7 +140,7 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
     let [h1, h2, without, other] = &hosts[..] else { unreachable!() };
     set(h1, &format!("secret = '{secret}'"));
     set(other, &format!("secret = '{other_secret}'"));
-    // One host gets it from the environment.
+    // One host gets the secret from the environment.
     set(h2, "");
     let d2 = start_daemon_with(h2, |command| {
         command.env("HANA_SECRET", secret);
@@ -159,11 +158,11 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
     }
     await_ids(without, &["h3", "pulse"]);
     await_ids(other, &["h4"]);
-    // A direct link needs the secret too, and has it.
+    // A direct link requires the secret too, and both ends have it.
     let ping = hana(h1, ["ping", "pulse", "--count", "5", "--json"]).ok().json();
     assert_eq!(ping["play"]["count"], 5, "{ping}");
 
-    // Each daemon reports its problem with each other daemon, once.
+    // Each daemon reports its problem with each other daemon once.
     let met = [
         (&d1, "10.77.0.3:7447 has no secret"),
         (&d1, "10.77.0.4:7447 has another secret"),
@@ -180,7 +179,8 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
         });
     }
 
-    // Strangers receive nothing, neither on the daemon's host nor elsewhere, and their messages have no effect.
+    // Strangers receive no messages, neither on the daemon's host nor on others, and their own messages have no
+    // effect.
     let mut watch = Lines::of_messages(h1, &["pulse"]);
     for (host, mode) in [(h1, "client"), (h1, "peer"), (without, "peer")] {
         let mut command = host.command(foreign::zenoh());
@@ -201,7 +201,7 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
     let received = stranger.stdout();
     assert!(!received.contains("hana/h1/") && !received.contains("pulse-2"), "{received}");
 
-    // A program that the daemon on its own host refuses gets the reason.
+    // A program that is refused by the daemon on its own host receives the reason.
     let nothing = lab.directory().join("nothing");
     fs::create_dir_all(&nothing).unwrap();
     let with = |host: &Host, program: &str, secret: Option<&str>| {
@@ -231,13 +231,13 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
     by_hand.env("HANA_NODE", "stranger");
     let by_hand = h1.spawn(by_hand);
     eventually(SOON, "the refusal in its log", || by_hand.stderr().contains("requires a secret"));
-    // It draws anyway and retries, without logging the refusal again.
+    // The program draws anyway and retries, without logging the refusal again.
     let beats = || count(&by_hand.stdout(), "beat");
     let before = beats();
     eventually(SOON, "the visualization to draw", || beats() >= before + 2);
     assert_eq!(count(&by_hand.stderr(), "requires a secret"), 1, "{}", by_hand.stderr());
 
-    // Long enough for the daemons to meet several times.
+    // The time is long enough for the daemons to connect several times.
     let d1_up = || {
         let nodes = nodes(h1);
         nodes.iter().find(|node| node["node"] == "h1").unwrap()["uptime_s"].as_u64().unwrap()
@@ -264,7 +264,7 @@ fn secret_keeps_strangers_out_and_the_reason_is_reported() {
     assert!(verbose.stderr().contains("TRACE"));
     drop(verbose);
 
-    // The secret is in no command line, message, log or file, except the files that set it.
+    // No command line, message, log or file contains the secret, except the files that set it.
     for host in &hosts {
         for process in host.processes() {
             assert!(!process.command.contains(secret), "{}", process.command);
@@ -329,8 +329,8 @@ fn launched_programs_get_the_settings_of_their_daemon() {
         let list = hana(&["nodes", "--json"]).ok().json();
         if running(&list) { Ok(()) } else { Err(list) }
     });
-    // Three of the four get one of the ports that a firewall would open; the fourth logs that they are in use, and is
-    // played over the mesh.
+    // Three of the four get one of the ports that a firewall would open. The fourth logs that these are in use, and
+    // is played over the mesh.
     let mut command = configured(h2, "hana");
     command.args(["ping", "a", "--count", "1", "--json"]);
     h2.run_within(SOON, command).ok();
@@ -363,7 +363,7 @@ fn broken_settings_are_one_error_line_and_drawing_goes_on() {
     eventually(SOON, "the error in its log", || by_hand.stderr().contains(place));
     eventually(SOON, "the visualization to draw", || count(&by_hand.stdout(), "beat") >= 2);
     assert_eq!(count(&by_hand.stderr(), place), 1, "{}", by_hand.stderr());
-    // It has joined neither this show nor the default one.
+    // The node has joined neither this show nor the default one.
     set(h1, "");
     let list = spawn_hana(h1, ["nodes", "--watch", "--json"]);
     let mut lines = Lines::of(list);

@@ -1,5 +1,5 @@
-//! Three hosts with a daemon on each, configured only with their names: all nodes see each other.
-// The test values are exact in any float.
+//! Three hosts with a daemon on each, configured only with their names. All nodes see each other.
+// The test values are exact in any float type.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use hana_lab::{Host, Lab, Output, eventually};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
-/// The promise for a quiet machine is a second; this machine may be busy with other tests.
+/// The time limit for effects that take a second on a quiet machine. This machine may be busy with other tests.
 const WITHIN_A_SECOND: Duration = Duration::from_secs(3);
 
 #[test]
@@ -26,7 +26,7 @@ fn every_host_lists_all_nodes_within_a_second() {
         });
     }
 
-    // From another host, with the next free id.
+    // The command is entered on another host. The visualization gets the next free id.
     let requested = Instant::now();
     let (second, pid_2) = start(h1, h2, "pulse");
     assert_eq!(second, "pulse-2");
@@ -121,7 +121,7 @@ fn json_list_has_the_documented_fields_and_live_figures() {
         }
         let mut seen: BTreeSet<&str> =
             listed.as_object().unwrap().keys().map(String::as_str).collect();
-        // Only nodes that have drawn for a second, or have problems, have these fields.
+        // These fields exist only for nodes that have drawn for a second, or that have problems.
         for sometimes in ["frame_max_us", "counters", "lanes", "troubles"] {
             seen.remove(sometimes);
         }
@@ -162,7 +162,7 @@ fn list_on_a_quiet_mesh_takes_less_than_half_a_second() {
         .collect();
     took.sort();
     figure(&format!("`hana nodes` takes {} ms, of five (promised: 500)", format_ms(&took)));
-    // The fastest one shows the time on an idle machine.
+    // The fastest start shows the time on an idle machine.
     assert!(took[0] < Duration::from_millis(500), "{took:?}");
 }
 
@@ -175,7 +175,7 @@ fn start_assigns_the_next_free_id_and_refuses_a_taken_one() {
     await_running(h1, "pulse");
     assert_eq!(start(h1, h2, "pulse").0, "pulse-2");
     await_running(h2, "pulse-2");
-    // Ids are unique on the whole mesh, not only on one host.
+    // Ids are unique on the whole mesh, not only on each host.
     assert_eq!(start(h1, h1, "pulse").0, "pulse-3");
 
     let refused = hana(h2, ["start", "pulse", "--host", "h1", "--id", "pulse"]);
@@ -236,7 +236,7 @@ fn parameters_are_set_remotely_all_or_none() {
     });
     assert_fails(&hana(h1, ["set", "pulse", "zoom=0.75", "hue=7"]), &["hue", "7"]);
     assert_eq!(parameters(node(&nodes(h1), "pulse").unwrap()), set);
-    // The program itself uses them.
+    // The program itself uses the values.
     eventually(SOON, "the values in its log", || {
         let printed = hana(h1, ["logs", "pulse"]).ok().stdout;
         if printed.contains("zoom +0.250  speed +0.300  hue -1.000") {
@@ -333,7 +333,7 @@ fn watch_prints_messages_as_they_are_published() {
         assert_eq!(fields, BTreeSet::from(["at", "from", "key", "type", "value"]));
         assert!((now - 60_000_000..=now + 1_000_000).contains(&line["at"].as_i64().unwrap()));
     }
-    // Only the requested key.
+    // This watches only the requested key.
     let mut one = Lines::of(spawn_hana(h1, ["watch", "hana/pulse/health", "--json"]));
     one.wait_for(SOON, "health", |line| {
         assert_eq!(line["key"], "hana/pulse/health");
@@ -360,7 +360,7 @@ fn visualization_on_a_host_without_daemon_is_listed_and_set() {
         let shown = parameters(node(&nodes(h2), "pulse").unwrap());
         if shown["zoom"] == 0.5 { Ok(()) } else { Err(shown) }
     });
-    // It can be stopped although no daemon launched it; a restart is impossible and reported so.
+    // `pulse` can be stopped although no daemon launched it. A restart is impossible, and the error states that.
     assert_fails(&hana(h1, ["restart", "pulse"]), &["no daemon launched", "h3"]);
     hana(h1, ["stop", "pulse"]).ok();
     let output = by_hand.finish(SOON);
@@ -373,11 +373,11 @@ fn commands_work_on_a_host_without_a_daemon() {
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     let h3 = &lab.host("h3");
-    // Launching works on another host, but not here, where there is no daemon.
+    // A launch works on another host, but not on this one, which has no daemon.
     assert_eq!(start(h3, h2, "pulse").0, "pulse");
     assert_fails(&hana(h3, ["start", "pulse"]), &["h3", "hanad"]);
     await_running(h3, "pulse");
-    // A peer that has just joined discovers one host before the others, which must never be reported as missing.
+    // A peer that has just joined discovers one host before the others. The others must never be reported as missing.
     for zoom in ["0.5", "0.25", "-0.5", "-0.25", "0.75"] {
         hana(h3, ["set", "pulse", &format!("zoom={zoom}")]).ok();
         hana(h3, ["ping", "h1", "--count", "1"]).ok();
@@ -409,7 +409,7 @@ fn newcomer_with_a_taken_id_reports_the_owner() {
             Err(printed)
         }
     });
-    // The older one keeps it.
+    // The older node keeps the id.
     let kept = nodes(h2);
     let kept = node(&kept, "pulse").unwrap();
     assert_eq!((kept["pid"].as_i64(), &kept["host"]), (Some(pid.into()), &"h1".into()));
@@ -421,7 +421,7 @@ fn newcomer_with_a_taken_id_reports_the_owner() {
     clone.env("HANA_HOST", "h1");
     let output = h3.run_within(SOON, clone);
     assert_eq!(output.code(), Some(1), "{output}");
-    // Reported before it joins, or afterwards when a busy machine delays the discovery.
+    // The conflict is reported before the daemon joins, or later if a busy machine delays the discovery.
     let is_reported =
         ["'h1' is taken", "two nodes have the id 'h1'"].iter().any(|of| output.stderr.contains(of));
     assert!(is_reported && output.stderr.contains("HANA_HOST"), "{output}");
@@ -443,7 +443,7 @@ fn all_run(nodes: &[Value], count: usize) -> bool {
     nodes.len() == count && nodes.iter().all(|node| node["state"] == "running")
 }
 
-/// Asserts exit status 1, empty standard output, and one line on standard error with these words.
+/// Asserts exit status 1, empty standard output, and one line on standard error that contains these words.
 #[track_caller]
 fn assert_fails(output: &Output, words: &[&str]) {
     assert_eq!((output.code(), &*output.stdout), (Some(1), ""), "{output}");
@@ -454,7 +454,7 @@ fn assert_fails(output: &Output, words: &[&str]) {
     }
 }
 
-/// Rounds the values as they were typed: `0.3`, not its nearest 32-bit number.
+/// Returns the values as they were typed, for example `0.3` and not its nearest 32-bit number.
 fn parameters(node: &Value) -> BTreeMap<String, f64> {
     let values = node["parameters"].as_object().unwrap();
     values

@@ -1,5 +1,5 @@
-//! The `zenoh` command line, independent of hana, lists, reads and plays a show.
-// zenoh fills in `{key} {value}`. The played values are exact in any float.
+//! The `zenoh` command line, which is independent of hana, lists, reads and plays a show.
+// The `zenoh` program replaces `{key} {value}`. The played values are exact in any float type.
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn zenoh_cli_receives_every_topic_as_json() {
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
-    // Without any configuration: on the host of a daemon, and on a host without one.
+    // The program has no configuration. It runs on the host of a daemon, and on a host without one.
     let plain = subscribe(h3, &["-k", "hana/**", "--line", "{key}"]);
     let guest = &lab.host("h4");
     let decoded =
@@ -29,7 +29,7 @@ fn zenoh_cli_receives_every_topic_as_json() {
     let frames = message(&decoded, "hana/pulse/health", |health| health["frames"]["count"] != 0);
     assert!(frames["frames"]["fps"].as_f64().unwrap() > 0.0, "{frames}");
 
-    // Another visualization starts, and all of its messages are readable.
+    // Another visualization starts, and all its messages are readable.
     start(h1, h1, "pulse");
     let info = message(&decoded, "hana/pulse-2/info", |_| true);
     assert_eq!(
@@ -43,7 +43,7 @@ fn zenoh_cli_receives_every_topic_as_json() {
     });
     message(&decoded, "hana/h1/log/pulse-2", |line| line["text"] == "I am 'pulse-2'");
 
-    // Stored states can be queried.
+    // The stored state of a node can be queried.
     let look = query(guest, "hana/pulse/look");
     assert_eq!(look["parameters"]["speed"], 0.3, "{look}");
     assert_eq!(query(guest, "hana/h2/process/pulse")["state"], "running");
@@ -105,8 +105,8 @@ fn zenoh_cli_needs_no_option_with_one_daemon() {
     app.wait_for_nodes(SOON, "the set value", |nodes| shown(nodes, "zoom") == 0.25);
 }
 
-/// A default peer finishes opening at any time; the daemons it has met by then relay its messages to every host, and
-/// a command that arrives over two paths is carried out once.
+/// A default peer may finish opening at any time. The daemons that it has discovered by then relay its messages to
+/// every host. A command that arrives over two paths is carried out once.
 #[test]
 fn zenoh_cli_needs_no_option_with_several_daemons() {
     let Some(lab) = Lab::new("plainer") else { return };
@@ -128,7 +128,7 @@ fn zenoh_cli_needs_no_option_with_several_daemons() {
     }
 }
 
-/// The number of values, enough to reveal random losses.
+/// The number of values, which is enough to detect random losses.
 const PUTS: usize = 50;
 
 /// Waits until each of these values was published.
@@ -144,7 +144,7 @@ fn await_values(passing: &Running, values: &[String]) {
     });
 }
 
-/// Returns a played value: a bare number, or a message.
+/// Returns a played value, which is a bare number or part of a message.
 fn value_of(message: &Value) -> Option<f64> {
     message.as_f64().or_else(|| message["value"].as_f64())
 }
@@ -165,7 +165,7 @@ fn no_put_of_a_client_is_lost_beside_a_foreign_peer() {
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     let passing = spawn_hana(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
-    // Without any configuration, on the same host and on another.
+    // The programs have no configuration. They run on the same host and on another one.
     let foreign = [h1, h2].map(|host| subscribe(host, &["-k", "hana/**", "--line", "{key}"]));
     for peer in &foreign {
         eventually(SOON, "the foreign peer to receive", || {
@@ -218,7 +218,7 @@ fn unusable_message_changes_nothing_and_is_reported() {
     let control = "hana/pulse/control";
     let hue = "hana/pulse/modulation/hue";
     for (key, value, words) in [
-        // Not JSON, a wrong type, a missing field, a value out of range, an unknown parameter.
+        // These are not JSON, a wrong type, a missing field, a value out of range, and an unknown parameter.
         (hue, "blue", &[hue][..]),
         (hue, "[0.5]", &[hue]),
         (hue, r#"{"value": "blue"}"#, &[hue, "value"]),
@@ -268,8 +268,8 @@ fn zenoh_cli_receives_values_played_over_a_direct_link() {
     });
     let line = "{key} {value}";
     let played = subscribe(h1, &["-k", "hana/*/modulation/*", "--decoder", "hana", "--line", line]);
-    // The first values travel over the mesh, until the link is open; afterwards the visualization publishes an echo
-    // with its own name as sender.
+    // The first values travel over the mesh, until the direct link is open. After that, the visualization publishes
+    // an echo with its own name as sender.
     let mut passing = Lines::of(spawn_hana(h1, ["watch", "hana/*/modulation/*", "--json"]));
     let mut echoed = |value: &str| {
         let mut osc = h3.command(foreign::python());
@@ -290,7 +290,7 @@ fn zenoh_cli_receives_values_played_over_a_direct_link() {
     let number =
         number.unwrap_or_else(|| panic!("no echo of the visualization: {}", bridge.stderr()));
     figure(&format!("the direct link was in use for value number {}", number + 1));
-    // The foreign client does not report its subscription: values are played until it prints one.
+    // The foreign client does not report when its subscription is active, so values are played until it prints one.
     let mut last = String::new();
     let mut others = ["-0.25", "-0.5"].into_iter().cycle();
     eventually(SOON, "the foreign client to print a played value", || {
@@ -310,15 +310,16 @@ fn zenoh(host: &Host, words: &[&str]) -> Command {
     command
 }
 
-/// Subscribes without any configuration.
+/// Starts a subscriber without any configuration.
 fn subscribe(host: &Host, words: &[&str]) -> Running {
     let mut command = zenoh(host, &["subscribe"]);
     command.args(words);
     host.spawn(command)
 }
 
-/// Waits for the first message that a subscriber with `--line '{key} {value}'` has printed and that `is_expected`
-/// accepts.
+/// Waits for the first message that `is_expected` accepts and returns it.
+///
+/// The subscriber prints messages with `--line '{key} {value}'`.
 #[track_caller]
 fn message(subscriber: &Running, key: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, &format!("a message on {key}"), || {

@@ -1,4 +1,4 @@
-//! Names, files and programs change while a show runs: the show goes on, and the daemon follows.
+//! Names, files and programs change while a show runs. The show continues, and the daemon applies the changes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,11 +8,13 @@ use hana_lab::show::{Show, hana, is, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(40);
 
 const PULSE: &str = "[visualizations.pulse]\nprogram = \"pulse\"\n";
 
+/// Sets the hostname.
+///
 /// Commands on this host find no host in their environment, like those of an operator at the machine.
 fn set_hostname(host: &Host, name: &str) {
     host.run(["hostname", name]).ok();
@@ -105,7 +107,7 @@ fn host_option_renames_the_host_permanently() {
 fn ready_descriptor_gets_one_line_once_the_daemon_answers() {
     let Some(lab) = Lab::new("ready-fd") else { return };
     let h1 = lab.host("h1");
-    // `cat` ends only once no process holds the write end of the pipe any more.
+    // `cat` ends only once no process has the write end of the pipe open.
     let script = "{ hanad --ready-fd 3 3>&1 1>&2 & } | { cat; hana nodes; }";
     let output = h1.run(["sh", "-c", script]).ok();
     let nodes = output.stdout.strip_prefix("READY\n").unwrap_or_else(|| panic!("{output}"));
@@ -156,12 +158,12 @@ fn edited_catalogue_is_reloaded_without_interruption() {
     let (_, pulse) = start(&h1, &h1, "pulse");
     let pulse = i64::from(pulse);
 
-    // At once, before the daemon checks the file by itself.
+    // The start works at once, before the daemon's periodic check of the file.
     edit(&lab, &format!("{PULSE}[visualizations.extra]\nprogram = \"pulse\"\n"));
     hana(&h1, ["start", "extra"]).ok();
     await_stderr(show.daemon("h1"), "catalogue reloaded; added: extra");
 
-    // A catalogue that cannot be used is reported once, with the line, and changes nothing.
+    // A catalogue that cannot be used is reported once, with the line of the fault, and changes nothing.
     edit(&lab, &format!("{PULSE}polcy = \"show\"\n"));
     await_stderr(show.daemon("h1"), "visualizations.toml:3: visualizations.pulse.polcy");
     let refused = hana(&h1, ["reload"]);
@@ -213,7 +215,7 @@ fn updated_daemon_takes_over_running_visualizations() {
     eventually(SOON, "the value to be shown", || zoom_of(&h2) == Some(0.25));
     let events = spawn_hana(&h2, ["watch", "hana/*/event", "--json"]);
 
-    // Replaced within its own process.
+    // The daemon is replaced within its own process.
     show.daemon("h1").kill(Signal::USR2);
     eventually(SOON, "the daemon to be on the mesh again", || {
         count_in_stderr(show.daemon("h1"), "'h1' is on the mesh") == 2
@@ -222,7 +224,7 @@ fn updated_daemon_takes_over_running_visualizations() {
     eventually(SOON, "the visualization to be supervised", || is(&nodes(&h2), "pulse", "running"));
     assert_eq!((pid_of(&h2, "pulse"), zoom_of(&h2)), (pulse, Some(0.25)));
 
-    // Replaced by another program, from wherever that is installed.
+    // The daemon is replaced by another program, which may be installed in any directory.
     let mut other = h1.command("hanad");
     other.env("HANA_CONFIG", lab.directory().join("config")).arg("--replace");
     let other = h1.spawn(other);
@@ -235,7 +237,7 @@ fn updated_daemon_takes_over_running_visualizations() {
         assert!(!printed.contains(&format!("\"kind\":\"{kind}\"")), "{printed}");
     }
 
-    // The new daemon has all state of the old one: a restart keeps the look.
+    // The new daemon has the complete state of the old one, so a restart keeps the look.
     hana(&h2, ["restart", "pulse"]).ok();
     eventually(SOON, "the visualization to run with its look", || zoom_of(&h2) == Some(0.25));
     assert_ne!(pid_of(&h2, "pulse"), pulse);

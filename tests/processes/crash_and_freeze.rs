@@ -1,4 +1,4 @@
-//! A visualization dies or hangs: which nodes notice it, how soon, and what they report.
+//! Which nodes detect that a visualization crashes or hangs, how soon, and what they report.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, signal_now, sta
 use hana_lab::{Host, Lab, Signal, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(10);
-/// A crash that is noticed within this time was not noticed by missing health messages.
+/// A time in which a crash cannot be detected by missing health messages.
 const NOT_BY_HEALTH: Duration = Duration::from_millis(400);
 
 const CATALOGUE: &str = r#"
@@ -83,8 +83,9 @@ fn killed_visualization_is_known_everywhere_within_50_ms() {
     of_apps.sort();
     figure(&format!("the daemon reports the kill after {} ms (promised: 50)", ms(&of_daemon)));
     figure(&format!("apps on three hosts list it after {} ms (promised: 50)", ms(&of_apps)));
-    // The median on a machine that is busy with other tests; all of them within a second. The figure is printed; a
-    // machine that builds something meanwhile takes 120 ms. Health alone would take 700 ms.
+    // The limit applies to the medians, since the machine is busy with other tests. The slowest app must list the crash
+    // within a second. A machine that compiles at the same time takes 120 ms. Detection by health alone would take
+    // 700 ms.
     assert!(of_daemon[2] < NOT_BY_HEALTH, "{of_daemon:?}");
     assert!(of_apps[7] < NOT_BY_HEALTH, "{of_apps:?}");
     assert!(of_apps[14] < Duration::from_secs(1), "{of_apps:?}");
@@ -177,7 +178,8 @@ fn late_joiner_does_not_list_a_frozen_visualization_as_running() {
     let by_hand = h1.spawn(h1.command("pulse"));
     eventually(SOON, "the visualization to run", || is(&nodes(h2), "pulse", "running"));
     by_hand.kill(Signal::STOP);
-    // A newcomer that never received its health cannot know since when it hangs, but knows that it publishes nothing.
+    // A newcomer has never received the visualization's health. It cannot determine how long the visualization has been
+    // frozen, but it can detect that no health is published.
     for _ in 0..3 {
         let listed = nodes(h2);
         assert!(!is(&listed, "pulse", "running"), "{listed:#?}");

@@ -8,7 +8,7 @@ use hana_lab::show::{Lines, Show, figure, hana, is, node, nodes, spawn_hana, sta
 use hana_lab::{Host, Lab, Process, Running, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
 const CATALOGUE: &str = r#"
@@ -42,7 +42,7 @@ fn kill_daemon(show: &mut Show, name: &str) {
     daemon.wait(SOON);
 }
 
-/// Starts a daemon on a host again, and returns the time when it is on the mesh.
+/// Starts a daemon on a host again, and returns the time at which it is on the mesh.
 fn start_daemon_again(lab: &Lab, show: &mut Show, name: &str) -> Instant {
     let daemon = spawn_daemon(lab, show.host(name));
     eventually(SOON, "the daemon to be on the mesh again", || {
@@ -114,7 +114,7 @@ fn restarted_daemon_adopts_processes_logs_and_parameters() {
     app.wait_for_nodes(SOON, "both to run", |nodes| {
         is(nodes, "pulse", "running") && is(nodes, "family", "running")
     });
-    // A restarted one, so that there is state to restore.
+    // The visualization has been restarted once, so there is state to restore.
     h1.kill(Signal::KILL, pulse);
     let (_, listed) = app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["restarts"] == 1
@@ -164,7 +164,7 @@ fn restarted_daemon_adopts_processes_logs_and_parameters() {
     hana(&h2, ["set", "pulse", "zoom=0.75"]).ok();
     eventually(SOON, "the new value", || parameter(&nodes(&h2), "zoom") == Some(0.75));
 
-    // Lines from before and after, with their original numbers.
+    // The log has lines from before and after, with their original numbers.
     let logged = log_lines(&h2, "counts");
     let last = logged.last().unwrap().0;
     assert_eq!(u64::try_from(logged.len()).unwrap(), (last + 1).min(200));
@@ -190,7 +190,7 @@ fn restarted_daemon_adopts_processes_logs_and_parameters() {
     let stages =
         ["pulse", "family", "counts"].map(|id| record(&h1, id)["snapshot"]["stage"].clone());
     assert!(stages.iter().all(|stage| stage == "down"), "{stages:?}");
-    // It can be started again with its id, and its daemon works as before.
+    // The visualization can be started again with its id, and its daemon works as before.
     let (id, pid) = start(&h2, &h1, "pulse");
     assert_eq!(id, "pulse");
     assert_ne!(pid, pulse);
@@ -214,7 +214,7 @@ fn ends_during_daemon_absence_follow_the_policy() {
     for pid in [killed, manual, family] {
         h1.kill(Signal::KILL, pid);
     }
-    // Ctrl-C, as an operator closes a program.
+    // SIGINT has the effect of Ctrl-C, with which an operator closes a program.
     h1.kill(Signal::INT, closed_pid);
     eventually(SOON, "all processes to end", || {
         [killed, manual, family, closed_pid].iter().all(|pid| !runs(&h1, *pid))
@@ -240,7 +240,7 @@ fn ends_during_daemon_absence_follow_the_policy() {
     assert_eq!(running(&h1, "sleep 1002").len(), 1, "the leftovers of the first instance are gone");
     let process = |id| record(&h1, id)["process"].is_object();
     assert_eq!(["family", "pulse", "by-hand", "pulse-2"].map(process), [true, true, false, false]);
-    // Its last output is still available.
+    // The program's last output is still available.
     let log = hana(&h1, ["logs", "by-hand"]).ok().stdout;
     assert!(log.contains("I am 'by-hand'"), "{log}");
 }
@@ -340,13 +340,13 @@ fn orderly_end_stops_adopted_processes_and_leaves_no_record() {
     start(&h1, &h1, "pulse");
     start(&h1, &h1, "counts");
     let (_, stubborn) = start(&h1, &h1, "stubborn");
-    // Three daemons, one after the other.
+    // Three daemons run one after another.
     for _ in 0..2 {
         kill_daemon(&mut show, "h1");
         start_daemon_again(&lab, &mut show, "h1");
         eventually(SOON, "the visualization to run", || is(&nodes(&h1), "pulse", "running"));
     }
-    // The next daemon carries out a stop that the dead one had begun.
+    // The next daemon completes a stop that the killed one had begun.
     let _asking = spawn_hana(&h1, ["stop", "stubborn"]);
     eventually(SOON, "the stop to be recorded", || {
         record(&h1, "stubborn")["snapshot"]["stage"]["ending"]["after"] == "stop"
@@ -380,7 +380,7 @@ fn recycled_pid_bad_record_and_unknown_name_do_no_harm() {
         command
     });
     kill_daemon(&mut show, "h1");
-    // The recorded pid belongs to another process now: one that started at another time, or after another boot.
+    // The recorded pid now belongs to another process, which has another start time or is from another boot.
     let write = |node: &str, name: &str, pid: i32, started: &str| {
         let record = serde_json::json!({
             "node": node, "name": name, "instance": 1, "restarts": 0,
@@ -394,7 +394,7 @@ fn recycled_pid_bad_record_and_unknown_name_do_no_harm() {
     write("rebooted", "no-longer", bystander.pid(), "another/1");
     let text = fs::read_to_string(records(&h1).join("by-hand.json")).unwrap();
     fs::write(records(&h1).join("by-hand.json"), &text[..text.len() / 3]).unwrap();
-    // A name that is no longer in the catalogue.
+    // This record names an entry that is no longer in the catalogue.
     let text = fs::read_to_string(records(&h1).join("pulse.json")).unwrap();
     let text = text.replace("\"name\": \"pulse\"", "\"name\": \"no-longer\"");
     fs::write(records(&h1).join("pulse.json"), text).unwrap();
@@ -415,7 +415,7 @@ fn recycled_pid_bad_record_and_unknown_name_do_no_harm() {
     assert_eq!(
         record_files(&h1),
         [
-            // The program itself has registered with the daemon, so it has a record again.
+            // The program itself has reported to the daemon, so it has a record again.
             "by-hand.json",
             "by-hand.json.unreadable",
             "pulse.json",
@@ -427,7 +427,8 @@ fn recycled_pid_bad_record_and_unknown_name_do_no_harm() {
     assert!(!refused.status.success() && refused.stderr.contains("'no-longer'"), "{refused}");
     assert!(runs(&h1, bystander.pid()));
 
-    // A set-aside record is neither read nor reported twice, and a past crash is not a new one.
+    // A record that was moved aside is neither read nor reported again, and a past crash is not reported as a new
+    // one.
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     let printed = show.daemon("h1").stderr();

@@ -1,5 +1,6 @@
-//! `kill -9` of the daemon while its visualizations are in all possible states: the next daemon continues from there,
-//! with nothing doubled and nothing lost.
+//! `kill -9` of the daemon while its visualizations are in all possible states.
+//!
+//! The next daemon continues from these states. No process runs twice, and none is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -11,7 +12,7 @@ use hana_lab::show::{Show, figure, hana, is, node, nodes, spawn_hana, start};
 use hana_lab::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(40);
 
 fn kill_daemon(show: &mut Show, name: &str) {
@@ -32,8 +33,9 @@ fn start_daemon_again(lab: &Lab, show: &mut Show, name: &str) {
     *show.daemon(name) = daemon;
 }
 
-/// Returns a catalogue entry: a script that runs until a file with its name appears in the folder, and then ends with
-/// code 1.
+/// Returns a catalogue entry for a script that runs until a file with its name appears in the folder.
+///
+/// It then ends with code 1.
 fn script(name: &str, dir: &Path, policy: &str) -> String {
     let file = dir.join(name);
     format!(
@@ -43,7 +45,7 @@ fn script(name: &str, dir: &Path, policy: &str) -> String {
     )
 }
 
-/// Returns the same for a program on the mesh, which fails in the way that the file names.
+/// Returns such an entry for a program on the mesh, which fails in the way that the content of the file specifies.
 fn fault_injection(name: &str, dir: &Path, policy: &str) -> String {
     format!(
         "[visualizations.{name}]\nprogram = \"fault_injection\"\nenv = {{ FAULT_INJECTION_DIR = \"{}\" }}\n{policy}\n",
@@ -51,7 +53,7 @@ fn fault_injection(name: &str, dir: &Path, policy: &str) -> String {
     )
 }
 
-/// Makes one fail.
+/// Makes an entry fail.
 fn fail(dir: &Path, name: &str, how: &str) {
     fs::write(dir.join("new"), how).unwrap();
     fs::rename(dir.join("new"), dir.join(name)).unwrap();
@@ -64,13 +66,14 @@ fn wait_until(host: &Host, id: &str, state: &str) -> Value {
     })
 }
 
-/// Returns the fields that must be the same before and after: state, reason, since, restarts and pid.
+/// Returns the fields that must be the same before and after: state, reason, its start, restarts and pid.
 fn kept_fields(of: &Value) -> [Value; 5] {
     ["state", "reason", "since_ms", "restarts", "pid"].map(|what| of[what].clone())
 }
 
-/// Finds the processes of each entry. A script has its name as last word, and so has its fork until that becomes
-/// `sleep`.
+/// Finds the processes of each entry.
+///
+/// The name of a script is the last word of its command, also in a fork that has not become `sleep` yet.
 fn instances(host: &Host, of: &[&str]) -> BTreeMap<String, BTreeSet<i32>> {
     let processes = host.processes();
     of.iter()
@@ -93,8 +96,8 @@ fn counts(host: &Host, of: &[&str]) -> Vec<usize> {
 
 /// Fails if two processes of one entry run at the same time.
 ///
-/// Listing takes a while, in which one can end and the next begin: only a pid that is also in the second list ran
-/// together with the other.
+/// Listing takes a while, in which one process can end and the next one begin. Only processes that are also in a
+/// second list ran at the same time.
 fn assert_none_doubled(host: &Host, of: &[&str]) {
     let first = instances(host, of);
     if first.values().all(|pids| pids.len() <= 1) {
@@ -111,7 +114,7 @@ fn record(host: &Host, node: &str) -> PathBuf {
     host.directory().join("state").join(host.name()).join("run").join(format!("{node}.json"))
 }
 
-/// Returns entries that can be brought into every state.
+/// Returns a catalogue whose entries can be brought into every state.
 fn catalogue(dir: &Path) -> String {
     let mut catalogue = String::new();
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
@@ -140,7 +143,7 @@ fn catalogue(dir: &Path) -> String {
     catalogue
 }
 
-/// The entries that are unchanged afterwards, and their states.
+/// The entries that do not change, and their states.
 const SAME: [(&str, &str); 11] = [
     ("runs", "running"),
     ("has-budget", "running"),
@@ -208,7 +211,7 @@ fn next_daemon_continues_from_every_process_state() {
     let seen = Instant::now();
     let before = nodes(&h1);
 
-    // Three daemons one after the other; the second is killed before it can receive anything.
+    // Three daemons run one after another; the second is killed before it can receive any event.
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     kill_daemon(&mut show, "h1");
@@ -220,7 +223,8 @@ fn next_daemon_continues_from_every_process_state() {
             let (was, now) = (node(&before, name).unwrap(), node(&listed, name));
             let now = now.unwrap_or(&Value::Null);
             let starts = name == "is-starting" && now["state"] == "starting";
-            // It is `starting` for another reason now, because it was adopted. How slow a slow one is varies.
+            // After its adoption, `is-starting` has the same state for another reason. The frame rate of `is-slow`
+            // varies.
             let varies = starts || (name == "is-slow" && now["state"] == "slow");
             let without_reason = |of: &Value| {
                 let [state, _, since, restarts, pid] = kept_fields(of);
@@ -239,7 +243,7 @@ fn next_daemon_continues_from_every_process_state() {
     );
     assert_eq!(hana(&h1, ["logs", "has-crashed"]).ok().stdout, "");
 
-    // Pending requests are completed.
+    // Requests in progress are completed.
     let stopped = wait_until(&h1, "is-stopping", "stopped");
     assert_eq!(stopped["restarts"], 0);
     let again = wait_until(&h1, "stops-to-start", "running");
@@ -253,7 +257,7 @@ fn next_daemon_continues_from_every_process_state() {
     let early = waited["since_ms"].as_u64().unwrap() - waits["since_ms"].as_u64().unwrap();
     assert!(early >= 14_900, "restarted {early} ms after the failure");
 
-    // The used part of the restart budget stays used: one more restart, then none.
+    // The restart budget has been partly used: one more restart is possible.
     fail(&dir, "has-budget", "");
     eventually(SOON, "the second restart", || {
         node(&nodes(&h1), "has-budget").unwrap()["restarts"] == 2
@@ -263,7 +267,7 @@ fn next_daemon_continues_from_every_process_state() {
     assert!(looping["reason"].as_str().unwrap().contains("after 2 restarts"), "{looping}");
 
     let names = ["is-stopped", "has-crashed", "has-budget", "loops", "waits", "stops-to-start"];
-    // Sorted by name: has-budget, has-crashed, is-stopped, loops, stops-to-start, waits.
+    // The counts are sorted by name: has-budget, has-crashed, is-stopped, loops, stops-to-start, waits.
     assert_eq!(counts(&h1, &names), [0, 0, 0, 0, 1, 1], "{:#?}", h1.processes());
     let programs = h1.processes();
     let stumbling = programs
@@ -288,7 +292,7 @@ fn unrecorded_launch_is_undone_and_repeated() {
     start(&h1, &h1, "half");
     hana(&h1, ["kill", "half"]).ok();
     kill_daemon(&mut show, "h1");
-    // The state after a kill between the launch and its record.
+    // This is the state after a kill between the launch and its record.
     let marked = |mark: &str| {
         let mut command = h1.command("sleep");
         command.arg("1004").env("HANA_LAUNCH", mark);
@@ -304,7 +308,7 @@ fn unrecorded_launch_is_undone_and_repeated() {
         );
         fs::write(record(&h1, name), text).unwrap();
     }
-    // A record that was only half written is ignored.
+    // A record that was only partly written is ignored.
     fs::write(record(&h1, "torn").with_extension("json.new"), "{\"node\": \"to").unwrap();
     start_daemon_again(&lab, &mut show, "h1");
     let again = wait_until(&h1, "half", "running");
@@ -324,7 +328,7 @@ fn unrecorded_launch_is_undone_and_repeated() {
 fn daemon_killed_at_any_moment_neither_doubles_nor_loses() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
     let Some(lab) = Lab::new("any-moment") else { return };
-    // Each ends a moment after its start, for ever.
+    // Each program ends a moment after its start, again and again.
     let mut catalogue = String::new();
     for (name, lives) in NAMES.iter().zip(["0.1", "0.4", "0.9", "2"]) {
         writeln!(
@@ -342,7 +346,7 @@ fn daemon_killed_at_any_moment_neither_doubles_nor_loses() {
     }
     let mut restarts = 0;
     for round in 0..12_u64 {
-        // A kill comes at any time, so this is a pause and not a condition.
+        // The kill must come at an arbitrary time, so this is a pause and not a condition.
         thread::sleep(Duration::from_millis(round * 137 % 450));
         kill_daemon(&mut show, "h1");
         start_daemon_again(&lab, &mut show, "h1");

@@ -1,4 +1,4 @@
-//! All failures of a visualization under all policies, and the expected outcome of each.
+//! All failures of a visualization under all presets, and the expected outcome of each.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,15 +12,15 @@ use serde_json::Value;
 /// The way in which a visualization fails.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
-    /// It fails by itself; see `fixtures/fault_injection`.
+    /// The visualization fails on its own; see `fixtures/fault_injection`.
     Itself(&'static str),
-    /// It receives a signal.
+    /// The visualization receives a signal.
     Sent(Signal),
-    /// An operator types a command about it.
+    /// An operator types a command about the visualization.
     Typed(&'static str),
-    /// It fails during its start.
+    /// The visualization fails during its start.
     AtStart(&'static str),
-    /// A script that never joins the mesh, and returns this code.
+    /// A script that never joins the mesh returns this code.
     Script(u8),
 }
 
@@ -29,15 +29,15 @@ use Failure::{AtStart, Itself, Script, Sent, Typed};
 /// The expected outcome.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
-    /// It is down, in this state, and was not restarted.
+    /// The visualization is down, in this state, and was not restarted.
     Down(&'static str),
-    /// It lives as the same process, in this state.
+    /// The visualization runs as the same process, in this state.
     Stays(&'static str),
-    /// It runs again as another process, after one restart.
+    /// The visualization runs as another process, after one restart.
     RunsAgain,
-    /// It stays down after five restarts.
+    /// The visualization stays down after five restarts.
     Loop,
-    /// It is restarted again and again, more often than any budget.
+    /// The visualization is restarted again and again, more often than any budget allows.
     ForEver,
 }
 
@@ -76,8 +76,10 @@ const TABLE: [Row; 15] = [
 ];
 
 impl Row {
-    /// Returns its entry in the catalogue. With the default limits a start that never completes would be reported
-    /// after half a minute, and after five more seconds each time.
+    /// Returns the visualization's entry in the catalogue.
+    ///
+    /// With the default limits, a start that is never completed would be reported after half a minute, and after
+    /// another five seconds each time.
     fn entry(&self, preset: &str, dir: &Path) -> String {
         let mut entry = format!("[visualizations.{}]\npolicy = \"{preset}\"\n", self.name);
         match self.how {
@@ -103,7 +105,7 @@ impl Row {
         entry
     }
 
-    /// Whether `now` is the expected outcome; `before` is the process that was to fail.
+    /// Returns whether `now` is the expected outcome. `before` is the pid before the failure.
     fn is_so(&self, outcome: Outcome, now: &Value, before: &Value) -> bool {
         let (state, restarts) = (now["state"].as_str().unwrap(), now["restarts"].as_u64().unwrap());
         let (lives, same) = (!now["pid"].is_null(), now["pid"] == *before);
@@ -118,7 +120,7 @@ impl Row {
     }
 }
 
-/// Runs the column of a preset: all of its visualizations beside each other on one host.
+/// Runs the column of a preset, with all its visualizations on one host at the same time.
 fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
     let Some(lab) = Lab::new(&format!("fail-{preset}")) else { return };
     let dir = lab.directory().join("fault_injection");
@@ -149,7 +151,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
             let now = Instant::now();
             match row.how {
                 Itself(how) => {
-                    // Written in one step: the program checks for the file twenty times a second.
+                    // The file is created in one step, since the program checks for it twenty times a second.
                     fs::write(dir.join("new"), how).unwrap();
                     fs::rename(dir.join("new"), dir.join(row.name)).unwrap();
                 },
@@ -185,7 +187,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         .map(|((row, ..), time)| format!("{} {time:.1}", row.name))
         .collect();
     figure(&format!("policy {preset}, seconds until the outcome was seen: {}", times.join(", ")));
-    // A while later nothing has changed: no late, doubled or repeated restart. The pause is longer than any in the
+    // Nothing changes after a while: no restart comes late, twice or repeatedly. The pause is longer than any in the
     // table.
     std::thread::sleep(Duration::from_secs(1));
     let later = nodes(h1);

@@ -7,13 +7,13 @@ use hana_lab::show::{Lines, Show, figure, is, nodes, spawn_hana, start};
 use hana_lab::{Lab, Running, eventually};
 use serde_json::Value;
 
-/// `fault_injection` draws twenty frames a second, and fails only on request.
+/// A catalogue with `fault_injection`, which draws twenty frames a second and fails only on request.
 const CATALOGUE: &str = r#"
 [visualizations.steady]
 program = "fault_injection"
 "#;
 
-/// The time without alarms; `HANA_STEADY_S` makes it longer.
+/// The time without alarms, which `HANA_STEADY_S` can extend.
 const PEACE: Duration = Duration::from_mins(1);
 
 #[test]
@@ -31,7 +31,7 @@ fn twenty_frames_a_second_are_never_reported_slow_or_frozen() {
     let configured = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
     let peace = configured.map_or(PEACE, Duration::from_secs);
     thread::sleep(peace / 2);
-    // For the second half, every core has twice as much work as it can do.
+    // In the second half, every core has twice as much work as it can do.
     let cores = thread::available_parallelism().unwrap().get();
     let load: Vec<Running> = (0..cores * 2)
         .map(|_| {
@@ -59,7 +59,7 @@ fn twenty_frames_a_second_are_never_reported_slow_or_frozen() {
         rates.iter().copied().fold(f64::INFINITY, f64::min),
         rates.iter().copied().fold(0.0, f64::max),
     ));
-    // No alarm was raised: the next event is the one that this kill causes.
+    // No alarm was raised if the next event is the one that this kill causes.
     let _ends = spawn_hana(h2, ["kill", "steady"]);
     let (_, event) = events.wait_for(Duration::from_secs(20), "an event", |line| {
         line["type"] == "event" && line["value"]["about"] == "steady"

@@ -1,5 +1,6 @@
-//! Read-only, missing, full, slow or flooded disks, and deleted files: one clear message each, and everything that
-//! can go on goes on.
+//! Disks that are read-only, missing, full, slow or flooded, and deleted files.
+//!
+//! Each problem results in one clear message, and everything that is not affected continues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ fn shell(host: &Host, words: &str) {
     host.run(["sh", "-c", &format!("set -e; {words}")]).ok();
 }
 
-/// Mounts a small disk on the host, at a path that is readable from outside too.
+/// Mounts a small disk on the host, at a path that the test can read too.
 fn small_disk(host: &Host, name: &str) -> Disk {
     let directory = host.directory().join(name);
     fs::create_dir_all(&directory).unwrap();
@@ -31,7 +32,7 @@ struct Disk {
 impl Disk {
     fn fill(&self) {
         let file = self.directory.join("everything");
-        // It ends when the disk is full, which is a failure of `cat`.
+        // `cat` fails when the disk is full, which is intended.
         shell(&self.host, &format!("cat /dev/zero > '{}' 2>/dev/null || true", file.display()));
     }
 
@@ -63,7 +64,7 @@ fn daemon(host: &Host, state: Option<&Path>, temporary: Option<&Path>) -> Runnin
     daemon
 }
 
-/// Returns the lines it printed that contain `what`.
+/// Returns the lines on the daemon's standard error that contain `what`.
 fn stderr_lines_with(daemon: &Running, what: &str) -> Vec<String> {
     daemon.stderr().lines().filter(|line| line.contains(what)).map(String::from).collect()
 }
@@ -129,7 +130,7 @@ fn state_path_that_is_a_file_is_reported_and_replaced() {
     let file = host.directory().join("state/file");
     fs::write(&file, "").unwrap();
     let no_temporary = host.directory().join("state/file/tmp");
-    // No place to write to.
+    // The daemon has no directory that it can write to.
     let daemon = daemon(&host, Some(&file), Some(&no_temporary));
     assert_eq!(stderr_lines_with(&daemon, "so no log is kept").len(), 1, "{}", daemon.stderr());
     assert_eq!(stderr_lines_with(&daemon, "its log").len(), 1, "{}", daemon.stderr());
@@ -164,13 +165,13 @@ fn launch_succeeds_when_its_output_cannot_be_written() {
     show::hana(&host, ["stop", &id]).ok();
     disk.free();
 
-    // With free space again, its output goes to the primary place.
+    // Once the disk has free space again, the output goes to the primary file.
     show::start(&host, &host, "pulse");
     await_log(&host, "pulse", "I am 'pulse'");
     assert!(disk.read("h1/log/pulse.log").contains("I am 'pulse'"));
     show::hana(&host, ["stop", "pulse"]).ok();
 
-    // The same on a read-only disk.
+    // The next disk is read-only.
     let log = disk.directory.join("h1/log").display().to_string();
     shell(&host, &format!("mount --bind '{log}' '{log}'; mount -o remount,bind,ro '{log}'"));
     let (id, pid) = show::start(&host, &host, "pulse");
@@ -189,7 +190,7 @@ fn disk_that_fills_up_during_a_show_ends_nothing() {
     await_drawing(&host, &id, pid);
 
     disk.fill();
-    // The visualization prints a line for each value; the rest of its page is soon full.
+    // The visualization prints a line for each value, which soon fills the rest of its disk page.
     let play = "for n in $(seq 100 190); do hana set pulse zoom=0.$n >/dev/null; done";
     let mut command = host.command("sh");
     command.args(["-c", play]);
@@ -205,11 +206,11 @@ fn disk_that_fills_up_during_a_show_ends_nothing() {
     }
     assert!(daemon.try_wait().is_none());
     let reports = stderr_lines_with(&daemon, "its log");
-    // Not once per line. The removal of a record may free some space for a moment.
+    // The problem is not reported for each line. The removal of a record may free some space for a moment.
     assert!((1..5).contains(&reports.len()), "{reports:?}");
     assert!(reports[0].contains("No space left on device"), "{reports:?}");
 
-    // With free space the daemon's log goes on, and states the number of missing lines.
+    // With free space, the daemon's log continues and states the number of missing lines.
     disk.free();
     let (id, pid) = show::start(&host, &host, "pulse");
     await_drawing(&host, &id, pid);
@@ -254,7 +255,7 @@ fn daemon_that_can_write_neither_output_nor_log_goes_on() {
     assert!(daemon.try_wait().is_none());
 }
 
-/// A program that writes as fast as it can, one that writes an endless line, and an ordinary one.
+/// A catalogue of three programs: one writes as fast as it can, one writes an endless line, and one is ordinary.
 const FLOOD: &str = r#"
 [visualizations.pulse]
 program = "pulse"
@@ -281,7 +282,7 @@ fn size_of(directory: &Path) -> u64 {
 #[test]
 fn output_stays_bounded_at_any_rate_and_the_daemon_responds() {
     const MB: u64 = 1_000_000;
-    /// The volume that a program writes while a busy machine lets no other thread run.
+    /// The most output that a program can write while a busy machine runs no other thread.
     const OVERSHOOT: u64 = 1500 * MB;
     let Some(lab) = Lab::new("flood") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], FLOOD);
@@ -369,7 +370,7 @@ fn deleted_state_directory_is_created_again() {
     eventually(DEADLINE, "the daemon's log", || {
         state.join("log/hanad.log").exists().then_some(()).ok_or("")
     });
-    // The program goes on writing, into the new file.
+    // The program continues to write, now into the new file.
     let written = fs::metadata(state.join("log/pulse.log")).unwrap().len();
     show::hana(&host, ["set", "pulse", "zoom=0.75"]).ok();
     eventually(DEADLINE, "the output to go on", || {
@@ -378,7 +379,7 @@ fn deleted_state_directory_is_created_again() {
     });
     await_log(&host, &id, "I am 'pulse'");
 
-    // The next daemon after a crash adopts it, with its output.
+    // After a crash, the next daemon adopts the process together with its output.
     let daemon = show.daemon("h1");
     daemon.kill(Signal::KILL);
     daemon.wait(DEADLINE);
@@ -408,7 +409,7 @@ fn processes_without_a_record_are_adopted() {
     await_running_as(&host, &second, second_pid);
     await_log(&host, &id, "I am 'pulse'");
     await_files(&state_of(&host), &["run/pulse.json", "run/pulse-2.json", "log/pulse.log"]);
-    // The daemon knows how to restart it, and with which look.
+    // The daemon still has the data for a restart, including the look.
     host.kill(Signal::KILL, pid);
     await_restart_with_zoom(&host, &id, pid, 0.5);
     show::hana(&host, ["stop", &second]).ok();
@@ -421,7 +422,7 @@ fn processes_without_a_record_are_adopted() {
     );
 }
 
-/// A pipe takes the place of a file and no program reads it: opening it blocks for ever, as on a disk that does not
+/// Replaces a file with a pipe that no program reads, so that opening it blocks forever, as on a disk that does not
 /// respond.
 #[test]
 fn unresponsive_disk_does_not_delay_a_launch() {
@@ -434,10 +435,10 @@ fn unresponsive_disk_does_not_delay_a_launch() {
     let (id, pid) = show::start(&host, &host, "pulse");
     await_drawing(&host, &id, pid);
     show::hana(&host, ["set", "pulse", "zoom=0.5"]).ok();
-    // The published look, which the daemon then has too.
+    // The list contains the published look, which the daemon has received too.
     await_restart_with_zoom(&host, &id, 0, 0.5);
     host.kill(Signal::KILL, pid);
-    // With its look, which is handed over in another place.
+    // The visualization is restarted with its look, which the daemon passes in another file.
     await_restart_with_zoom(&host, &id, pid, 0.5);
     assert!(show.daemon("h1").try_wait().is_none());
 }

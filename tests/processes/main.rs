@@ -1,6 +1,6 @@
 //! Daemons and the programs that they supervise: starts, crashes, stalls, stops, disks, saved state.
 #![cfg(target_os = "linux")]
-// A test that cannot go on fails.
+// A test that cannot continue should fail.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod changes_while_running;

@@ -1,4 +1,4 @@
-//! `ripples` on a machine without a display: the reason is where an operator looks for it.
+//! `ripples` on a machine without a display. The reason is reported in the places where an operator looks.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use hana_lab::show::{hana, node, nodes, start_daemon_with};
 use hana_lab::{Host, Lab, Running, eventually};
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Starts a daemon on a host of its own, with this environment for its programs.
+/// Starts a daemon on a separate host. `configure` sets the environment for its programs.
 fn daemon(lab: &Lab, configure: impl FnOnce(&mut Command)) -> (Host, Running) {
     let host = lab.host("h1");
     let daemon = start_daemon_with(&host, |command| {
@@ -19,7 +19,7 @@ fn daemon(lab: &Lab, configure: impl FnOnce(&mut Command)) -> (Host, Running) {
     (host, daemon)
 }
 
-/// Waits until `ripples` is in this state with these words in its reason.
+/// Waits until `ripples` has this state with a reason that contains these words.
 fn wait_for_reason(host: &Host, state: &str, words: &[&str]) {
     eventually(SOON, &format!("'ripples' to be {state} because of {words:?}"), || {
         let listed = nodes(host);
@@ -38,7 +38,7 @@ fn ripples_without_a_display_runs_and_is_listed_as_headless() {
     let (host, _daemon) = daemon(&lab, |_| {});
     let started = hana(&host, ["start", "ripples"]).ok().stdout;
     wait_for_reason(&host, "running", &["headless", "DISPLAY is not set"]);
-    // A busy machine may take longer than `hana start` waits.
+    // On a busy machine, the start may take longer than `hana start` waits.
     let is_reported = started.contains("headless") && started.contains("DISPLAY");
     assert!(is_reported || started.contains("starting"), "{started}");
     let list = hana(&host, ["nodes"]).ok().stdout;

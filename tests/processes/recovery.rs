@@ -1,4 +1,4 @@
-//! The recovery from a crash: the same id, the last look, and the time it takes.
+//! The recovery from a crash: the same id, the last look, and the time that it takes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use hana_lab::show::{Lines, Show, figure, hana, node, nodes, signal_now, start, 
 use hana_lab::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
 fn wait_for(
@@ -70,7 +70,7 @@ fn crash_restores_the_last_look_and_a_new_start_begins_afresh() {
                 .is_some_and(|pulse| is_at(pulse, 0.625, hue) && pid(pulse) != first)
         });
         restored.push(at.duration_since(killed));
-        // A restart on command keeps the look too.
+        // A restart by command keeps the look too.
         hana(h2, ["restart", "pulse"]).ok();
         wait_for(h2, "pulse", "the same look", |pulse| is_at(pulse, 0.625, hue));
         hana(h2, ["stop", "pulse"]).ok();
@@ -118,7 +118,7 @@ fn daemon_killed_with_its_processes_restores_their_looks() {
             it["state"] == "running"
         });
         hana(show.host("h1"), ["set", "pulse", &format!("zoom={zoom}")]).ok();
-        // The look must reach the disk before the kill: the daemon has a moment for that.
+        // The look must reach the disk before the kill, for which the daemon takes a moment.
         eventually(SOON, "the look to be on disk", || {
             let text = fs::read_to_string(look_file(show.host("h1"), "pulse")).unwrap_or_default();
             if text.contains(&format!("\"zoom\":{zoom}")) { Ok(()) } else { Err(text) }
@@ -139,7 +139,7 @@ fn daemon_killed_while_writing_leaves_a_complete_look() {
     start(show.host("h1"), show.host("h1"), "pulse");
     wait_for(show.host("h1"), "pulse", "the visualization to run", |it| it["state"] == "running");
     let mut player = show.host("h1").command("sh");
-    // Moves all the time, so that the daemon writes as often as possible.
+    // The value moves all the time, so that the daemon writes as often as possible.
     player.args([
         "-c",
         "while :; do for v in 0.1 0.2 0.3 0.4; do hana set pulse zoom=$v; done; done",
@@ -151,7 +151,7 @@ fn daemon_killed_while_writing_leaves_a_complete_look() {
             fs::read_dir(look_file(show.host("h1"), "pulse").parent().unwrap())
                 .is_ok_and(|files| files.count() > 0)
         });
-        // Killed at another moment each time.
+        // The kill comes at a different time in each round.
         std::thread::sleep(Duration::from_millis(20 + round * 37 % 260));
         kill_daemon(&mut show);
         if let Ok(bytes) = fs::read(look_file(show.host("h1"), "pulse")) {

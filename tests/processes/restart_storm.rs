@@ -1,4 +1,5 @@
-//! Fifty visualizations crash at the same time: all come back, one after the other, and the daemon keeps up.
+//! Fifty visualizations crash at the same time. All of them are restarted, one after another, and the daemon keeps
+//! up.
 
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -9,15 +10,16 @@ use serde_json::Value;
 
 /// The number of visualizations.
 const MANY: usize = 50;
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_mins(3);
-/// The largest share of a core that the daemon may use while they come back.
+/// The largest share of a core that the daemon may use during the restarts.
 ///
-/// The promise is for a release build: in a debug build the network alone takes several times as much, so there the
-/// daemon must only keep up.
+/// The promise is for a release build. In a debug build, the network alone takes several times as much, so the daemon
+/// must only keep up.
 const SHARE: f64 = if cfg!(debug_assertions) { 0.8 } else { 0.2 };
-/// The shortest accepted time between two launches; the daemon aims at 75 ms. The recorded time is that of the
-/// completed launch, which varies on a busy machine.
+/// The shortest accepted time between two launches. The daemon aims at 75 ms.
+///
+/// The recorded time is that of the completed launch, which varies on a busy machine.
 const SPACING_MS: u64 = 30;
 
 const CATALOGUE: &str = "[visualizations.no_bevy]\nprogram = \"no_bevy\"\n";
@@ -25,13 +27,13 @@ const CATALOGUE: &str = "[visualizations.no_bevy]\nprogram = \"no_bevy\"\n";
 /// Returns the processor time of a process of a host.
 fn busy(host: &Host, pid: i32) -> Duration {
     let stat = host.run(["cat", &format!("/proc/{pid}/stat")]).ok().stdout;
-    // The fields after the name, which may contain any character.
+    // These are the fields after the name, which may contain any character.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
 }
 
-/// Measures the share of a core that a process uses meanwhile.
+/// Returns the share of a core that a process uses during `meanwhile`, the time that took, and the result.
 fn share<T>(host: &Host, pid: i32, meanwhile: impl FnOnce() -> T) -> (f64, Duration, T) {
     let (before, began) = (busy(host, pid), Instant::now());
     let done = meanwhile();
@@ -53,7 +55,7 @@ fn running(listed: &[Value], restarts: u64) -> Vec<&Value> {
 fn all_run(host: &Host, restarts: u64) -> Vec<Value> {
     let mut listed = vec![];
     let begun = Instant::now();
-    // Polled slowly, because each query makes the daemon work.
+    // The polling interval is long, because each query makes the daemon work.
     eventually(SOON, "all visualizations to run", || {
         thread::sleep(Duration::from_millis(500));
         listed = nodes(host);

@@ -1,4 +1,4 @@
-//! State that a visualization saves: `pulse` counts its beats, and a crash keeps the count.
+//! State that a visualization saves: `pulse` counts its beats, and the count survives a crash.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use hana_lab::show::{Show, hana, node, nodes, start, start_daemon};
 use hana_lab::{Host, Lab, Signal, eventually};
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Returns the numbers of the beats that the current instance of `pulse` has printed.
@@ -49,14 +49,14 @@ fn saved_file(host: &Host) -> PathBuf {
     host.directory().join("state").join(host.name()).join("saved").join("pulse")
 }
 
-/// Waits until the count on disk is that of the newest beat: a crash may cost a quarter of a second.
+/// Waits until the count on disk is that of the newest beat, since a crash may lose a quarter of a second.
 #[track_caller]
 fn wait_until_saved(host: &Host) -> u64 {
     let file = saved_file(host);
     eventually(SOON, "a beat to be saved", || {
         let newest = beats(host).pop();
         let bytes = fs::read(&file).unwrap_or_default();
-        // MessagePack of {"count": n}, n below 128.
+        // The file is the MessagePack of `{"count": n}`, with n below 128.
         let saved = bytes.last().copied().map(u64::from);
         if newest.is_some() && saved == newest { Ok(saved.unwrap()) } else { Err((saved, newest)) }
     })
@@ -75,7 +75,7 @@ fn saved_count_survives_a_crash_but_not_a_new_start() {
     let went_on = wait_for_beats(h1, 1);
     assert!((saved + 1..=saved + 2).contains(&went_on[0]), "{went_on:?} after {saved}");
 
-    // On a restart by command it saves its state first, and goes on counting.
+    // Before a restart by command, the visualization saves its state, so it continues to count.
     hana(h1, ["restart", "pulse"]).ok();
     wait_for_another(h1, second);
     let again = wait_for_beats(h1, 1);
@@ -94,7 +94,7 @@ fn saved_state_outlives_the_daemon_and_damage_is_reported() {
     wait_for_beats(show.host("h1"), 2);
     let saved = wait_until_saved(show.host("h1"));
 
-    // The visualization dies without a daemon, and the next daemon restores it.
+    // The visualization dies while no daemon runs, and the next daemon restores it.
     let daemon = show.daemon("h1");
     daemon.kill(Signal::KILL);
     daemon.wait(SOON);
@@ -105,7 +105,7 @@ fn saved_state_outlives_the_daemon_and_damage_is_reported() {
     let went_on = wait_for_beats(h1, 1);
     assert!((saved + 1..=saved + 2).contains(&went_on[0]), "{went_on:?} after {saved}");
 
-    // A truncated file is reported, and the count starts again.
+    // A truncated file is reported, and the count starts from zero.
     h1.kill(Signal::STOP, second);
     let whole = fs::read(saved_file(h1)).unwrap();
     fs::write(saved_file(h1), &whole[..whole.len() - 1]).unwrap();

@@ -1,4 +1,4 @@
-//! The daemon as a service of a real systemd: a user's instance, on a host of the lab.
+//! The daemon as a service of a real systemd: the instance of a user, on a host of the lab.
 
 use std::fs;
 use std::io::Write;
@@ -11,11 +11,12 @@ use hana_lab::{Host, Lab, Output, Running, Signal, eventually, show};
 use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// The unit's `WatchdogSec` and the restart, on a machine that is busy with other tests.
+/// The time limit for the unit's `WatchdogSec` and the restart, on a machine that is busy with other tests.
 const WATCHDOG: Duration = Duration::from_mins(1);
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
-/// Control groups of this test, because systemd needs some that it may divide. Dropping this removes them.
+/// Control groups for this test, since systemd must be able to create groups inside its own. Dropping this removes
+/// them.
 struct ControlGroups(Vec<PathBuf>);
 
 impl ControlGroups {
@@ -47,7 +48,7 @@ impl Drop for ControlGroups {
     fn drop(&mut self) {
         for group in &self.0 {
             let begun = Instant::now();
-            // A group can be removed when its last process has ended.
+            // A group can be removed once its last process has ended.
             while group.exists() && begun.elapsed() < Duration::from_secs(5) {
                 remove_groups(group);
             }
@@ -88,7 +89,7 @@ impl UserManager {
             let mut command = host.command("systemctl");
             command.args(["--user", "is-system-running"]);
             let output = host.run_within(DEADLINE, in_session(host, command)).stdout;
-            // Degraded means that another unit of this machine cannot start in the lab.
+            // `degraded` means that another unit of this machine cannot start in the lab.
             if matches!(output.trim(), "running" | "degraded") { Ok(()) } else { Err(output) }
         });
         manager
@@ -134,7 +135,7 @@ fn in_session(host: &Host, mut command: Command) -> Command {
 }
 
 fn skipped(why: &str) {
-    // Not `eprintln!`, because the test harness would capture it.
+    // The test harness would capture the output of `eprintln!`.
     let _ = writeln!(std::io::stderr(), "skipped: the daemon as a service: {why}");
 }
 
@@ -142,7 +143,7 @@ fn frames(host: &Host, id: &str) -> Option<u64> {
     show::node(&show::nodes(host), id)?["frame"].as_u64()
 }
 
-/// Asserts that it still draws in the same process, and returns the frame number.
+/// Asserts that a visualization still draws in the same process, and returns the frame number.
 fn await_drawing(host: &Host, id: &str, pid: i32, since: u64) -> u64 {
     assert!(host.processes().iter().any(|process| process.pid == pid), "{id} is gone");
     eventually(DEADLINE, "the visualization to draw", || {
@@ -162,7 +163,7 @@ fn service_installs_restarts_after_crash_and_hang_and_removes() {
     let host = lab.host("h1");
     let manager = UserManager::start(&host, &groups);
 
-    // A daemon that is not a service is left alone and reported.
+    // A daemon that is not a service is not stopped, but reported.
     let by_hand = show::start_daemon(&host);
     let refused = manager.service(&["install"], &[]);
     assert_eq!(refused.code(), Some(1), "{refused}");
@@ -192,19 +193,19 @@ fn service_installs_restarts_after_crash_and_hang_and_removes() {
     let (_, light) = show::start(&host, &host, "light");
     let drawn = await_drawing(&host, "light", light, 0);
 
-    // The same installation again restarts nothing.
+    // The same installation again does not restart the daemon.
     let again = manager.service(&["install", "--json"], &set).ok().json();
     assert_eq!(again["change"], "unchanged");
     assert_eq!(manager.pid(), daemon);
 
-    // A crash.
+    // The daemon crashes.
     let crashed = Instant::now();
     host.kill(Signal::KILL, daemon);
     let second = manager.await_restart(1, DEADLINE);
     figure(&format!("killed, the daemon ran again after {:.2} s", crashed.elapsed().as_secs_f64()));
     let drawn = await_drawing(&host, "light", light, drawn);
 
-    // A hang of all threads.
+    // All threads of the daemon hang.
     let hung = Instant::now();
     host.kill(Signal::STOP, second);
     let third = manager.await_restart(2, WATCHDOG);
@@ -229,7 +230,7 @@ fn service_installs_restarts_after_crash_and_hang_and_removes() {
     });
     let mended = manager.pid();
 
-    // Another environment is an update.
+    // An installation with another environment is an update.
     let updated = manager.service(&["install", "--json"], &set[..1]).ok().json();
     assert_eq!(updated["change"], "updated");
     assert_ne!(manager.pid(), mended);
@@ -250,7 +251,7 @@ fn service_installs_restarts_after_crash_and_hang_and_removes() {
 fn impossible_service_is_refused_in_one_line_with_advice() {
     let Some(lab) = Lab::new("no-service") else { return };
     let host = lab.host("h1");
-    // On a machine with another init there is no systemd directory.
+    // A machine with another init system has no systemd directory.
     let without = |words: &str| {
         let mut command = host.command("sh");
         command.args(["-c", &format!("mount -t tmpfs tmpfs /run && {words}")]);
@@ -266,7 +267,7 @@ fn impossible_service_is_refused_in_one_line_with_advice() {
     assert!(refused.stderr.contains("this user's systemd does not respond"), "{refused}");
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
 
-    // A `hana` without its daemon.
+    // This `hana` has no daemon in its directory.
     let lonely = lab.directory().join("lonely");
     fs::create_dir_all(&lonely).unwrap();
     let program = host.run(["sh", "-c", "command -v hana"]).ok().stdout;
@@ -280,7 +281,7 @@ fn impossible_service_is_refused_in_one_line_with_advice() {
     assert!(refused.stderr.contains("build or install hanad beside hana"), "{refused}");
 }
 
-/// The daemon is stopped for longer than the watchdog allows, as by an operator or a closed lid.
+/// Suspends the daemon for longer than the watchdog allows, as an operator or a closed lid does.
 #[test]
 fn daemon_suspended_beyond_the_watchdog_limit_goes_on() {
     const STOPPED: Duration = Duration::from_secs(13);
@@ -294,7 +295,7 @@ fn daemon_suspended_beyond_the_watchdog_limit_goes_on() {
     eventually(STOPPED * 2, "13 s to pass", || stopped.elapsed() >= STOPPED);
     host.kill(Signal::CONT, daemon.pid());
     let continued = Instant::now();
-    // Long enough for the watchdog to check several times.
+    // The time is long enough for the watchdog to check several times.
     eventually(DEADLINE, "the watchdog to have had time to fail", || {
         continued.elapsed() >= Duration::from_secs(3)
     });

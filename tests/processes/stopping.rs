@@ -1,4 +1,4 @@
-//! A stop always works, however the program behaves: no orphan, no zombie, and a clear message.
+//! A stop always works, however the program behaves. No orphan or zombie remains, and the message is clear.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use hana_lab::{Host, Lab, Output, Process, Running, Signal, eventually};
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// Programs that are hard to stop, each in its own way.
+/// A catalogue of programs that are hard to stop, each for a different reason.
 const CATALOGUE: &str = r#"
 [visualizations.pulse]
 program = "pulse"
@@ -74,7 +74,7 @@ fn well_behaved_visualization_shuts_down_on_stop() {
     let pulse = node(&listed, "pulse").unwrap();
     assert!(pulse["state"] == "stopped" && pulse["pid"].is_null(), "{pulse}");
     assert_nothing_left(h1);
-    // A stop of a stopped one succeeds and reports that.
+    // Stopping a stopped visualization succeeds and reports that it was already stopped.
     assert_eq!(stopped_by(h1, "stop", "pulse"), "already");
     let for_people = hana(h1, ["stop", "pulse"]).ok().stdout;
     assert_eq!(for_people, "'pulse' had already ended\n");
@@ -101,7 +101,7 @@ fn visualization_that_ignores_stop_and_sigterm_is_killed() {
     assert!(is(&nodes(h1), "deaf", "stopped"));
     assert_nothing_left(h1);
 
-    // A hung one on the mesh does not receive the command, and is continued for SIGTERM.
+    // A suspended program on the mesh cannot receive the command. It is continued so that it receives SIGTERM.
     let (_, pid) = start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
@@ -128,7 +128,7 @@ fn forked_processes_end_with_their_visualization() {
     stopped_by(h1, "stop", "orphans");
     assert_nothing_left(h1);
 
-    // So do descendants of a program that ends by itself.
+    // So do the descendants of a program that ends on its own.
     start(h1, h1, "leaves-children");
     await_log(h1, "leaves-children", "leaving");
     eventually(SOON, "the visualization to end", || is(&nodes(h1), "leaves-children", "closed"));
@@ -148,7 +148,7 @@ fn flooding_visualization_stays_bounded_and_is_stopped() {
         let bytes = written(h1);
         if bytes > 3_000_000 { Ok(()) } else { Err(bytes) }
     });
-    // The others are not affected.
+    // The other programs are not affected.
     let listed = hana(h1, ["nodes", "--json"]).ok();
     figure(&format!(
         "`hana nodes` beside a megabyte a second of output: {} ms",
@@ -165,7 +165,7 @@ fn flooding_visualization_stays_bounded_and_is_stopped() {
     ));
     assert_eq!(stopped_by(h1, "stop", "pulse"), "shutdown");
     assert_nothing_left(h1);
-    // Its stored output is bounded, however long it runs.
+    // The program's stored output is bounded, however long the program runs.
     assert!(written(h1) < 40_000_000, "{}", written(h1));
 }
 
@@ -173,7 +173,7 @@ fn flooding_visualization_stays_bounded_and_is_stopped() {
 fn visualization_that_ends_at_once_is_listed_with_the_reason() {
     let Some((_lab, show)) = a_host("ends") else { return };
     let h1 = show.host("h1");
-    // The start may or may not be answered before the program ends.
+    // The program may end before or after the start command is answered.
     hana(h1, ["start", "ends"]);
     eventually(SOON, "the visualization to be closed", || is(&nodes(h1), "ends", "closed"));
     hana(h1, ["start", "fails"]);
@@ -230,7 +230,7 @@ fn restart_gives_a_new_process_with_the_same_id() {
     });
     let pulses: Vec<Process> = others(h1);
     assert!(pulses.len() == 1 && i64::from(pulses[0].pid) == second, "{pulses:?}");
-    // A restart also starts a stopped one.
+    // A restart also starts a stopped visualization.
     stopped_by(h1, "stop", "pulse");
     hana(h1, ["restart", "pulse"]).ok();
     app.wait_for_nodes(SOON, "the visualization to run once more", |nodes| {
@@ -352,7 +352,7 @@ fn others(host: &Host) -> Vec<Process> {
     host.processes().into_iter().filter(|process| !is_hanad(process) && !is_hana(process)).collect()
 }
 
-/// Asserts that there is neither orphan nor zombie. The kernel may need a moment to remove a killed process.
+/// Asserts that neither orphans nor zombies remain. The kernel may take a moment to remove a killed process.
 #[track_caller]
 fn assert_nothing_left(host: &Host) {
     eventually(Duration::from_secs(1), "nothing to be left but the daemon", || {
@@ -361,7 +361,7 @@ fn assert_nothing_left(host: &Host) {
     });
 }
 
-/// Runs the demo as a new user does: with the shipped configuration only, without a display.
+/// Runs the demo as a new user does: with only the shipped configuration, and without a display.
 fn demo(host: &Host, words: &[&str]) -> Running {
     let mut command = host.command("hana");
     command.arg("demo").args(words);

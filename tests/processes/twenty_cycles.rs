@@ -1,5 +1,5 @@
-//! Twenty times, in random order, a host is unplugged or a daemon is killed: nothing is restarted, doubled, forgotten
-//! or leaked.
+//! Twenty times, in random order, a host is unplugged or a daemon is killed. Nothing is restarted, duplicated,
+//! forgotten or leaked.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,15 +16,15 @@ const SOON: Duration = Duration::from_secs(15);
 /// A failure of a host.
 #[derive(Debug, Clone, Copy)]
 enum Blow {
-    /// Its cable is unplugged for this time.
+    /// The cable of the host is unplugged for this time.
     Unplug(Duration),
-    /// Its daemon is killed, and restarted after this time.
+    /// The daemon of the host is killed, and restarted after this time.
     KillDaemon(Duration),
-    /// Both at once; the cable comes back first.
+    /// Both happen at once; the cable is plugged in first.
     Both,
 }
 
-/// Lets a failure last: its duration is under test, so nothing is awaited.
+/// Waits while a failure lasts. The duration is under test, so there is no condition to wait for.
 fn let_last(lasting: Duration) {
     std::thread::sleep(lasting);
 }
@@ -35,7 +35,7 @@ const fn blow(random: &mut Random) -> Blow {
         0 => Blow::Unplug(Duration::from_millis(400)),
         1 => Blow::Unplug(Duration::from_secs(3)),
         2 => Blow::KillDaemon(Duration::from_millis(100)),
-        // Meanwhile its visualizations have switched to peer mode.
+        // By then, the visualizations of the host have switched to peer mode.
         3 => Blow::KillDaemon(Duration::from_secs(7)),
         _ => Blow::Both,
     }
@@ -63,7 +63,7 @@ fn resources(host: &Host, pid: i64) -> Resources {
 }
 
 impl Resources {
-    /// Whether these are the resources of an earlier time, apart from momentary differences.
+    /// Returns whether the resources are those of an earlier time, apart from momentary differences.
     const fn is_within(&self, earlier: &Self) -> bool {
         self.files <= earlier.files + 3
             && self.threads <= earlier.threads + 2
@@ -79,7 +79,7 @@ fn essence(nodes: &[Value]) -> Vec<Value> {
     nodes.iter().map(of).collect()
 }
 
-/// Returns the list without the pids of daemons, which change at a restart.
+/// Returns the list without the pids of daemons, which change with each restart.
 fn without_daemons(list: &[Value]) -> Vec<Value> {
     list.iter()
         .cloned()
@@ -157,7 +157,7 @@ fn twenty_lost_hosts_and_dead_daemons_leave_all_as_before() {
             host.name(),
             healed.elapsed().as_millis()
         ));
-        // Measured for the processes that were never killed, after they have been through all failures.
+        // This measures the processes that were never killed, after they have been through all kinds of failures.
         if cycle == CYCLES / 2 || cycle == CYCLES {
             let listed = nodes(watching);
             for (id, of) in [("h1", 0), ("pulse", 0), ("pulse-2", 1), ("pulse-3", 2)] {
@@ -167,7 +167,8 @@ fn twenty_lost_hosts_and_dead_daemons_leave_all_as_before() {
                     settled.insert(id, resources(host, pid));
                     continue;
                 };
-                // A connection that is being opened holds threads and files for a moment; a leak holds them for good.
+                // A connection that is being opened holds threads and files for a moment, whereas a leak holds them
+                // permanently.
                 let whole = eventually(SOON, &format!("{id} to use no more than {half:?}"), || {
                     let whole = resources(host, pid);
                     if whole.is_within(half) { Ok(whole) } else { Err(whole) }
@@ -177,7 +178,7 @@ fn twenty_lost_hosts_and_dead_daemons_leave_all_as_before() {
         }
     }
 
-    // The observer from the start has the same list as a new one.
+    // The observer that has run since the start has the same list as a new one.
     let expected = without_daemons(&before);
     app.wait_for_nodes(SOON, "the list as before", |nodes| {
         without_daemons(&essence(nodes)) == expected

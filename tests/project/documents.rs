@@ -7,14 +7,14 @@ use std::{env, fs};
 
 use hana_lab::project_root;
 
-/// Markdown outside of `docs/` and `tools/`.
+/// The Markdown files outside of `docs/` and `tools/`.
 const AT_THE_ROOT: [&str; 4] = ["README.md", "keyexprs.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 /// The table of contents of the book.
 const SUMMARY: &str = "docs/SUMMARY.md";
-/// Maximum length of a decision record.
+/// The largest number of lines in a decision record.
 const MOST_LINES: usize = 25;
 
-/// The Markdown files below a folder.
+/// Returns the Markdown files in a folder and its subfolders.
 fn pages_in(folder: &Path) -> Vec<PathBuf> {
     let mut pages = vec![];
     for entry in fs::read_dir(folder).unwrap() {
@@ -36,7 +36,7 @@ fn all_pages() -> Vec<PathBuf> {
     pages
 }
 
-/// A page without its code blocks.
+/// Returns a page without its code blocks.
 fn prose(page: &Path) -> String {
     let text = fs::read_to_string(page).unwrap();
     let mut is_code = false;
@@ -52,14 +52,14 @@ fn prose(page: &Path) -> String {
     prose
 }
 
-/// The indented code lines of a page, without their comments.
+/// Returns the indented code lines of a page, without their comments.
 fn commands(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
     let code = text.lines().filter_map(|line| line.strip_prefix("    "));
     code.map(|line| line.split(" #").next().unwrap().trim().to_owned()).collect()
 }
 
-/// The targets of the relative links of a page, each with its anchor.
+/// Returns the targets of the relative links of a page, each with its anchor.
 fn links(page: &Path) -> Vec<(String, Option<String>)> {
     let prose = prose(page);
     let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -73,7 +73,7 @@ fn links(page: &Path) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-/// The anchors of a page's headings, as GitHub and mdBook derive them.
+/// Returns the anchors of a page's headings, as GitHub and mdBook derive them.
 fn anchors(page: &Path) -> BTreeSet<String> {
     let prose = prose(page);
     let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -210,7 +210,7 @@ fn readme_shows_the_hello_visualization() {
     assert!(readme.contains(&format!("```rust\n{example}```")), "they differ");
 }
 
-/// The help of a command, or nothing if there is no such command.
+/// Returns the help of a command, or `None` if there is no such command.
 fn help(words: &[&str]) -> Option<String> {
     let tests = env::current_exe().unwrap();
     let programs = tests.parent().unwrap().parent().unwrap();

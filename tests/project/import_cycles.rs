@@ -1,7 +1,7 @@
 //! Files of a crate use each other in one direction only.
 //!
-//! A module root is a table of contents: it declares its modules and re-exports their names, and types lie in files
-//! of their own, which do not use the modules above them. `cargo nextest run -p hana_lab --test project import_cycles::
+//! A module root is a table of contents: it declares its modules and re-exports their names. Types are in separate
+//! files, which do not use the modules above them. `cargo nextest run -p hana_lab --test project import_cycles::
 //! --no-capture` lists all cycles with each use.
 
 use std::fmt::Write;
@@ -10,8 +10,9 @@ use std::fs;
 use crate::imports::{Arrow, Sources};
 use hana_lab::project_root;
 
-/// The number of files per crate that may still be in cycles; zero for a crate that is not listed. A number may only
-/// shrink.
+/// The number of files per crate that may still be in cycles, or zero for a crate that is not listed.
+///
+/// A number may only decrease.
 const STILL_IN_CYCLES: &[(&str, usize)] = &[];
 
 #[test]

@@ -7,14 +7,14 @@ use std::{env, fs};
 use hana_lab::project_root;
 use serde_json::Value;
 
-/// The package that joins Ableton Link, and the library it uses for that.
+/// The package that joins Ableton Link, and the library that it uses.
 const GPL: &str = "hana_link";
 const ABLETON_LINK: &str = "rusty_link";
 
 /// The metadata of the workspace for the platform of the tests.
 struct Workspace {
     packages: BTreeMap<String, Value>,
-    /// The linked and build dependencies of each package, without those of tests.
+    /// The linked dependencies and build dependencies of each package, without those of tests.
     needs: BTreeMap<String, Vec<String>>,
     members: Vec<String>,
     default_members: Vec<String>,
@@ -85,7 +85,7 @@ fn every_library_has_what_a_registry_asks_for() {
 impl Workspace {
     fn read() -> Self {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // Filtered by this platform, because the dependencies of others may not have been downloaded.
+        // The metadata is filtered by this platform, because the dependencies of others may not have been downloaded.
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let version = Command::new(rustc).arg("-vV").output().unwrap();
         let version = String::from_utf8(version.stdout).unwrap();

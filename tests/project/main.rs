@@ -1,6 +1,6 @@
 //! The repository itself: imports, licences, documents.
 
-// A test that cannot go on fails.
+// A test that cannot continue should fail.
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 mod documents;

@@ -1,4 +1,4 @@
-//! `hana-link`, alone and under a daemon, in Ableton Link sessions with independent programs on other hosts.
+//! `hana-link` in Ableton Link sessions with independent programs on other hosts, both alone and under a daemon.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use hana_lab::show::figure;
 use hana_lab::{Host, Lab, Process, Running, Signal, Terminal, eventually, link, show};
 
 const SOON: Duration = Duration::from_secs(30);
-/// The largest accepted distance between two members. Link's own test plan tolerates 3 ms; a busy machine reads its
-/// clocks late.
+/// The largest accepted distance between two members. Link's own test plan tolerates 3 ms; on a busy machine,
+/// programs read their clocks late.
 const TOGETHER_US: f64 = 1000.0;
-/// The largest accepted shift of a beat of a member that is not disturbed.
+/// The largest accepted shift of the beat of a member that is not disturbed.
 const NO_JUMP_US: f64 = 2000.0;
 
 /// Creates a lab with these hosts, or returns `None` where labs are impossible or `hana-link` is not built.
@@ -27,7 +27,7 @@ fn is_tempo(report: &Look, bpm: f64) -> bool {
     (report.bpm - bpm).abs() < 0.01
 }
 
-/// Starts our `hana-link` and gives it a timeline to continue, as the daemon does.
+/// Starts hana's `hana-link` and sends it a timeline to continue, as the daemon does.
 fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
     let mut ours = LinkMember::ours(host, |_| {});
     let now = link::now_us().round();
@@ -37,13 +37,14 @@ fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
     ours
 }
 
-/// Returns the distance of two members in microseconds: the median over the next reports of `one`, each compared with
-/// the nearest report of `other`.
+/// Returns the distance of two members in microseconds.
+///
+/// It is the median over the next reports of `one`, each compared with the nearest report of `other`.
 fn apart_us(one: &LinkMember, other: &LinkMember) -> f64 {
     apart_with_clock_us(one, |report| report, other)
 }
 
-/// Does the same for a member with a clock of its own; `back` converts its time to the kernel's.
+/// Does the same for a member with a different clock. `back` converts its time to that of the kernel's clock.
 fn apart_with_clock_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkMember) -> f64 {
     let begun = (one.count(), other.count());
     eventually(SOON, "more reports of both", || {
@@ -64,9 +65,9 @@ fn apart_with_clock_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &Li
     apart[apart.len() / 2]
 }
 
-/// Returns the largest shift of a beat of a member, relative to the beat that its earlier reports predicted.
+/// Returns the largest shift of the beat of a member, relative to the prediction of its earlier reports.
 ///
-/// A real jump persists over several reports; a single outlier is a clock that was read late.
+/// A real jump persists over several reports. A single outlier is caused by a clock that was read late.
 fn most_jumped_us(looks: &[Look]) -> f64 {
     let jumps = looks.windows(4).map(|of| {
         let pairs = [(0, 2), (0, 3), (1, 2), (1, 3)];
@@ -92,7 +93,7 @@ fn tempo_and_transport_go_both_ways_and_a_joiner_adopts_tempo() {
         figure(&format!("{kind:?}: beats {apart:.0} us apart"));
         assert!(apart < TOGETHER_US, "{apart} us apart");
 
-        // The times in each direction.
+        // The times for changes in each direction, in milliseconds.
         let mut took_ms: [Vec<f64>; 2] = [vec![], vec![]];
         for bpm in [90.0, 141.3, 20.0, 999.0, 120.0] {
             for (way, bpm) in [bpm, bpm + 0.5_f64.copysign(500.0 - bpm)].into_iter().enumerate() {
@@ -134,7 +135,7 @@ fn joins_and_leaves_keep_tempo_and_beat_of_the_others() {
     let Some((_lab, [h1, h2, h3])) = lab("link-joins", ["h1", "h2", "h3"]) else { return };
     let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
     first.wait_for("the first one", |report| is_tempo(report, 133.0));
-    // The member that stays alone starts a new session each time, which is no older than that of the next guest.
+    // The remaining member starts a new session each time, which is no older than that of the next guest.
     for _ in 0..3 {
         let guest = ours_from(&h1, 120.0, -3.25, 4.0);
         guest.wait_for("a guest to have joined", |report| report.peers == 1);
@@ -153,7 +154,7 @@ fn joins_and_leaves_keep_tempo_and_beat_of_the_others() {
         let guests: Vec<LinkMember> =
             (0..at_once).map(|_| ours_from(&h1, 120.0, -3.25, 4.0)).collect();
         for guest in &guests {
-            // Guests may meet each other first.
+            // Guests may join each other first.
             guest.wait_for("a guest to have joined", |report| {
                 report.peers >= 2 && is_tempo(report, 133.0)
             });
@@ -191,17 +192,17 @@ fn crashed_or_suspended_member_leaves_the_others_unchanged() {
     ours.wait_for("it to play", |report| report.playing);
     let begun = ours.count();
 
-    // The member that started the session.
+    // This is the member that started the session.
     first.kill(Signal::KILL);
     ours.wait_for_since(begun, "the crashed one to be counted no more", |report| report.peers == 1);
-    // Ours is suspended, as the system may do to any process.
+    // `hana-link` is suspended, as the system may do to any process.
     ours.kill(Signal::STOP);
     let before = second.count();
     second.wait_for_since(before + 60, "a second or more", |_| true);
     ours.kill(Signal::CONT);
     let before = ours.count();
     ours.wait_for_since(before + 4, "ours to go on", |_| true);
-    // The last of the others.
+    // This is the last of the other members.
     second.kill(Signal::KILL);
     let before = ours.count();
     ours.wait_for_since(before, "ours to be alone", |report| report.peers == 0);
@@ -213,7 +214,7 @@ fn crashed_or_suspended_member_leaves_the_others_unchanged() {
     assert!(jumped < NO_JUMP_US, "{jumped} us");
     assert!(looks.iter().all(|report| is_tempo(report, 133.0) && report.playing));
 
-    // Ours is killed in turn, and comes back while another member is in the session.
+    // Now `hana-link` is killed, and returns while another member is in the session.
     let third = LinkMember::foreign(&h2, Foreign::Aalink, 90.0, 4.0);
     third.wait_for("the third to have joined", |report| {
         report.peers == 1 && is_tempo(report, 133.0)
@@ -232,16 +233,16 @@ fn crashed_or_suspended_member_leaves_the_others_unchanged() {
 fn extreme_tempos_odd_bars_and_negative_beats_stay_in_sync() {
     let Some((_lab, [h1, h2])) = lab("link-odd", ["h1", "h2"]) else { return };
     for (bpm, quantum, beat) in [(20.0, 3.0, -1000.5), (999.0, 7.0, -3.0)] {
-        // Ours is first: it continues the timeline it was given.
+        // `hana-link` is the first member, and continues the timeline that it has received.
         let begun = link::now_us();
         let ours = ours_from(&h1, bpm, beat, quantum);
         let alone = ours.wait_for("ours to be settled", |_| true);
         assert!(is_tempo(&alone, bpm) && alone.peers == 0, "{alone:?}");
         let passed = (alone.at_us - begun) * bpm / 60e6;
         let off_us = (alone.beat - beat - passed).abs() * 60e6 / bpm;
-        // The difference is the time that passed until the command arrived.
+        // The difference is the time until the command arrived.
         assert!(alone.beat < beat + passed + 0.001 && off_us < 2e6, "{alone:?}");
-        // Others adopt its timeline.
+        // Other members adopt its timeline.
         let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 120.0, quantum);
         theirs
             .wait_for("the other one to join", |report| report.peers == 1 && is_tempo(report, bpm));
@@ -260,11 +261,11 @@ fn members_with_shifted_or_drifting_clocks_stay_in_sync() {
     let Some((_lab, [h1, h2, h3])) = lab("link-clocks", ["h1", "h2", "h3"]) else { return };
     let theirs = LinkMember::foreign(&h3, Foreign::LinkPython, 133.0, 4.0);
     theirs.wait_for("the other program to be there", |report| is_tempo(report, 133.0));
-    // One member is configured with another clock.
+    // This member is configured with another clock.
     let believes = LinkMember::ours(&h1, |command| {
         command.env("HANA_CLOCK", "offset_us=3600000000,drift_ppm=100");
     });
-    // The other one really has another clock: that of a machine that was started an hour earlier.
+    // The other member really has another clock: that of a machine that was started an hour earlier.
     let mut command = h2.command("unshare");
     command.args(["--time", "--fork", "--monotonic", "3600", "--boottime", "3600"]);
     command.args(["hana-link", "--json"]);
@@ -310,7 +311,7 @@ fn daemon_with_link(host: &Host) -> (Running, LinkMember) {
     (daemon, timeline)
 }
 
-/// Returns the pid of `hana-link` on a host, or `None` while it does not run.
+/// Returns the pid of `hana-link` on a host, or `None` if it does not run.
 fn pid_of_hana_link(host: &Host) -> Option<i32> {
     let is_ours = |process: &Process| process.command.contains("hana-link") && process.state != 'Z';
     host.processes().into_iter().find(is_ours).map(|process| process.pid)
@@ -326,7 +327,7 @@ fn daemon_follows_link_and_its_commands_reach_the_session() {
     assert!(theirs.looks().iter().all(|report| is_tempo(report, 133.0)), "{:?}", theirs.last());
     let printed = show::hana(&h1, ["tempo", "--json"]).ok().json();
     assert_eq!((&printed["source"], &printed["peers"]), (&"link".into(), &1.into()), "{printed}");
-    // The daemon may slew towards the beat at first.
+    // At first, the daemon may still be slewing towards the beat.
     let apart = eventually(SOON, "beats together", || {
         let apart = apart_us(&timeline, &theirs);
         if apart < TOGETHER_US { Ok(apart) } else { Err(apart) }
@@ -382,14 +383,14 @@ fn killed_hana_link_returns_without_a_jump_of_the_beats() {
         assert!(jumped < NO_JUMP_US, "{jumped} us");
     }
 
-    // Alone it works in the same way: it continues the daemon's timeline.
+    // After the other member has left, `hana-link` continues the daemon's timeline.
     theirs.leave();
     timeline.wait_for_since(timeline.count(), "nobody else", |report| report.peers == 0);
     let begun = timeline.count();
     h1.kill(Signal::KILL, before);
     let last =
         eventually(SOON, "a new hana-link", || pid_of_hana_link(&h1).filter(|pid| *pid != before));
-    // A program that joined before `hana-link` is back in a session would own the older session.
+    // If another program joins before `hana-link` has returned to a session, that program owns the older session.
     for is_link in [false, true] {
         eventually(SOON, "the source to lose Link and to find it again", || {
             (timeline.field("source") == "link") == is_link
@@ -404,7 +405,7 @@ fn killed_hana_link_returns_without_a_jump_of_the_beats() {
 
     assert_eq!(timeline.field("jump"), jump, "no jump is reported");
 
-    // A killed daemon leaves no `hana-link` behind.
+    // When a daemon is killed, no `hana-link` remains.
     assert_eq!(pid_of_hana_link(&h1), Some(last));
     daemon.kill(Signal::KILL);
     eventually(SOON, "no hana-link without its daemon", || pid_of_hana_link(&h1).is_none());

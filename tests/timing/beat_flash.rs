@@ -8,11 +8,11 @@ use hana_lab::show::{Lines, Show, figure, hana, node, nodes, start};
 use hana_lab::{Host, Lab, Screen, Signal, eventually};
 use serde_json::Value;
 
-/// The timeout for steps that promise no time, on a machine that is busy with other tests.
+/// The time limit for steps without a promised time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
-/// The time from the launch of a program that renders in software to its first frames.
+/// The time limit from the launch of a program that renders in software to its first frames.
 const OPENING: Duration = Duration::from_mins(1);
-/// A bar of four beats takes a second.
+/// The tempo, at which a bar of four beats takes a second.
 const BPM: f64 = 240.0;
 const US_PER_BEAT: f64 = 60e6 / BPM;
 
@@ -31,7 +31,7 @@ fn wait_for(
     })
 }
 
-/// `beat_flash` draws this many frames a second, with and without a window.
+/// A catalogue with `beat_flash` at two frame rates, which apply with and without a window.
 const FLASHES: &str = r#"
 [visualizations.flash-60]
 program = "beat_flash"
@@ -45,10 +45,10 @@ env     = { HANA_FPS = "30" }
 program = "pulse"
 "#;
 
-/// A change that a program showed.
+/// A change that a program presented.
 ///
-/// The time when its frame was handed to the screen, in microseconds of the machine's clock; the beat at that time;
-/// the longest gap between two recent frames; the spread of their delays.
+/// It contains the time at which the frame was handed to the screen, in microseconds of the machine's clock, the beat
+/// at that time, the longest gap between two recent frames, and the spread of their delays.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     at_us: f64,
@@ -59,7 +59,7 @@ struct Seen {
 
 /// Reads the changes from the log of `beat_flash`.
 fn seen(host: &Host, id: &str) -> Vec<Seen> {
-    // On a busy machine the query may fail; the caller repeats it.
+    // On a busy machine, the query may fail. The caller repeats it.
     let log = hana(host, ["logs", id]).stdout;
     let of = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -95,14 +95,14 @@ fn wait_for_one_beat(show: &Show) {
                 (timeline["beat"].as_f64().unwrap(), timeline)
             })
             .collect();
-        // Queried one after the other, each in less than a second.
+        // The hosts are queried one after another, each in less than a second.
         let is_one = seen.iter().all(|(_, timeline)| timeline["bpm"].as_f64() == Some(BPM))
             && seen.is_sorted_by(|(one, _), (next, _)| one < next && next - one < 8.0);
         if is_one { Ok(()) } else { Err(seen) }
     });
 }
 
-/// A flashing program on a host, and the changes it was sent.
+/// A flashing program on a host, and the bars of its scheduled changes.
 struct Flashing<'a> {
     host: &'a Host,
     id: String,
@@ -110,7 +110,7 @@ struct Flashing<'a> {
     bars: Vec<f64>,
 }
 
-/// A change on a bar: its delay after the bar, and the time of the bar by the clock that all hosts share.
+/// A change on a bar, with its delay after the bar, and the time of the bar by the clock that all hosts share.
 struct Judged {
     bar: f64,
     after_us: f64,
@@ -124,7 +124,8 @@ impl<'a> Flashing<'a> {
         Self { host, id, frame_us: 1e6 / fps, bars: vec![] }
     }
 
-    /// Schedules a change on a bar, and returns whether it waits; a late one is applied at once.
+    /// Schedules a change on a bar. Returns whether it waits for the bar; a change that is too late is applied at
+    /// once.
     fn change(&mut self, lit: &str, bar: f64) -> bool {
         let at = format!("beat:{bar}");
         let reply = hana(self.host, ["set", &self.id, lit, "--at", &at, "--json"]).ok().json();
@@ -134,7 +135,7 @@ impl<'a> Flashing<'a> {
 
     /// Returns the changes that were scheduled in time and during which the machine kept up with its frames.
     ///
-    /// Fails if one of them was shown more than a frame away from its bar.
+    /// Fails if one of them was presented more than a frame away from its bar.
     fn judge(&self, in_time: &[f64]) -> Vec<Judged> {
         let seen = eventually(SOON * 2, "all changes to be seen", || {
             let seen = seen(self.host, &self.id);
@@ -160,10 +161,10 @@ impl<'a> Flashing<'a> {
     }
 }
 
-/// Makes `beat_flash` change on the same bars on all hosts, and checks when each change was shown.
+/// Makes `beat_flash` change on the same bars on all hosts, and checks when each change was presented.
 ///
-/// Stops when there are enough changes during which the machine was not otherwise busy, or after this many rounds.
-/// Returns whether there were enough.
+/// Stops after `rounds` rounds, or as soon as there are `enough` changes during which the machine was not otherwise
+/// busy. Returns whether there were enough.
 fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: usize) -> bool {
     let mut all: Vec<Flashing> = programs
         .iter()
@@ -176,7 +177,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
             if frame.is_some_and(|frame| frame > 60) { Ok(()) } else { Err(nodes) }
         });
     }
-    // Far enough ahead for all commands; further ahead on a busy machine.
+    // The bar is far enough ahead for all commands to arrive; on a busy machine, it is moved further ahead.
     let mut ahead = 24.0;
     let mut in_time = vec![];
     let mut was_enough = false;
@@ -204,7 +205,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
     was_enough
 }
 
-/// Prints the measured times, and checks that all hosts had their bars at the same time.
+/// Prints the measured times, and checks that the bars were at the same time on all hosts.
 fn report(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
     for ((_, fps), of_hosts) in programs.iter().zip(judged.chunks(show.hosts().len())) {
         let mut off: Vec<f64> = of_hosts.iter().flatten().map(|of| of.after_us / 1e3).collect();
@@ -253,8 +254,8 @@ fn flash_on_a_bar_is_shown_within_a_frame_on_four_hosts() {
     assert!(flash_on_bars(&show, &programs, 3, 8), "the machine was too busy to be judged");
 }
 
-/// Only one of the four has a window: rendered in software by an unoptimized program, it takes more than half of a
-/// core.
+/// Only one of the four hosts has a window, since rendering in software by an unoptimized program takes more than
+/// half of a core.
 #[test]
 fn flash_on_a_bar_is_shown_within_a_frame_in_a_window() {
     let Some(lab) = Lab::new("flash-window") else { return };
@@ -287,7 +288,7 @@ fn late_change_is_applied_at_once_and_counted() {
     });
     let list = hana(h2, ["nodes"]).ok().stdout;
     assert!(list.contains("changes too late for their beat: 1"), "{list}");
-    // A change on the next bar is in time.
+    // The change waits for the next bar.
     let printed = hana(h2, ["set", "pulse", "zoom=-0.5", "--at", "next-bar", "--json"]).ok().json();
     let beat = printed["waits_for"].as_f64().unwrap();
     wait_for(h2, "pulse", "the bar", |pulse| pulse["parameters"]["zoom"] == -0.5);
@@ -329,11 +330,11 @@ fn invalid_modulator_is_refused_with_the_right_syntax() {
     assert!(!hana(h1, ["nodes"]).ok().stdout.contains("lfo:"));
 }
 
-/// A saw over eight bars: its height gives the position to less than a millisecond.
+/// A saw over eight bars, whose value determines the position to less than a millisecond.
 const SAW: &str = "zoom=lfo:saw:8bars";
 const SAW_US: f64 = 32.0 * US_PER_BEAT;
 
-/// Returns the phase of the saw in each of several looks, in microseconds, relative to the time of the look.
+/// Returns the phase of the saw in several looks, in microseconds, relative to the time of each look.
 fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     let key = format!("hana/{id}/look");
     let mut phases = vec![];
@@ -351,7 +352,7 @@ fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     phases
 }
 
-/// Returns the distance of two phases, around the end of the saw if that is shorter.
+/// Returns the distance of two phases, across the end of the saw if that is shorter.
 fn apart(one: f64, other: f64) -> f64 {
     let apart = (one - other).rem_euclid(SAW_US);
     apart.min(SAW_US - apart)
@@ -362,7 +363,7 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-/// Returns the most typical phase, and the median distance of the others from it.
+/// Returns the phase that is closest to all others, and the median distance of the phases from it.
 fn middle(phases: &[f64]) -> (f64, f64) {
     let spread = |from: f64| median(phases.iter().map(|phase| apart(*phase, from)).collect());
     phases.iter().map(|phase| (*phase, spread(*phase))).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
@@ -396,7 +397,7 @@ fn modulator_has_the_same_phase_on_two_hosts_and_after_a_crash() {
         apart(other, again) / 1e3,
         spread / 1e3
     ));
-    // One frame; an unrelated phase would be anywhere in the eight seconds.
+    // The limit is one frame. An unrelated phase would be anywhere in the eight seconds.
     assert!(apart(one, other) < 1e6 / 60.0);
     assert!(apart(other, again) < 1e6 / 60.0);
 }
@@ -411,7 +412,7 @@ fn start_at_the_next_bar_waits_for_it() {
     assert_eq!(started["node"], "pulse");
     assert!((beat_now(h1) / 4.0).floor() > (before / 4.0).floor(), "before its bar");
     wait_for(h1, "pulse", "the visualization to run", |node| node["state"] == "running");
-    // An impossible start is refused at once, not at its beat.
+    // A start that is impossible is refused at once, not at its beat.
     let refused = hana(h1, ["start", "gone", "--at", "beat:100000"]);
     assert_eq!(refused.code(), Some(1), "{refused:?}");
     assert!(refused.stderr.contains("gone"), "{}", refused.stderr);

@@ -1,6 +1,6 @@
 //! The shared timeline: beats on several hosts, wall clocks, Ableton Link.
 #![cfg(target_os = "linux")]
-// A test that cannot go on fails.
+// A test that cannot continue should fail.
 #![allow(
     clippy::cast_precision_loss,
     clippy::expect_used,

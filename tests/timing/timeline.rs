@@ -1,4 +1,4 @@
-//! All hosts share one timeline, whichever host gets a command, dies or comes back.
+//! All hosts share one timeline, whichever host gets a command, dies or returns.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use hana_lab::show::{Show, figure, hana, start_daemon};
 use hana_lab::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// A second for the better leader, another one until a lost host is reported, and time for a busy machine.
+/// The time limit: a second until the better leader leads, another until a lost host is reported, and more for a busy
+/// machine.
 const SOON: Duration = Duration::from_secs(20);
 /// The largest accepted deviation of a beat from its expected time, in microseconds.
 const NEAR_US: f64 = 1000.0;
@@ -35,8 +36,9 @@ fn await_following(host: &Host, leader: Option<&str>) -> Value {
     })
 }
 
-/// Waits until all hosts but one follow that one, and returns its name. Of daemons started together, the first one
-/// with a follower leads.
+/// Waits until all hosts but one follow that one, and returns its name.
+///
+/// Of daemons that are started together, the first one with a follower leads.
 fn leader<'a>(hosts: &[&'a Host]) -> &'a str {
     let leader = eventually(SOON, "one of them to lead the others", || {
         let from = hosts.iter().map(|host| timeline(host)["from"].clone());
@@ -98,7 +100,7 @@ fn killed_leader_leaves_the_beat_unchanged_and_returns_to_it() {
     let is_first = |host: &&Host| host.name() == first;
     let (killed, others): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(is_first);
     let jumps = |value: &Value| value["jumps"].clone();
-    // By then the initial slewing is over.
+    // After this time, the initial slewing is over.
     std::thread::sleep(Duration::from_secs(1));
     let timelines = || others.iter().map(|host| timeline(host)).collect::<Vec<Value>>();
     let before = timelines();

@@ -1,4 +1,4 @@
-//! Wall clocks that are set or years apart: playing, reports and durations do not depend on them.
+//! Wall clocks that are set, or that differ by years. Playing, reports and durations do not depend on them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,14 +6,14 @@ use hana_lab::show::{hana, node, nodes, spawn_hana, start_daemon, start_daemon_w
 use hana_lab::{Host, Lab, Running, Signal, WallClock, eventually};
 use serde_json::Value;
 
-/// The timeout for immediate effects, on a machine that is busy with other tests.
+/// The time limit for immediate effects, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(15);
-/// The error of a machine whose battery clock is in local time, in seconds.
+/// The clock error, in seconds, of a machine whose battery-backed clock is in local time.
 const HOURS: i64 = 7200;
-/// The error of a machine with an empty battery, in seconds.
+/// The clock error, in seconds, of a machine with an empty battery.
 const YEARS: i64 = 30 * 365 * 86_400;
 
-/// `/hana/pulse/zoom` with a float argument, in OSC.
+/// The beginning of an OSC message to `/hana/pulse/zoom` with a float argument.
 const ZOOM: &str = r"/hana/pulse/zoom\0\0\0\0,f\0\0";
 const QUARTER: (f64, &str) = (0.25, r"\x3e\x80\0\0");
 const HALF: (f64, &str) = (0.5, r"\x3f\0\0\0");
@@ -76,7 +76,7 @@ fn visualizations_started_by_hand_are_played_at_any_clock() {
     let _bridge = bridge(&h2);
     let events = spawn_hana(&h2, ["watch", "hana/pulse/event", "--json"]);
     let mut before = Value::Null;
-    // A closed one publishes its end in an event; a killed one does not, so the test waits for it.
+    // A visualization that is closed publishes its end in an event, for which the test waits. A killed one does not.
     for (ahead, value, ends) in [
         (HOURS, QUARTER, Signal::INT),
         (0, MOST, Signal::KILL),

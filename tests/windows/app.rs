@@ -1,4 +1,4 @@
-//! `hana-app`, the operator's window: failures appear in it, and its keys fix them.
+//! `hana-app`, the operator's window. It reports failures, and its keys fix them.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use hana_lab::show::{Show, hana, node, nodes, start};
 use hana_lab::{Host, Key, Lab, Person, Running, Screen, Signal, eventually, project_root};
 use serde_json::Value;
 
-/// The timeout for immediate effects, on a machine where others render in software.
+/// The time limit for immediate effects, on a machine where other programs render in software.
 const SOON: Duration = Duration::from_secs(20);
-/// The timeout for a program that draws to show its first picture.
+/// The time limit for a program that draws to show its first picture.
 const OPENING: Duration = Duration::from_mins(1);
 
-/// The colours of a running and of a failed visualization in the window.
+/// The colours of a running visualization (`WELL`) and of a failed one (`TROUBLE`) in the window.
 const WELL: [u8; 3] = [82, 204, 143];
 const TROUBLE: [u8; 3] = [255, 107, 110];
 const TOAST: [u8; 3] = [71, 23, 28];
@@ -74,7 +74,7 @@ impl AppWindow {
         Some((as_place(y - 8)?, as_place(*found.first()?)?, as_place(*found.last()?)?))
     }
 
-    /// Lists the sliders that show a value, from the top: the filled column and the middle row of each.
+    /// Lists the sliders that show a value, from top to bottom: the filled column and the middle row of each.
     fn sliders(&self) -> Vec<(i16, i16)> {
         let picture = self.screen.screenshot();
         let filled = |y: usize| -> Vec<usize> {
@@ -91,7 +91,7 @@ impl AppWindow {
         .collect()
     }
 
-    /// Presses keys until they take effect: a window needs a moment until it has the keyboard focus.
+    /// Presses keys until they take effect, since a window takes a moment to get the keyboard focus.
     #[track_caller]
     fn press_until(&self, keys: &[Key], what: &str, mut done: impl FnMut() -> bool) {
         let mut presses = 0;
@@ -107,7 +107,7 @@ impl AppWindow {
         });
     }
 
-    /// Saves a screenshot for the documentation if `HANA_PICTURES` is set, e.g. `HANA_PICTURES=docs`.
+    /// Saves a screenshot for the documentation if `HANA_PICTURES` is set, for example `HANA_PICTURES=docs`.
     fn picture(&self, name: &str) {
         if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
             let path = project_root().join(pictures).join(name);
@@ -149,7 +149,7 @@ fn crash_and_freeze_show_in_the_window_and_a_key_restores_look() {
     assert_eq!(desk.count(TROUBLE), 0, "no failure is shown yet");
     desk.picture("app.png");
 
-    // A freeze: a toast appears, and R restarts the visualization with its look.
+    // After a freeze, a toast appears, and R restarts the visualization with its look.
     h1.kill(Signal::STOP, beat);
     eventually(SOON, "a toast", || desk.count(TOAST) > 10_000 && desk.count(TROUBLE) > 300);
     desk.picture("app_freeze.png");
@@ -165,7 +165,7 @@ fn crash_and_freeze_show_in_the_window_and_a_key_restores_look() {
         desk.count(TOAST) == 0 && desk.count(TROUBLE) == 0
     });
 
-    // A crash that stays down: a toast again, and the same key.
+    // After a crash that stays down, a toast appears again, and the same key restarts the visualization.
     h1.kill(Signal::KILL, pulse);
     wait_for(h1, "pulse", "the crash to be reported", |node| node["state"] == "crashed");
     eventually(SOON, "a toast", || desk.count(TOAST) > 10_000);
@@ -176,7 +176,7 @@ fn crash_and_freeze_show_in_the_window_and_a_key_restores_look() {
     });
     eventually(SOON, "the toast to disappear", || desk.count(TOAST) == 0);
 
-    // A crash that is restarted automatically needs no key.
+    // After a crash, a program that is restarted automatically needs no key.
     h1.kill(Signal::KILL, again.unwrap());
     wait_for(h1, "beat", "the visualization to run again", |node| {
         node["state"] == "running" && node["restarts"] == 1 && zoom(node) == 0.625
@@ -199,7 +199,7 @@ fn click_switches_toggle_and_choice_and_colour_is_shown() {
     wait_for(h1, "events", "the visualization to run", |node| node["state"] == "running");
     hana(h1, ["set", "events", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
     let desk = AppWindow::open(h1);
-    // In the order of their names: course, hue, lit, speed, and red and green of the colour.
+    // The sliders are in the order of the names: course, hue, lit, speed, and red and green of the colour.
     let sliders = eventually(OPENING, "six sliders that show a value", || {
         let sliders = desk.sliders();
         if sliders.len() == 6 { Ok(sliders) } else { Err(sliders) }
@@ -209,7 +209,7 @@ fn click_switches_toggle_and_choice_and_colour_is_shown() {
 
     let click = |(x, y): (i16, i16)| desk.person.drag((x, y), (x, y));
     for wanted in [2.0, 0.0, 1.0] {
-        // The filled part moves with the choice; the track is as wide as that of the others.
+        // The filled part follows the choice. The track is as wide as those of the other sliders.
         click((sliders[1].0, sliders[0].1));
         eventually(SOON, "the next choice", || parameter("course") == wanted);
         eventually(SOON, "the window to follow", || desk.sliders().len() == 6);
@@ -246,12 +246,12 @@ fn window_asks_before_a_stop_and_blacks_out_all_at_once() {
     });
     desk.person.release(Key::Shift);
 
-    // The lowest slider is the last parameter by name, at the middle of its range; it is dragged to the left.
+    // The lowest slider is that of the last parameter by name, at the middle of its range. It is dragged to the left.
     let (y, left, value) = eventually(SOON, "sliders", || desk.lowest_slider());
     desk.person.drag((value, y), (left + (value - left) / 2, y));
     wait_for(h1, "beat", "zoom to be half-way down", |node| (zoom(node) + 0.5).abs() < 0.1);
 
-    // The first visualization is selected until an operator selects another one.
+    // The first visualization is selected until an operator selects another.
     for key in [Key::S, Key::N] {
         desk.person.press(key);
         desk.person.release(key);

@@ -1,5 +1,7 @@
-//! The connection of a Bevy program to the mesh, in a real window: every event from its real cause, the notice on
-//! screen, and a frame rate that stays unaffected.
+//! The connection of a Bevy program to the mesh, in a real window.
+//!
+//! Each event is caused in a realistic way. The tests check the event, the notice on screen, and that the frame rate
+//! is not affected.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,15 +10,16 @@ use hana_lab::show::{Lines, figure, hana, is, node, nodes, start_daemon};
 use hana_lab::{Host, Image, Key, Lab, Person, Screen, Signal, eventually, foreign, project_root};
 use serde_json::Value;
 
-/// The timeout for immediate effects, on a machine where others render in software.
+/// The time limit for immediate effects, on a machine where other programs render in software.
 const SOON: Duration = Duration::from_secs(20);
-/// The timeout for a program that draws to show its first picture.
+/// The time limit for a program that draws to show its first picture.
 const OPENING: Duration = Duration::from_mins(1);
-/// The longest accepted frame time on a machine that renders in software beside others: waiting for the network would
-/// take longer.
+/// The longest accepted frame time on a machine on which several programs render in software.
+///
+/// Waiting for the network would take longer.
 const LONGEST_FRAME: Duration = Duration::from_millis(400);
 
-/// The program `events` in a window on a screen of its own, and the person who uses it.
+/// The program `events` in a window on a separate screen, and the person who uses it.
 struct Seat {
     screen: Screen,
     person: Person,
@@ -49,7 +52,7 @@ impl Seat {
         self.event("connected", |of| of["attach_mode"] == attach_mode && of["node"] == "events").0
     }
 
-    /// Presses a key until the program reacts: a window needs a moment until it has the keyboard focus.
+    /// Presses a key until the program reacts, since a window takes a moment to get the keyboard focus.
     #[track_caller]
     fn press_until(&self, key: Key, what: &str, mut done: impl FnMut(&str) -> bool) {
         let before = self.lines.running().stdout().len();
@@ -64,8 +67,8 @@ impl Seat {
         });
     }
 
-    /// Waits until a notice is visible, and saves a screenshot for the documentation if `HANA_PICTURES` is set, e.g.
-    /// `HANA_PICTURES=docs`.
+    /// Waits until a notice is visible. If `HANA_PICTURES` is set, for example `HANA_PICTURES=docs`, saves a
+    /// screenshot for the documentation.
     #[track_caller]
     fn await_notice(&self, picture: &str) {
         eventually(SOON, "a notice at the bottom left", || notice(&self.screen.screenshot()));
@@ -79,8 +82,9 @@ impl Seat {
         eventually(SOON, "the notice to disappear", || !notice(&self.screen.screenshot()));
     }
 
-    /// Returns the number of `frames` lines so far, and, without the first `skip` of them, the number of frames and
-    /// the longest frame time.
+    /// Returns the number of `frames` lines so far, the number of frames and the longest frame time.
+    ///
+    /// The first `skip` lines are left out of the last two.
     fn frames(&self, skip: usize) -> (usize, u64, Duration) {
         let text = self.lines.running().stdout();
         let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
@@ -96,7 +100,8 @@ impl Seat {
     }
 }
 
-/// Checks for text at the bottom left: many pixels darker than the background, and bright ones among them.
+/// Returns whether there is text at the bottom left: many pixels that are darker than the background, and bright ones
+/// among them.
 fn notice(picture: &Image) -> bool {
     let corner = picture.crop(8, picture.height() - 32, 200, 24);
     let pixels = || (0..corner.height()).flat_map(|y| corner.row(y).iter());
@@ -153,7 +158,7 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
     ));
     assert!(longest < LONGEST_FRAME, "no frame waits for the network: {longest:?}");
 
-    // Its parameters can still be played, and a key press makes it leave and join again.
+    // Its parameters can still be played, and key presses make it leave and join again.
     hana(&h1, ["set", "events", "hue=0.5"]).ok();
     seat.press_until(Key::L, "the program to leave", |said| said.contains("\"by\":\"Us\""));
     seat.event("disconnected", |of| of["by"] == "Us");
@@ -175,7 +180,7 @@ fn bad_messages_raise_events_with_key_sender_and_field() {
     seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to run", || is(&nodes(&h1), "events", "running"));
 
-    // Garbage, and a field of the wrong type, from a foreign program.
+    // A foreign program publishes garbage, and a field of the wrong type.
     puts(&h1, "hana/guest/topic/knock", "garbage");
     let (_, of) = seat.event("decode_failed", |_| true);
     assert_eq!(of["key"], "hana/guest/topic/knock");
@@ -194,20 +199,20 @@ fn bad_messages_raise_events_with_key_sender_and_field() {
     puts(&h1, "hana/guest/topic/knock", r#"{"number": 7}"#);
     seat.event("knock", |of| of["number"] == 7);
 
-    // A program with another version of a type.
+    // This program has another version of the message type.
     let _thrower = h1.spawn(h1.command("spark_thrower"));
     let (_, of) = seat.event("peer_incompatible", |_| true);
     assert_eq!(of["sender"], "spark-thrower");
     assert!(of["text"].as_str().unwrap().contains("reads energy as a text"), "{of}");
     seat.await_notice("notice_incompatible.png");
 
-    // More than the network accepts.
+    // The program sends more than the network accepts.
     seat.press_until(Key::F, "the flood to be sent", |said| said.contains("\"flood\""));
     let (_, of) = seat.event("queue_full", |_| true);
     assert_eq!(of["key"], "hana/events/topic/knock");
     assert!(of["count"].as_u64().unwrap() >= 1, "{of}");
 
-    // More than the program reads: while it hangs, more messages arrive than its inbox has room for.
+    // The program gets more than it reads: while it hangs, more messages arrive than its inbox can hold.
     let flood = |host: &Host| {
         let mut command = host.command(foreign::python());
         command.arg(foreign::script("knocks.py")).args(["tcp/127.0.0.1:7447", "6000"]);
@@ -262,7 +267,7 @@ fn program_started_without_network_draws_and_joins_later() {
     };
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
     let _daemon = start_daemon(&h2);
-    // Not even a loopback interface.
+    // The host does not even have a loopback interface.
     ip(&h1, "link set eth0 down");
     ip(&h1, "address flush dev eth0");
     ip(&h1, "link set lo down");
@@ -323,14 +328,14 @@ fn toggle_choice_and_colour_set_by_word_show_in_the_window() {
         if table.contains("course still") { Ok(table) } else { Err(table) }
     });
     assert!(table.contains("lit on") && table.contains("tint #ff8800"), "{table}");
-    // JSON output has numbers.
+    // The JSON output contains numbers.
     let listed = nodes(&h1);
     let parameters = &node(&listed, "events").unwrap()["parameters"];
     assert_eq!((&parameters["course"], &parameters["tint-r"]), (&2.0.into(), &1.0.into()));
 
     hana(&h1, ["set", "events", "lit=off"]).ok();
     eventually(SOON, "no bar", || count(&seat.screen, [255, 136, 0]) == 0);
-    // Played with other numbers, as by a foreign controller: the nearest choice applies.
+    // A foreign controller plays other numbers, for which the nearest choice applies.
     puts(&h1, "hana/events/modulation/lit", "0.8");
     puts(&h1, "hana/events/modulation/tint-g", "1");
     eventually(SOON, "a yellow bar", || count(&seat.screen, [255, 255, 0]) > 2000);
@@ -367,7 +372,7 @@ fn with_notices_off_the_window_never_shows_a_notice() {
     daemon.kill(Signal::KILL);
     seat.event("daemon_lost", |_| true);
     let begun = Instant::now();
-    while !seat.lines.running().stdout().contains("Peer") {
+    while !seat.lines.running().stdout().contains(r#""Peer""#) {
         assert!(!notice(&seat.screen.screenshot()), "a notice");
         assert!(begun.elapsed() < SOON, "the program does not go on without its daemon");
     }

@@ -1,4 +1,4 @@
-//! `knob`, a small controller as a user of hana would write it, in a window: its keys move parameters on another
+//! `knob`, a small controller as a user of hana would write it, in a window. Its keys move parameters on another
 //! host.
 
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use hana_lab::show::{Show, is, node, nodes};
 use hana_lab::{Host, Image, Key, Lab, Person, Screen, eventually, show};
 
-/// The timeout for immediate effects, on a machine where others render in software.
+/// The time limit for immediate effects, on a machine where other programs render in software.
 const SOON: Duration = Duration::from_secs(20);
-/// The timeout for a program that draws to show its first picture.
+/// The time limit for a program that draws to show its first picture.
 const OPENING: Duration = Duration::from_mins(1);
 
 #[test]
@@ -21,7 +21,7 @@ fn arrow_key_in_the_window_plays_a_parameter_on_another_host() {
     command.env("DISPLAY", screen.display());
     let _knob = h1.spawn(command);
     eventually(OPENING, "the window", || screen.windows().iter().any(|w| w.title == "knob"));
-    // The first line lists the keys.
+    // There is one line, which lists the keys.
     eventually(OPENING, "a line of text", || lines_of_text(&screen.screenshot()) == 1);
 
     let (pulse, _) = show::start(h1, h2, "pulse");
@@ -36,7 +36,7 @@ fn arrow_key_in_the_window_plays_a_parameter_on_another_host() {
 
     let person = Person::at(&screen);
     person.choose("knob");
-    // A window needs a moment until it has the keyboard focus; earlier key presses are lost.
+    // A window takes a moment to get the keyboard focus, and earlier key presses are lost.
     eventually(SOON, "the key to turn the first parameter up", || {
         person.press(Key::Right);
         let turned = turned_past(h2, &pulse, |hue| hue > 0.3);
@@ -59,7 +59,7 @@ fn arrow_key_in_the_window_plays_a_parameter_on_another_host() {
     }
 }
 
-/// Waits for about as long as a person would hold a key.
+/// Waits until `is_past` accepts the value, for about as long as a person would hold a key.
 fn turned_past(host: &Host, id: &str, is_past: impl Fn(f64) -> bool) -> Result<(), f64> {
     let begun = std::time::Instant::now();
     loop {

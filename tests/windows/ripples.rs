@@ -1,4 +1,4 @@
-//! `ripples` in a real window, started on one host and opened on another, closed as a person closes it.
+//! `ripples` in a real window. A command on one host starts it on another, and it is closed as a person closes it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use hana_lab::show::{figure, hana, is, node, nodes};
 use hana_lab::{Image, Lab, Person, Stage, eventually, show};
 
-/// The timeout for immediate effects, on a machine where others render in software.
+/// The time limit for immediate effects, on a machine where other programs render in software.
 const SOON: Duration = Duration::from_secs(15);
 
 #[test]
@@ -51,7 +51,7 @@ fn ripples_started_remotely_opens_a_window_and_draws() {
             Err(picture)
         }
     });
-    // Without a controller: `zoom` 0 means twelve rings in the height of the window.
+    // No controller plays `ripples`, and `zoom` 0 means twelve rings in the height of the window.
     let spacing = picture.ring_spacing().unwrap();
     assert!((spacing / 30.0 - 1.0).abs() < 0.05, "rings every {spacing:.2} pixels instead of 30");
     let moved = || stage.screen.screenshot() != picture;
@@ -76,7 +76,8 @@ fn closed_window_stays_closed_and_a_stop_closes_the_window() {
         });
     }
 
-    // A restart would be immediate: long before another visualization, started now, runs.
+    // A restart would be immediate, and thus come long before a visualization that is started now has the state
+    // `running`.
     let (pulse, _) = show::start(&stage.h1, &stage.h2, "pulse");
     eventually(SOON, "the other one to run", || {
         let nodes = nodes(&stage.h1);
@@ -92,7 +93,7 @@ fn closed_window_stays_closed_and_a_stop_closes_the_window() {
     );
     assert_eq!((stage.screen.windows(), visualizations_on(&stage)), (vec![], vec![]));
 
-    // The id is free again.
+    // The id can be used again.
     let again = stage.open("ripples");
     assert_eq!(again.id, "ripples");
     assert_ne!(again.pid, opened.pid);
@@ -101,7 +102,7 @@ fn closed_window_stays_closed_and_a_stop_closes_the_window() {
         "hana stop of a window on another host took {:.2} s",
         stopped.took.as_secs_f64()
     ));
-    // `hana stop` returns when it is done; only the bookkeeping of the X server may lag.
+    // `hana stop` returns when the program has ended. Only the bookkeeping of the X server may lag.
     assert_eq!(visualizations_on(&stage), Vec::<String>::new());
     eventually(SOON, "no window", || stage.screen.windows().is_empty());
     eventually(SOON, "ripples to be listed as stopped", || {

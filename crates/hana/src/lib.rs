@@ -76,7 +76,7 @@
 //! # Everything else
 //!
 //! [`prelude`] has the names that most programs use, and the root of this crate has all names of the plugin.
-//! [`network`] and [`protocol`] are the crates below it, for what the plugin does not offer.
+//! [`network`] and [`protocol`] are the underlying crates, for functions that the plugin does not offer.
 
 pub use hana_macros::{data, message};
 pub use hana_network as network;

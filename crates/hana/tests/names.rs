@@ -1,4 +1,4 @@
-//! The names of the prelude beside those of Bevy's, and the attributes in a program that has no other dependency.
+//! The names of the prelude together with Bevy's, and the attributes in a program that has no other dependency.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use bevy::prelude::*;

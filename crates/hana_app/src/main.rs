@@ -69,7 +69,7 @@ fn main() -> AppExit {
         .run()
 }
 
-/// Returns the app's id, derived from the host's id as its daemon has it.
+/// Returns the app's id, which is derived from the host's id in its daemon's configuration.
 fn host_specific_id() -> Option<String> {
     let config = NodeConfig::from_environment(NodeId::new("app").ok()?).ok()?;
     Some(format!("app-{}", config.with_host_of_daemon().host()))

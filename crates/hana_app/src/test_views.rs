@@ -8,7 +8,7 @@ pub(crate) fn id(id: &str) -> NodeId {
     NodeId::new(id).unwrap()
 }
 
-/// Returns a visualization on the host `h1`, which a daemon launched; the daemon itself, if it is named `h1`.
+/// Returns a visualization on the host `h1`, which a daemon launched, or the daemon itself if `node` is `h1`.
 pub(crate) fn view(node: &str, state: ProcessState) -> NodeView {
     NodeView {
         node: id(node),

@@ -49,7 +49,7 @@ pub(crate) fn text(text: impl Into<String>, size: f32, colour: Color) -> impl Bu
     )
 }
 
-/// A text that stays on one line, and is cut off where there is no room.
+/// A text on one line, cut off where there is no room.
 pub(crate) fn line(text: impl Into<String>, size: f32, colour: Color) -> impl Bundle {
     (
         Text::new(text),

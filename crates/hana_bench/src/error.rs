@@ -7,12 +7,12 @@ use thiserror::Error;
 /// An error that prevents a result.
 #[derive(Debug, Error)]
 pub(crate) enum BenchError {
-    /// A daemon already runs here: both would be measured, and its show would be disturbed.
+    /// A daemon already runs on this machine. It would be measured too, and its show would be disturbed.
     #[error(
         "a daemon runs on this machine and would be measured too; stop it first (Ctrl-C, or `hana service remove`)"
     )]
     DaemonRuns,
-    /// A program to be measured is not next to this one.
+    /// A program to be measured is not in the directory of this program.
     #[error("{} does not exist; build the whole workspace: `cargo build --release --workspace`", .0.display())]
     NoProgram(PathBuf),
     /// The operating system refused an operation.
@@ -37,7 +37,7 @@ pub(crate) enum BenchError {
     Network {
         /// The operation.
         doing: &'static str,
-        /// The result.
+        /// The error message.
         problem: String,
     },
     /// An expected state did not occur in time.
@@ -45,7 +45,7 @@ pub(crate) enum BenchError {
     NotWithin {
         /// The expected state.
         awaited: String,
-        /// The state last seen.
+        /// The last observed state.
         seen: String,
         /// The time waited.
         waited: Duration,
@@ -53,7 +53,7 @@ pub(crate) enum BenchError {
     /// The operator interrupted the bench.
     #[error("interrupted; all processes of the bench have ended")]
     Interrupted,
-    /// This operating system cannot suspend a process from outside.
+    /// This operating system cannot suspend another process.
     #[cfg(not(unix))]
     #[error("this measurement needs signals; run it on Linux or macOS")]
     NoSignals,

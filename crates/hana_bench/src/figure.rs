@@ -40,7 +40,7 @@ pub(crate) struct Rate {
     pub(crate) per_s: f64,
     /// The lost share of all sent messages, from 0 to 1.
     pub(crate) loss: f64,
-    /// The number of values shown after newer ones, or older than the limit; only where that is measured.
+    /// The number of values that were shown after newer ones, or older than the limit; `None` if not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stale: Option<u64>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct FigureComparison {
     pub(crate) reference: &'static str,
     /// The ratio of hana's median to the reference's.
     pub(crate) ratio: Option<f64>,
-    /// The same ratio of the 99th percentiles, if measured.
+    /// The ratio of the 99th percentiles, if they were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio_p99: Option<f64>,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Report {
     pub(crate) ratio: Option<f64>,
     /// All comparisons.
     pub(crate) figures: Vec<FigureComparison>,
-    /// Whether this is an optimised build, whose results are meaningful.
+    /// Whether this is an optimised build; only then are the results meaningful.
     pub(crate) optimised: bool,
 }
 
@@ -121,7 +121,7 @@ impl From<Rate> for Measured {
 }
 
 impl TimeFigures {
-    /// Returns the median and the maximum; zero for no values.
+    /// Returns the median and the maximum of the samples, or zeros if there are none.
     #[must_use]
     pub(crate) fn of(mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
@@ -136,7 +136,7 @@ impl TimeFigures {
 }
 
 impl Latency {
-    /// Summarizes rounds of messages; zero for no rounds.
+    /// Summarizes rounds of messages. Returns zeros if there are no rounds.
     #[must_use]
     pub(crate) fn of(rounds: impl IntoIterator<Item = Vec<Duration>>) -> Self {
         let percentiles = |mut round: Vec<Duration>| {
@@ -152,7 +152,7 @@ impl Latency {
 }
 
 impl Rate {
-    /// Summarizes rounds, each with the number received, the time taken and the number sent.
+    /// Summarizes rounds, each with the number of messages received, the time taken and the number sent.
     #[must_use]
     pub(crate) fn of(rounds: &[(u64, Duration, u64)]) -> Self {
         let per_s = median(
@@ -174,7 +174,7 @@ const fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// Returns the median, which is one of the values; zero for no values.
+/// Returns the median, which is always one of the values, or zero if there are none.
 fn median(mut of: Vec<f64>) -> f64 {
     of.sort_by(f64::total_cmp);
     of.get(of.len().saturating_sub(1) / 2).copied().unwrap_or_default()
@@ -200,7 +200,7 @@ impl FigureComparison {
 }
 
 impl Report {
-    /// Creates the report of a bench from its first comparison and all others.
+    /// Creates the report of a bench. The first comparison is the main one.
     #[must_use]
     pub(crate) fn of(
         bench: &'static str,

@@ -1,4 +1,4 @@
-//! `hana-bench`: hana and plain Zenoh, in alternating rounds of one run, on this machine alone.
+//! `hana-bench` compares hana with plain Zenoh, in alternating rounds, on this machine alone.
 //!
 //! All measured parties are real processes: daemons of the bench, the programs they launch, and plain Zenoh with the
 //! same topology. All of them stop with the bench, even if it is interrupted.
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match run_benchmark(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be closed too.
+            // Standard error may be closed too, so a failed write is ignored.
             Stream::Stderr
                 .write_all(format!("hana-bench: {}\n", error_chain(&error)).as_bytes())
                 .ok();
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run_benchmark(arguments: &Arguments) -> Result<(), BenchError> {
-    // A worker process ends when the bench requests it, not by a signal.
+    // A worker process ends when the bench requests it, and not by a signal.
     if let Benchmark::Worker { role, arguments } = &arguments.benchmark {
         return run::run(*role, arguments);
     }

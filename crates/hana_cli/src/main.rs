@@ -1,8 +1,8 @@
 //! `hana`: the command line to see the mesh, start and stop, set and watch.
 //!
-//! Prints for people; with `--json`, prints only one JSON document (or JSON lines for streams) to standard
-//! output. Exit status: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage. A
-//! command succeeds when the reader of its output has gone, as in `hana watch | head`.
+//! Prints text for people; with `--json`, prints only one JSON document (or JSON lines for streams) to standard
+//! output. Exit status: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage. A command
+//! succeeds when the reader of its output closes it, as in `hana watch | head`.
 
 mod arguments;
 mod inspect;
@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     // Log lines would garble the screen.
     let silent = matches!(arguments.command, Command::Top).then_some("off");
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
-        // A command reports once, by its own error, why it cannot reach its daemon; going on without one is
-        // worth a line.
+        // A command that cannot reach its daemon reports the reason once, in its own error. A command that continues
+        // without a daemon logs a warning.
         tracing_subscriber::EnvFilter::new(
             silent.unwrap_or("error,zenoh_transport=off,hana_network::session::session_kind=warn"),
         )

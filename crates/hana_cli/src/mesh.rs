@@ -12,14 +12,15 @@ use hana_protocol::wire::{Envelope, Message};
 
 use crate::suggest::did_you_mean;
 
-/// Joining through a daemon takes milliseconds; without one, half a second of scouting.
+/// Time limit for joining. Joining takes milliseconds through a daemon, and half a second of scouting without a
+/// daemon.
 const JOIN: Duration = Duration::from_secs(5);
 /// Time limit for a query. A query ends sooner once all matching queryables have replied, so only a node that
 /// hangs makes it wait this long.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time limit for one attempt to query all nodes, so that one that hangs does not delay the others' replies.
+/// Time limit for one attempt to query all nodes, so that a node that hangs does not delay the replies of the others.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(400);
-/// How long to wait for the reply to a command that takes a moment.
+/// How long to wait for the reply to a command that is carried out within a moment.
 pub(crate) const COMMAND: Duration = Duration::from_secs(2);
 
 /// Joins for the duration of one command.
@@ -29,11 +30,11 @@ pub(crate) fn join() -> anyhow::Result<Node<role::App>> {
     Node::join(config).wait(JOIN).context("joining the mesh")?.context("joining the mesh")
 }
 
-/// Queries the stored state of one node. No replies mean that no node keeps it.
+/// Queries a stored state. An empty result means that no node keeps this state.
 ///
 /// # Errors
 ///
-/// If a node keeps it, but none replied in time.
+/// When no node replied within [`QUERY_TIMEOUT`] although one keeps the state.
 pub(crate) fn query<M: Message + ReceivedBy<role::App>>(
     node: &Node<role::App>,
     topics: impl Into<Topics<M>>,
@@ -47,13 +48,14 @@ pub(crate) fn query<M: Message + ReceivedBy<role::App>>(
     Ok(found)
 }
 
-/// Queries the stored state of all nodes, and returns the wanted replies.
+/// Queries the stored state of all nodes, and returns the replies for which `is_wanted` holds.
 ///
-/// Returns soon with what it has; waits up to [`QUERY_TIMEOUT`] only for the first wanted reply.
+/// Returns after one attempt if a wanted reply arrived or all nodes replied. Otherwise, retries for up to
+/// [`QUERY_TIMEOUT`].
 ///
 /// # Errors
 ///
-/// If nothing wanted arrived, and some nodes did not reply in time.
+/// When no wanted reply arrived, and some nodes did not reply in time.
 pub(crate) fn query_all<M: Message + ReceivedBy<role::App>>(
     node: &Node<role::App>,
     topics: &Topics<M>,
@@ -80,7 +82,7 @@ fn no_reply(pattern: &str) -> String {
     )
 }
 
-/// Returns the error of a command; if the node does not exist, with the nearest id on the mesh.
+/// Returns the error of a command. If the node does not exist, the error suggests the most similar id on the mesh.
 pub(crate) fn explain(node: &Node<role::App>, error: CommandError) -> anyhow::Error {
     match error {
         CommandError::NoSuchNode { node: id } => unknown_node(node, &id),
@@ -94,25 +96,25 @@ pub(crate) fn unknown_node(node: &Node<role::App>, id: &NodeId) -> anyhow::Error
     anyhow!("there is no '{id}' on the mesh{hint}")
 }
 
-/// Returns the end of an error about an unknown id: the nearest one on the mesh, if there is any.
+/// Returns the end of an error about an unknown id: the most similar id on the mesh, if there is one.
 pub(crate) fn hint(node: &Node<role::App>, id: &NodeId) -> Option<String> {
     let infos = query_all(node, &Topics::<NodeInfo>::every_info(), |_| true).ok()?;
     did_you_mean(id.as_str(), infos.iter().map(|received| received.message.node.as_str()))
 }
 
-/// Returns a node's own description, if it is on the mesh.
+/// Returns a node's announcement, if the node is on the mesh.
 pub(crate) fn info_of(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Option<NodeInfo>> {
     let found = query(node, Topic::<NodeInfo>::info(id.clone()))?;
     Ok(found.into_iter().next().map(|received| received.message))
 }
 
-/// Returns the daemons' status of a process, and the host whose daemon reports it.
+/// Returns the status of a process, and the host whose daemon reports it.
 pub(crate) fn process_of(
     node: &Node<role::App>,
     id: &NodeId,
 ) -> anyhow::Result<Option<(NodeId, ProcessStatus)>> {
     let found = query(node, Topics::<ProcessStatus>::process_of(id))?;
-    // A host where the process is alive takes precedence over one where it has ended.
+    // A host on which the process is alive takes precedence over a host on which it has ended.
     let process = found
         .into_iter()
         .filter_map(|received| {

@@ -1,7 +1,8 @@
 //! The output of all commands.
 //!
-//! If output fails, a command fails with one line on standard error. If the reader has gone, a command ends quietly,
-//! as in `hana nodes | head`. A program that goes on playing, such as a bridge, drops output that cannot be written.
+//! If output fails, a command fails with one line on standard error. If the reader of the output has closed it, a
+//! command ends without an error, as in `hana nodes | head`. A program that continues to play, such as a bridge,
+//! drops output that cannot be written.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,10 +13,10 @@ use hana_output::{DroppingWriter, Stream};
 use serde::Serialize;
 use thiserror::Error;
 
-/// Why output is no longer possible.
+/// The reason why output is no longer possible.
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
-    /// Not a failure: the reader has all it wanted.
+    /// The reader of the output has closed it, which is not a failure.
     #[error("standard output is closed")]
     ReaderGone,
     #[error("cannot write to standard output; free disk space or redirect it")]
@@ -97,12 +98,12 @@ pub(crate) fn check_reader() -> Result<(), OutputError> {
     if Stream::Stdout.is_closed() { Err(OutputError::ReaderGone) } else { Ok(()) }
 }
 
-/// Whether a command ended because the reader of its output has gone.
+/// Whether a command ended because the reader of its output has closed it.
 pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(OutputError::ReaderGone))
 }
 
-/// Standard output of a program that goes on even if its output fails.
+/// Standard output of a program that continues even if its output fails.
 #[derive(Debug)]
 pub(crate) struct LastingOutput(DroppingWriter);
 

@@ -1,4 +1,4 @@
-/// The least similarity of a suggestion, from 0 to 1; what clap uses for commands.
+/// The minimum similarity of a suggestion, from 0 to 1; the same as clap uses for commands.
 const LEAST_SIMILARITY: f64 = 0.7;
 
 /// Returns the known name that is most similar to a misspelt one.
@@ -14,7 +14,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, name)| name)
 }
 
-/// Returns the end of an error about an unknown name: the nearest known one, if there is any.
+/// Returns the end of an error about an unknown name: the most similar known name, if there is one.
 pub(crate) fn did_you_mean<'a>(
     misspelt: &str,
     known: impl IntoIterator<Item = &'a str>,

@@ -11,7 +11,7 @@ use hana_protocol::wire::error_chain;
 
 use crate::operator_action::OperatorAction;
 
-/// A screen's way to send commands; `hana top` and the Bevy plugin implement it.
+/// The interface through which a screen sends commands; `hana top` and the Bevy plugin implement it.
 pub trait CommandSender {
     /// A command that was sent, and whose outcome is not known yet.
     type Sent;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::test_views::view;
 
-    /// Records what is sent: the role, the node and the command.
+    /// A sender that returns the name of each command, the role and the node it is sent to.
     struct Recorder;
 
     impl CommandSender for Recorder {

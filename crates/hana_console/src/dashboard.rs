@@ -7,12 +7,12 @@ use hana_protocol::id::role::Role;
 
 /// The state of a show as the operator sees it, in the terminal and in the app.
 ///
-/// It holds the nodes by host, faulty ones first, the recent frame times, and recent failures. Pure: it takes the
-/// nodes and the time.
+/// It holds the nodes by host, faulty ones first, the recent frame times, and the recent automatic restarts. Pure: it
+/// takes the nodes and the time.
 #[derive(Debug, Default)]
 pub struct Dashboard {
     views: Vec<NodeView>,
-    /// The longest frame times in microseconds, the newest last.
+    /// The longest frame time of each sample, in microseconds, the newest last.
     frame_times: BTreeMap<NodeId, VecDeque<u64>>,
     sampled_at: Option<Instant>,
     recoveries: Vec<AutoRecovery>,
@@ -43,7 +43,7 @@ impl Dashboard {
     pub const MAX_FRAME_TIMES: usize = 40;
     /// The time for which an automatic restart is shown.
     pub const RECOVERY_SHOWN: Duration = Duration::from_secs(6);
-    /// The interval between two frame times.
+    /// The interval between two samples of the frame times.
     const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
     /// Updates the dashboard with the current nodes.
@@ -99,13 +99,13 @@ impl Dashboard {
         &self.views
     }
 
-    /// Returns the node, if it is known.
+    /// Returns the view of a node, if the node is known.
     #[must_use]
     pub fn view(&self, node: &NodeId) -> Option<&NodeView> {
         self.views.iter().find(|view| view.node == *node)
     }
 
-    /// Returns the rows of the selected nodes.
+    /// Returns the rows of the nodes for which `is_wanted` is true, each host above its nodes.
     #[must_use]
     pub fn rows(&self, is_wanted: impl Fn(&NodeView) -> bool) -> Vec<DashboardRow<'_>> {
         let mut rows = vec![];
@@ -136,7 +136,7 @@ impl Dashboard {
         self.views.iter().filter(|view| view.is_alarm())
     }
 
-    /// Describes the state of the show: the number of faults, if there are any.
+    /// Describes the state of the show: the number of faults, or that there are none.
     #[must_use]
     pub fn summary(&self) -> String {
         match self.alarms().count() {
@@ -163,9 +163,9 @@ impl DashboardRow<'_> {
     }
 }
 
-/// Returns the node that is `by` rows below the selected one, or above it if negative.
+/// Returns the node that is `by` rows below the selected one, or above it if `by` is negative.
 ///
-/// Counts from the first node if none is selected, and stops at the first and the last node.
+/// Counts from the first node if no node is selected, and stops at the first and the last node.
 #[must_use]
 pub fn adjacent_row(
     rows: &[DashboardRow<'_>],

@@ -12,7 +12,7 @@ pub fn short_duration(seconds: u64) -> String {
 
 /// Formats the time from `since_ms` to `now_ms`, both in Unix milliseconds.
 ///
-/// Counts as zero if another machine's clock is ahead, so that `since_ms` is the later one.
+/// The time counts as zero if `since_ms` is the later one, because another machine's clock is ahead.
 #[must_use]
 pub fn time_since(since_ms: u64, now_ms: u64) -> String {
     short_duration(now_ms.saturating_sub(since_ms) / 1000)

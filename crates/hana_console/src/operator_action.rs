@@ -3,18 +3,18 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{Override, ProcessState};
 
-/// An action of the operator on a node: one key each, the same in the terminal and in the app.
+/// An action of the operator on a node; each has one key, which is the same in the terminal and in the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorAction {
-    /// Restart it: a new process with the same id continues from the last state.
+    /// Restart the node: a new process with the same id continues from the last state.
     Restart,
-    /// Stop it, gracefully at first.
+    /// Stop the node, gracefully at first.
     Stop,
-    /// Acknowledge its fault: suspend its policy and silence its alarms.
+    /// Acknowledge the fault of the node: suspend its policy and silence its alarms.
     Acknowledge,
-    /// Show its log.
+    /// Show the log of the node.
     Log,
-    /// Freeze its current look.
+    /// Freeze the current look of the node.
     Freeze,
     /// Draw black.
     Blackout,
@@ -112,13 +112,13 @@ impl OperatorAction {
         Self::ALL.into_iter().filter(|action| action.is_available(view))
     }
 
-    /// Returns whether the action makes sense for all visualizations at once: one key reverts it.
+    /// Returns whether the action makes sense for all visualizations at once, because one key reverts it.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
         matches!(self, Self::Freeze | Self::Blackout | Self::Resume)
     }
 
-    /// Returns what follows when the operator requests the action on a node.
+    /// Returns the consequence of the operator's request for the action on a node.
     #[must_use]
     pub fn request(self, view: &NodeView) -> ActionRequest {
         if !self.is_available(view) {
@@ -132,7 +132,7 @@ impl OperatorAction {
         if self.needs_confirmation(view) { ActionRequest::Confirm } else { ActionRequest::Dispatch }
     }
 
-    /// Returns why the action is not available.
+    /// Returns the reason why the action is not available.
     fn obstacle(self, view: &NodeView) -> String {
         let is_reachable = is_reachable(view.state);
         match self {
@@ -167,12 +167,12 @@ impl OperatorAction {
     }
 }
 
-/// Whether a process exists that receives commands.
+/// Returns whether a process exists that receives commands.
 const fn is_reachable(state: ProcessState) -> bool {
     state.is_alive() && !matches!(state, ProcessState::Unreachable)
 }
 
-/// Whether the state is a fault that raises an alarm, which the operator can acknowledge.
+/// Returns whether the state is a fault that raises an alarm, which the operator can acknowledge.
 const fn is_fault(state: ProcessState) -> bool {
     matches!(
         state,

@@ -3,7 +3,7 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::ProcessState;
 
-/// Returns a node that a daemon launched; the daemon itself, if it is named as its host.
+/// Returns a visualization that a daemon launched, or a daemon if `node` equals `host`.
 #[allow(clippy::unwrap_used)]
 pub(crate) fn view(node: &str, host: &str, state: ProcessState) -> NodeView {
     NodeView {

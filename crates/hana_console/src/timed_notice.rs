@@ -15,7 +15,7 @@ impl TimedNotice {
         self.shown = Some((text, now + Self::DURATION));
     }
 
-    /// Removes the message when its time is over.
+    /// Removes the message when its [`DURATION`](Self::DURATION) is over.
     pub fn expire(&mut self, now: Instant) {
         self.shown.take_if(|(_, until)| now >= *until);
     }

@@ -4,13 +4,14 @@ use std::{env, fs};
 
 use crate::environment;
 
-/// Names the test for which a process was started.
+/// The variable with the name of the test that a process runs alone.
 const ALONE: &str = "HANA_TEST_ALONE";
 
 /// Returns whether this process runs this test alone, with these settings (`hanad.toml`).
 ///
-/// For tests that read the settings like a program, or that count things of a whole process. In the process that all
-/// tests share it returns false: there it starts the other process, and fails the test if that one fails.
+/// It is for tests that read the settings like a program, or that count resources of a whole process. In the process
+/// that all tests share, it returns false after it has run the test in another process. It fails the test if that
+/// process fails.
 pub fn is_alone(test: &str, settings: &str) -> bool {
     if env::var_os(ALONE).is_some_and(|of| of == test) {
         return true;
@@ -31,7 +32,7 @@ pub fn is_alone(test: &str, settings: &str) -> bool {
     false
 }
 
-/// A daemon of the developer may listen on the usual port.
+/// Returns a port on which no daemon listens, since a daemon of the developer may use the default port.
 fn port_without_daemon() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     free.local_addr().expect("a listener has an address").port()

@@ -1,4 +1,4 @@
-//! Many controllers and visualizations in a few processes on the hosts of a lab: the program `load_test`.
+//! Many controllers and visualizations in a few processes on the hosts of a lab, using the program `load_test`.
 
 use std::time::{Duration, Instant};
 
@@ -6,24 +6,25 @@ use serde_json::Value;
 
 use crate::{Host, Running, eventually};
 
-/// A process with visualizations, or with apps that play them, which prints the status of each of its nodes five
-/// times a second.
+/// A process with visualizations, or with apps that play them.
+///
+/// It prints the status of each of its nodes five times a second.
 pub struct Ensemble {
     running: Running,
 }
 
-/// On a machine that is busy with other tests.
+/// The time limit for changes, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
 impl Ensemble {
-    /// Starts a process with these visualizations; `more` are further arguments, such as `--parameters 10`.
+    /// Starts a process with these visualizations. `more` contains further arguments, such as `--parameters 10`.
     #[must_use]
     #[track_caller]
     pub fn stage(host: &Host, ids: &[&str], more: &str) -> Self {
         Self::start(host, "stage", ids, &[], more)
     }
 
-    /// Starts a process with these apps, each of which plays each of these visualizations.
+    /// Starts a process with these apps, each of which plays all of these visualizations.
     #[must_use]
     #[track_caller]
     pub fn controllers(host: &Host, ids: &[&str], plays: &[&str], more: &str) -> Self {
@@ -40,12 +41,12 @@ impl Ensemble {
         Self { running: host.spawn(command) }
     }
 
-    /// The process.
+    /// Returns the process.
     pub const fn running(&mut self) -> &mut Running {
         &mut self.running
     }
 
-    /// Returns the lines about a node, the earliest first.
+    /// Returns the lines about a node, from the earliest to the latest.
     #[must_use]
     pub fn lines(&self, node: &str) -> Vec<Value> {
         let text = self.running.stdout();
@@ -57,7 +58,7 @@ impl Ensemble {
         lines.filter(|line| line["node"] == node).collect()
     }
 
-    /// Returns the last line about a node, if any.
+    /// Returns the last line about a node, or `None` if there is none.
     #[must_use]
     pub fn last(&self, node: &str) -> Option<Value> {
         let text = self.running.stdout();
@@ -68,8 +69,9 @@ impl Ensemble {
         Some(line.unwrap_or_else(|error| panic!("no JSON of {node}: {error}")))
     }
 
-    /// Waits for the last line about a node to be accepted by `is_expected`, and returns it; fails the test if that
-    /// takes too long.
+    /// Waits until `is_expected` accepts the last line about a node, and returns the line.
+    ///
+    /// Fails the test if that takes too long.
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -83,7 +85,7 @@ impl Ensemble {
         })
     }
 
-    /// Collects the lines about a node that arrive during this time.
+    /// Collects the lines about a node that arrive within `time`.
     #[track_caller]
     pub fn during(&self, node: &str, time: Duration) -> Vec<Value> {
         let before = self.lines(node).len();

@@ -3,10 +3,10 @@
 use std::env;
 use std::process::Command;
 
-/// The prefixes of removed variables: settings of hana, Zenoh and cargo, the desktop's folders, the language.
+/// The prefixes of variables to remove: settings of hana, Zenoh and cargo, the desktop's folders, the language.
 const PREFIXES: [&str; 6] = ["HANA_", "ZENOH_", "CARGO", "XDG_", "LC_", "CLICOLOR"];
 
-/// Variables of a desktop, a terminal, a login and a service manager.
+/// Further variables to remove, of a desktop, a terminal, a login and a service manager.
 const NAMES: [&str; 15] = [
     "COLUMNS",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -25,7 +25,7 @@ const NAMES: [&str; 15] = [
     "WAYLAND_DISPLAY",
 ];
 
-/// Variables that a developer sets for the tests.
+/// The variables that a developer sets for the tests, which are kept.
 const FOR_TESTS: [&str; 4] = ["HANA_SEED", "HANA_CASES", "HANA_PICTURES", "HANA_STEADY_S"];
 
 /// Makes a program run as on a machine without any settings.

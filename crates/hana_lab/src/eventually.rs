@@ -9,11 +9,11 @@ pub trait Attempt {
     /// The value on success.
     type Value;
 
-    /// Returns the value, or a description of the current state.
+    /// Returns the value, or a description of the current state as error.
     ///
     /// # Errors
     ///
-    /// If the condition does not hold yet.
+    /// Fails if the condition does not hold yet.
     fn outcome(self) -> Result<Self::Value, String>;
 }
 
@@ -43,9 +43,9 @@ impl<T, E: Debug> Attempt for Result<T, E> {
 
 /// Repeats `probe` every 10 ms until it succeeds, and returns its value.
 ///
-/// Fails the test after `deadline`, with the awaited condition and the last state; a probe that returns `Err(state)`
-/// makes that readable. The probe runs once more after the deadline, so that a slow probe does not fail because of
-/// its own duration.
+/// Fails the test after `deadline`, and prints the awaited condition and the last state, which is readable if the
+/// probe returns `Err(state)`. The probe runs once more after the deadline, so that a slow probe does not fail
+/// because of its own duration.
 #[track_caller]
 pub fn eventually<A: Attempt>(
     deadline: Duration,

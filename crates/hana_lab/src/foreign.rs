@@ -1,25 +1,25 @@
 //! Foreign programs: the `zenoh` CLI with our codec, and Python with `python-osc`.
 //!
-//! They live in a virtual environment in `target/foreign`, made from `tests/foreign/requirements.txt` by
-//! `tests/foreign/setup.sh`.
+//! They are in a virtual environment in `target/foreign`, which `tests/foreign/setup.sh` creates from
+//! `tests/foreign/requirements.txt`.
 
 use std::path::PathBuf;
 
 use crate::program;
 
-/// The `zenoh` CLI, with the codec `hana`.
+/// Returns the path of the `zenoh` CLI, with the codec `hana`.
 #[must_use]
 pub fn zenoh() -> PathBuf {
     installed("zenoh")
 }
 
-/// A Python with `python-osc`, `zenoh` and `msgpack`.
+/// Returns the path of a Python with `python-osc`, `zenoh` and `msgpack`.
 #[must_use]
 pub fn python() -> PathBuf {
     installed("python3")
 }
 
-/// Returns a script of `tests/foreign` for [`python`], such as `osc_send.py`.
+/// Returns the path of a script in `tests/foreign` for [`python`], such as `osc_send.py`.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
     let path = program::project_root().join("tests/foreign").join(name);

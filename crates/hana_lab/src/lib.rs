@@ -1,4 +1,4 @@
-//! The base of the tests with several processes, several hosts and real windows.
+//! The basis of the tests with several processes, several hosts and real windows.
 //!
 //! | to | use |
 //! |---|---|
@@ -18,13 +18,13 @@
 //! | use foreign programs | [`foreign`] |
 //! | join a session of Ableton Link | [`link`] |
 //!
-//! A lab and a screen end with the test process, also when that is killed with SIGKILL.
+//! A lab and a screen end with the test process, even if that is killed with SIGKILL.
 
 // Only tests use this crate, and a test that cannot print may fail.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 // A harness that cannot continue panics with the reason, which fails the test.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
-// Running a program is often enough; many tests do not need its output.
+// Running a program is often enough: many tests do not need its output.
 #![allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 
 mod alone;

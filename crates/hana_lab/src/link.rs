@@ -9,10 +9,10 @@ use rustix::time::ClockId;
 use crate::skip::skip;
 use crate::{Host, Running, Signal, eventually, foreign, program};
 
-/// A program in a session of Ableton Link, which prints its state line by line.
+/// A program in an Ableton Link session, which prints its state line by line.
 pub struct LinkMember {
     running: Running,
-    /// The parsed reports, and the number of bytes read for them.
+    /// The parsed reports, and the number of bytes that they took in the output.
     read: RefCell<(Vec<Look>, usize)>,
 }
 
@@ -28,13 +28,14 @@ pub enum Foreign {
 /// A report of a member about its session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
-    /// Beats per minute.
+    /// The tempo in beats per minute.
     pub bpm: f64,
-    /// The beat at `at_us`.
+    /// The beat at the time `at_us`.
     pub beat: f64,
-    /// Microseconds of the kernel's own clock, [`now_us`], unless the program is configured with another clock.
+    /// The time in microseconds of the kernel's clock, [`now_us`], unless the program is configured with another
+    /// clock.
     pub at_us: f64,
-    /// Beats in a bar.
+    /// The number of beats in a bar.
     pub quantum: f64,
     /// Whether the session plays.
     pub playing: bool,
@@ -42,10 +43,10 @@ pub struct Look {
     pub peers: u64,
 }
 
-/// The timeout for setup, on a busy machine.
+/// The time limit for setup, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Returns whether `hana-link` was built, which needs cmake and libclang; prints `skipped: ...` if not.
+/// Returns whether `hana-link` was built, which needs cmake and libclang. Prints `skipped: ...` if not.
 #[must_use]
 pub fn is_built() -> bool {
     let built = program::programs().join("hana-link").is_file();
@@ -56,7 +57,7 @@ pub fn is_built() -> bool {
     built
 }
 
-/// The kernel's own clock, the same on all hosts of a lab: microseconds of `CLOCK_MONOTONIC`.
+/// Returns the time of the kernel's clock, which all hosts of a lab share: microseconds of `CLOCK_MONOTONIC`.
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
 pub fn now_us() -> f64 {
@@ -104,7 +105,7 @@ impl LinkMember {
         Self::of(host.spawn_with_input(command))
     }
 
-    /// Returns a field of the last complete line; null if it has none.
+    /// Returns a field of the last complete line, or null if the line has no such field.
     #[track_caller]
     #[must_use]
     pub fn field(&self, name: &str) -> serde_json::Value {
@@ -135,7 +136,7 @@ impl LinkMember {
         self.read.borrow().0.len()
     }
 
-    /// Returns the reports without the first `since`.
+    /// Returns the reports after the first `since`.
     #[must_use]
     pub fn reports_since(&self, since: usize) -> Vec<Look> {
         self.read();
@@ -165,7 +166,7 @@ impl LinkMember {
         self.wait_for_since(0, awaited, is_so)
     }
 
-    /// Does the same without the first `since` reports.
+    /// Waits for a report after the first `since` that `is_so` accepts, and returns it.
     #[track_caller]
     pub fn wait_for_since(
         &self,
@@ -179,7 +180,7 @@ impl LinkMember {
         })
     }
 
-    /// Leaves the session and ends.
+    /// Makes the program leave the session, and waits until it ends.
     #[track_caller]
     pub fn leave(mut self) {
         self.running.hang_up();
@@ -195,7 +196,7 @@ impl LinkMember {
 }
 
 impl Look {
-    /// Parses a line of JSON: a member's own, or that of `hana watch` for the timeline of a host.
+    /// Parses a line of JSON from a member, or from `hana watch` for the timeline of a host.
     #[track_caller]
     #[must_use]
     pub fn parse(line: &str) -> Self {
@@ -215,14 +216,15 @@ impl Look {
         }
     }
 
-    /// The beat at another time, if nothing changes.
+    /// Returns the beat at another time, provided that the timeline does not change.
     #[must_use]
     pub fn beat_at(&self, at_us: f64) -> f64 {
         (at_us - self.at_us).mul_add(self.bpm / 60e6, self.beat)
     }
 
-    /// The distance of the beats of two members in microseconds, by their position in the bar, which is all that Link
-    /// shares.
+    /// Returns the distance of the beats of two members in microseconds.
+    ///
+    /// It compares their positions in the bar, since Link shares nothing else.
     #[must_use]
     pub fn apart_us(&self, other: &Self) -> f64 {
         let at = self.at_us.max(other.at_us);
@@ -230,7 +232,7 @@ impl Look {
         beats.min(self.quantum - beats) * 60e6 / self.bpm
     }
 
-    /// The deviation of the beat from the one that an earlier report predicted, in microseconds.
+    /// Returns the deviation of the beat from the prediction of an earlier report, in microseconds.
     #[must_use]
     pub fn jumped_us(&self, earlier: &Self) -> f64 {
         (self.beat - earlier.beat_at(self.at_us)).abs() * 60e6 / self.bpm

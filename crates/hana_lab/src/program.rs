@@ -2,7 +2,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// The root of the project, with `config/` and `keyexprs.md`.
+/// Returns the root of the project, with `config/` and `keyexprs.md`.
 #[must_use]
 pub fn project_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -11,7 +11,7 @@ pub fn project_root() -> &'static Path {
         .expect("the crate lies two folders below the root")
 }
 
-/// The folder of the workspace's programs: `debug` in the current target directory.
+/// Returns the folder of the workspace's programs: `debug` in the current target directory.
 pub(crate) fn programs() -> PathBuf {
     let this = env::current_exe().expect("a process knows its program");
     let directory = this.parent().expect("a program lies in a directory");
@@ -22,9 +22,9 @@ pub(crate) fn programs() -> PathBuf {
     }
 }
 
-/// Finds a program: one of this workspace, else one in `PATH`; a path is returned as it is.
+/// Finds a program of this workspace, or else one in `PATH`. A path is returned unchanged.
 ///
-/// Fails the test if there is none, because a missing program was nearly always not built.
+/// Fails the test if there is no such program, because in most cases it was not built.
 pub(crate) fn resolve(name: &OsStr) -> PathBuf {
     let path = Path::new(name);
     if path.components().count() > 1 {

@@ -13,39 +13,39 @@ use crate::{Host, eventually, network::namespace};
 
 /// A program that runs on a [`Host`].
 ///
-/// Dropping it kills and reaps the program, but not its children, so that a test can see whether they remain.
+/// Dropping it kills and reaps the program, but not its children, so that a test can detect children that remain.
 pub struct Running {
     host: Host,
     line: String,
-    /// `nsenter`, which waits for the program and ends as it ends.
+    /// The process `nsenter`, which waits for the program and ends with the same status.
     child: Child,
-    /// The pid on the host.
+    /// The pid of the program on the host.
     pid: i32,
     stdout: PathBuf,
     stderr: PathBuf,
     start: Instant,
     end: Option<ExitStatus>,
-    /// Its standard input, if the test may write to it.
+    /// The standard input of the program, if the test may write to it.
     stdin: Option<ChildStdin>,
 }
 
-/// The end of a program and its output.
+/// The result of a program that has ended.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The host and the command line.
     pub line: String,
-    /// The exit status. A program killed by a signal has that signal.
+    /// The exit status. If a signal killed the program, it contains that signal.
     pub status: ExitStatus,
     /// The standard output.
     pub stdout: String,
     /// The standard error.
     pub stderr: String,
-    /// The time from start to end, including the few milliseconds it takes to enter the host.
+    /// The time from start to end, including the few milliseconds that entering the host takes.
     pub took: Duration,
 }
 
 impl Running {
-    /// Starts a program without input that writes to files named by `number`.
+    /// Starts a program without input. `number` is part of the names of its output files.
     #[track_caller]
     pub(crate) fn start(host: Host, mut command: Command, number: u32) -> Self {
         let [stdout, stderr, _] = files(&host, number);
@@ -63,7 +63,7 @@ impl Running {
         Self::start_connected(host, command, number)
     }
 
-    /// Starts a program with input and output connected by the caller.
+    /// Starts a program whose input and output the caller has connected.
     #[track_caller]
     pub(crate) fn start_connected(host: Host, mut command: Command, number: u32) -> Self {
         let line = command_line(&host, &command);
@@ -77,7 +77,7 @@ impl Running {
             let pid = fs::read_to_string(&pid_file)
                 .ok()
                 .and_then(|text| text.strip_suffix('\n')?.parse().ok());
-            // A program that failed earlier has no pid; its standard error has the reason.
+            // A program that has already failed has no pid. Its standard error has the reason.
             pid.or_else(|| child.try_wait().ok().flatten().map(|_| 0))
         });
         assert!(pid != 0, "`{line}` could not be started: {}", read(&stderr));
@@ -85,19 +85,19 @@ impl Running {
         Self { host, line, child, pid, stdout, stderr, start, end: None, stdin }
     }
 
-    /// The pid on the host.
+    /// Returns the pid on the host.
     #[must_use]
     pub const fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// The standard output so far.
+    /// Returns the standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         read(&self.stdout)
     }
 
-    /// The standard error so far.
+    /// Returns the standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         read(&self.stderr)
@@ -131,7 +131,7 @@ impl Running {
         self.end
     }
 
-    /// Waits for the end; fails the test if that takes longer than `deadline`.
+    /// Waits until the program ends. Fails the test if that takes longer than `deadline`.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
         let start = Instant::now();
@@ -149,7 +149,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end and returns the output; fails the test if that takes longer than `deadline`.
+    /// Waits until the program ends and returns its output. Fails the test if that takes longer than `deadline`.
     #[track_caller]
     pub fn finish(mut self, deadline: Duration) -> Output {
         let status = self.wait(deadline);
@@ -162,7 +162,7 @@ impl Running {
         }
     }
 
-    /// Continues `nsenter`, which stops itself when its program is stopped.
+    /// Continues `nsenter`, which suspends itself when its program is suspended.
     fn wake_wrapper(&self) {
         let state =
             |proc: &Path, pid| namespace::parent_and_state(proc, pid).map(|(_, state)| state);
@@ -216,7 +216,7 @@ impl fmt::Debug for Running {
 }
 
 impl Output {
-    /// Returns the output of a successful program; fails the test otherwise.
+    /// Returns this output if the program succeeded. Fails the test otherwise.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert!(self.status.success(), "failed: {self}");
@@ -262,7 +262,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// Returns a readable command line: the words after the shell that becomes the program.
+/// Returns a readable command line, without the shell that the program replaces.
 fn command_line(host: &Host, command: &Command) -> String {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     let shell = words.windows(2).position(|pair| pair[0] == "-c").map_or(0, |at| at + 3);

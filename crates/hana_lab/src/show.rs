@@ -10,25 +10,27 @@ use serde_json::Value;
 
 use crate::{Host, Lab, Output, Running, Signal, eventually};
 
-/// The timeout for a daemon to be on the mesh, on a machine that is busy with other tests.
+/// The time limit for a daemon to be on the mesh, on a machine that is busy with other tests.
 const DAEMON: Duration = Duration::from_secs(10);
-/// The polling interval of the harness, and so the resolution of its measurements.
+/// The polling interval of the harness, which is also the resolution of its measurements.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Hosts with a daemon on each. Dropping it kills the daemons; the processes they launched end with the lab.
+/// Hosts with a daemon on each. Dropping it kills the daemons; the processes that they launched end with the lab.
 pub struct Show {
     hosts: Vec<Host>,
     daemons: Vec<Running>,
 }
 
 impl Show {
-    /// Starts a daemon on each of these new hosts, with only the host's name configured. All are on the mesh.
+    /// Creates hosts with these names and starts a daemon on each, configured only with its name.
+    ///
+    /// Returns once all of them are on the mesh.
     #[must_use]
     pub fn of(lab: &Lab, names: &[&str]) -> Self {
         Self::start(lab, names, |_| {})
     }
 
-    /// Does the same with a catalogue, the text of a `visualizations.toml`.
+    /// Does the same as [`Show::of`] with a catalogue, the text of a `visualizations.toml`.
     #[must_use]
     pub fn with_catalogue(lab: &Lab, names: &[&str], catalogue: &str) -> Self {
         let directory = lab.directory().join("config");
@@ -40,7 +42,8 @@ impl Show {
         })
     }
 
-    /// Does the same after `configure` has changed each daemon's command, such as its environment.
+    /// Does the same as [`Show::of`] after `configure` has changed each daemon's command, for example its
+    /// environment.
     #[must_use]
     pub fn start(lab: &Lab, names: &[&str], configure: impl Fn(&mut Command)) -> Self {
         let hosts: Vec<Host> = names.iter().map(|name| lab.host(name)).collect();
@@ -89,7 +92,7 @@ pub fn start_daemon(host: &Host) -> Running {
     start_daemon_with(host, |_| {})
 }
 
-/// Does the same after `configure` has changed its command.
+/// Does the same as [`start_daemon`] after `configure` has changed the command.
 #[must_use]
 pub fn start_daemon_with(host: &Host, configure: impl FnOnce(&mut Command)) -> Running {
     let mut command = host.command("hanad");
@@ -106,7 +109,7 @@ fn wait_for_daemon(daemon: &Running) {
     });
 }
 
-/// Runs `hana` on a host to its end.
+/// Runs `hana` on a host until it ends.
 #[track_caller]
 pub fn hana<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) -> Output {
     let mut command = host.command("hana");
@@ -138,7 +141,7 @@ pub fn node<'a>(nodes: &'a [Value], id: &str) -> Option<&'a Value> {
     nodes.iter().find(|node| node["node"] == id)
 }
 
-/// Whether the node with this id is in this state, in a list of nodes.
+/// Returns whether the node with this id has this state in a list of nodes.
 #[must_use]
 pub fn is(nodes: &[Value], id: &str, state: &str) -> bool {
     node(nodes, id).is_some_and(|node| node["state"] == state)
@@ -153,7 +156,7 @@ pub fn start(from: &Host, on: &Host, name: &str) -> (String, i32) {
     id.zip(pid).unwrap_or_else(|| panic!("no pid in the reply to a start: {answer}"))
 }
 
-/// Sends a signal, and returns the time just before it: every effect is later.
+/// Sends a signal, and returns the time just before it, so that every effect is later.
 #[track_caller]
 pub fn signal_now(host: &Host, signal: Signal, pid: i32) -> Instant {
     let outside =
@@ -164,27 +167,27 @@ pub fn signal_now(host: &Host, signal: Signal, pid: i32) -> Instant {
     now
 }
 
-/// Prints a measurement, also in a successful test.
+/// Prints a measurement, even if the test succeeds.
 pub fn figure(text: &str) {
-    // Not `eprintln!`, because the test harness would capture it.
+    // The test harness would capture the output of `eprintln!`.
     let _ = writeln!(io::stderr(), "measured: {text}");
 }
 
-/// A program on a host that prints JSON lines, and the position of the reader.
+/// A program on a host that prints JSON lines, with the reading position in its output.
 pub struct Lines {
     running: Running,
-    /// The number of bytes read, without the last line.
+    /// The number of bytes read, without the line that was accepted last.
     read: usize,
 }
 
 impl Lines {
-    /// Reads the output of `running`.
+    /// Creates a reader of the output of `running`.
     #[must_use]
     pub const fn of(running: Running) -> Self {
         Self { running, read: 0 }
     }
 
-    /// Runs `hana nodes --watch --json` on a host: an observer that prints a list for every change.
+    /// Runs `hana nodes --watch --json` on a host, which prints the list of nodes at every change.
     #[must_use]
     #[track_caller]
     pub fn of_nodes(host: &Host) -> Self {
@@ -193,8 +196,9 @@ impl Lines {
         lines
     }
 
-    /// Runs `hana watch --json` on a host, which prints all messages. It has already received messages of the nodes
-    /// `of`.
+    /// Runs `hana watch --json` on a host, which prints all messages.
+    ///
+    /// Returns once it has received messages of all nodes `of`.
     #[must_use]
     #[track_caller]
     pub fn of_messages(host: &Host, of: &[&str]) -> Self {
@@ -206,7 +210,7 @@ impl Lines {
         lines
     }
 
-    /// The program.
+    /// Returns the program.
     #[must_use]
     pub const fn running(&self) -> &Running {
         &self.running
@@ -214,7 +218,7 @@ impl Lines {
 
     /// Waits for a line that `is_expected` accepts, and returns it with the time at which it was read.
     ///
-    /// Starts with the line that was accepted last; other lines are skipped.
+    /// The search starts with the line that was accepted last. Lines that are not accepted are skipped.
     #[track_caller]
     pub fn wait_for(
         &mut self,
@@ -250,7 +254,7 @@ impl Lines {
         }
     }
 
-    /// Does the same for an event of this kind about this node, in the output of a program that prints messages.
+    /// Waits for an event of this kind about this node, in the output of a program that prints messages.
     #[track_caller]
     pub fn wait_for_event(
         &mut self,
@@ -265,7 +269,7 @@ impl Lines {
         })
     }
 
-    /// Does the same for a list of nodes.
+    /// Waits for a list of nodes that `is_expected` accepts, in the output of a program that prints such lists.
     #[track_caller]
     pub fn wait_for_nodes(
         &mut self,

@@ -19,11 +19,12 @@ use vt100::{Color, Parser};
 
 use crate::{Host, Running, Signal, eventually};
 
-/// A terminal with a program in it, and a keyboard: a pseudo terminal of the kernel, and a parser that shows its
-/// output like a real terminal.
+/// A terminal with a program and a keyboard.
+///
+/// It consists of a pseudo terminal of the kernel, and a parser that displays the output like a real terminal.
 pub struct Terminal {
     running: Running,
-    /// `None` once the terminal is closed.
+    /// The keyboard, or `None` once the terminal is closed.
     keyboard: Option<File>,
     parser: Arc<Mutex<Parser>>,
     is_closed: Arc<AtomicBool>,
@@ -31,7 +32,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a program in a terminal of this size on a host. Dropping it kills the program.
+    /// Runs a program on a host in a terminal with `columns` and `rows`. Dropping the terminal kills the program.
     #[track_caller]
     #[must_use]
     pub fn with<S: AsRef<OsStr>>(
@@ -74,7 +75,7 @@ impl Terminal {
                 if rustix::event::poll(&mut polled, Some(&soon)).unwrap_or(0) == 0 {
                     continue;
                 }
-                // Fails once no process has the inner side open.
+                // Reading fails once no process has the inner side of the terminal open.
                 let Ok(length @ 1..) = written.read(&mut some) else { break };
                 lock(&shown).process(&some[..length]);
             }
@@ -83,7 +84,7 @@ impl Terminal {
         Self { running, keyboard: Some(keyboard), parser, is_closed, reader: Some(reader) }
     }
 
-    /// Types a text. Other keys are the sequences that a terminal sends: `\x1b[A` up, `\x1b[B` down.
+    /// Types a text. Other keys are the escape sequences that a terminal sends: `\x1b[A` for up, `\x1b[B` for down.
     pub fn type_in(&self, text: &str) {
         let mut keyboard = self.keyboard();
         keyboard.write_all(text.as_bytes()).expect("a terminal can be typed at");
@@ -93,7 +94,7 @@ impl Terminal {
         self.keyboard.as_ref().expect("the terminal is open")
     }
 
-    /// Closes the window, or loses the connection: the program continues without a terminal.
+    /// Closes the terminal, as if its window was closed or its connection lost. The program continues without it.
     pub fn close(&mut self) {
         self.is_closed.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
@@ -109,7 +110,7 @@ impl Terminal {
             .expect("a terminal has a size");
     }
 
-    /// Returns the text on the screen, line by line.
+    /// Returns the text on the screen, one line for each row.
     #[must_use]
     pub fn text(&self) -> String {
         lock(&self.parser).screen().contents()
@@ -123,7 +124,7 @@ impl Terminal {
         awaited: &str,
         mut wished: impl FnMut(&str) -> bool,
     ) -> String {
-        /// Formats the text as it is, not as a string literal.
+        /// A text that is formatted as it is, not as a string literal.
         struct Shown(String);
         impl fmt::Debug for Shown {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,13 +137,13 @@ impl Terminal {
         })
     }
 
-    /// Whether the program uses the alternate screen, so that the shell's screen returns afterwards.
+    /// Returns whether the program uses the alternate screen, so that the shell's screen returns after it.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         lock(&self.parser).screen().alternate_screen()
     }
 
-    /// Whether the program receives keys one by one, without echo.
+    /// Returns whether the program receives keys one by one, without echo.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         let modes = rustix::termios::tcgetattr(self.keyboard()).expect("a terminal has modes");
@@ -155,7 +156,7 @@ impl Terminal {
         self.running.kill(signal);
     }
 
-    /// Waits for the end of the program.
+    /// Waits until the program ends and returns its exit status.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
         self.running.wait(deadline)
@@ -181,7 +182,7 @@ const fn size(columns: u16, rows: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// The width and height of a character in a picture; its font size is `TYPE`.
+/// The width and height of a character in a picture. Its font size is `TYPE`.
 const CELL: (f32, f32) = (8.4, 18.0);
 const TYPE: u8 = 14;
 const PAPER: &str = "#14161b";
@@ -201,7 +202,7 @@ fn svg(screen: &vt100::Screen) -> String {
         let mut column = 0;
         while column < columns {
             let Some(first) = screen.cell(row, column) else { break };
-            // Neighbouring cells with the same style are one piece of text.
+            // Neighbouring cells with the same style are drawn as one text.
             let wanted = look(first);
             let begin = column;
             let mut text = String::new();
@@ -216,7 +217,7 @@ fn svg(screen: &vt100::Screen) -> String {
     out
 }
 
-/// The style of a cell: ink, paper, bold, dim.
+/// The style of a cell: foreground colour, background colour, bold, dim.
 type Look = (String, String, bool, bool);
 
 fn look(cell: &vt100::Cell) -> Look {
@@ -250,7 +251,7 @@ fn piece(out: &mut String, at: (u16, u16), cells: u16, text: &str, look: &Look) 
     );
 }
 
-/// The sixteen colours of a modern terminal; `None` is the terminal's default.
+/// Returns one of the sixteen colours of a modern terminal, or `None` for the terminal's default.
 fn colour(colour: Color) -> Option<String> {
     const SIXTEEN: [&str; 16] = [
         "#000000", "#c94f4f", "#57b868", "#d9a62e", "#4f86d9", "#a86fc9", "#4fb3b8", "#c8ccd4",

@@ -5,10 +5,11 @@ use std::process::Command;
 
 use crate::Lab;
 
-/// A wall clock that a test sets, for the programs that are started with it: a library that is loaded before that of
-/// the system.
+/// A wall clock that a test sets, for the programs that are started with it.
 ///
-/// Only the wall clock differs: clocks of elapsed time continue, as they do when a real clock is set.
+/// It is a library that is loaded before the system's own library.
+///
+/// Only the wall clock differs: clocks of elapsed time continue, as they do when a real wall clock is set.
 pub struct WallClock {
     library: PathBuf,
     file: PathBuf,
@@ -52,7 +53,7 @@ time_t time(time_t *to) {
 "#;
 
 impl WallClock {
-    /// Creates a clock that is this many seconds ahead of the true one.
+    /// Creates a clock that is `seconds` ahead of the true one.
     #[must_use]
     pub fn ahead_by(lab: &Lab, name: &str, seconds: i64) -> Self {
         let file = |end: &str| lab.directory().join(format!("{name}.{end}"));
@@ -69,13 +70,13 @@ impl WallClock {
         clock
     }
 
-    /// Sets the clock, for all programs that use it, to this many seconds ahead of the true one.
+    /// Sets the clock to `seconds` ahead of the true one, for all programs that use it.
     pub fn set(&self, seconds: i64) {
         let written = self.ahead.write_all_at(&seconds.to_ne_bytes(), 0);
         written.expect("a lab's directory can be written");
     }
 
-    /// Makes a program, and all that it launches, use this clock.
+    /// Makes a program, and all programs that it launches, use this clock.
     pub fn give(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library).env("LAB_WALL_CLOCK", &self.file);
     }

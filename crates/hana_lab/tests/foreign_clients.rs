@@ -1,6 +1,6 @@
-//! The foreign programs work on the hosts of a lab, among themselves.
+//! Tests that the foreign programs work with each other on the hosts of a lab.
 #![cfg(target_os = "linux")]
-// zenoh fills in `{key} {value}`.
+// The `zenoh` program replaces `{key} {value}`.
 #![allow(clippy::literal_string_with_formatting_args)]
 
 use std::process::Command;
@@ -33,13 +33,13 @@ fn zenoh_cli_sends_messagepack_and_prints_json() {
     });
 }
 
-/// Starts a subscriber, and waits until its subscription is known to the network.
+/// Starts a subscriber, and waits until the network has received its subscription.
 fn subscribed(host: &Host, key: &str) -> Running {
     let running = host.spawn(zenoh(
         host,
         &["subscribe", "-k", key, "--decoder", "hana", "--line", "{key} {value}"],
     ));
-    // It prints nothing at its start; the first message it receives shows that it is ready.
+    // The subscriber prints nothing when it starts; the first message that it receives shows that it is ready.
     eventually(SOON, "the subscriber to receive", || {
         host.run_within(SOON, zenoh(host, &["put", "-k", "hana/ready", "-v", "1"])).ok();
         if running.stdout().contains("hana/ready 1\n") { Ok(()) } else { Err(running.stderr()) }

@@ -1,4 +1,4 @@
-//! Promises of the test harness for several hosts.
+//! Tests of the harness for several hosts.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -25,7 +25,7 @@ fn hosts_have_their_own_names_and_reach_each_other() {
         h1.run(["lab_probe", "ask", "[::1]:9000"]).code() == Some(1),
         "the echo is on the other host"
     );
-    // The link-local address needs neither a router nor time to settle.
+    // The link-local address needs neither a router nor time for configuration.
     let addresses = h2.run(["ip", "-json", "-6", "address", "show", "dev", "eth0"]).ok().json();
     let address = addresses[0]["addr_info"][0]["local"].as_str().unwrap().to_owned();
     h1.run(["lab_probe", "ask", &format!("[{address}%2]:9000")]).ok();
@@ -89,7 +89,7 @@ fn processes_are_listed_stopped_and_killed_by_pid() {
     assert_eq!(running.wait(SOON).signal(), Some(Signal::TERM.as_raw()));
     assert_eq!(host.processes(), []);
 
-    // A stopped process when the test drops it.
+    // This process is suspended when the test drops it.
     let mut sleep = host.command("sleep");
     sleep.arg("100");
     let running = host.spawn(sleep);
@@ -131,7 +131,7 @@ fn program_that_does_not_end_fails_its_test() {
     let mut sleep = host.command("sleep");
     sleep.arg("100");
     let directory = lab.directory().to_owned();
-    // The lab keeps the files of a failed test; these are not needed.
+    // The lab keeps the files of a failed test, but this test does not need them.
     let _remove = Remove(&directory);
     let _lab = lab;
     host.run_within(Duration::from_millis(100), sleep);
@@ -155,7 +155,7 @@ fn killed_test_leaves_no_process_namespace_or_file() {
     assert!(inhabitants(&lines).len() >= 4 && Path::new(&directory).exists());
     holder.kill().unwrap();
     holder.wait().unwrap();
-    // These namespaces live only as long as their processes: none is mounted.
+    // These namespaces exist only as long as their processes, since none of them is mounted.
     eventually(SOON, "everything of the lab to be gone", || match &*inhabitants(&lines) {
         [] if !Path::new(&directory).exists() => Ok(()),
         left => Err((left.to_vec(), Path::new(&directory).exists())),
@@ -196,7 +196,7 @@ fn probe(host: &Host, words: &[&str]) -> Running {
     running
 }
 
-/// Whether a datagram comes back from the echo on port 9000.
+/// Returns whether the echo program on port 9000 returns a datagram.
 fn reaches(from: &Host, to: &Host) -> bool {
     from.run(["lab_probe", "ask", &format!("{}:9000", to.address())]).status.success()
 }

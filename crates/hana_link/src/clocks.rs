@@ -1,13 +1,13 @@
 //! The clocks of this machine: the only code that differs by platform.
 //!
-//! | | the local clock | Link's | what runs on while the machine sleeps |
+//! | | the local clock | Link's | the clock that continues while the machine sleeps |
 //! |---|---|---|---|
 //! | Linux, other Unix | `CLOCK_MONOTONIC` | `CLOCK_MONOTONIC_RAW` | neither; `CLOCK_BOOTTIME` does |
 //! | macOS | `CLOCK_MONOTONIC` | `mach_absolute_time` | the local clock |
 //! | Windows | the wall clock | `QueryPerformanceCounter` | both |
 //!
-//! The local clock is the one that all of hana uses, `local_clock` of `hana_network`. This program reads it
-//! with code of its own, since that crate would bring in all of Zenoh; a test keeps the two in agreement.
+//! The local clock is the one that all of hana uses, `local_clock` of `hana_network`. This program has its own code to
+//! read it, since that crate would bring in all of Zenoh; a test keeps the two in agreement.
 
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ use anyhow::Context;
 ///
 /// # Errors
 ///
-/// When the value of `HANA_CLOCK` cannot be parsed.
+/// Fails if the value of `HANA_CLOCK` cannot be parsed.
 pub(crate) fn local_us() -> anyhow::Result<i64> {
     static INJECTED: OnceLock<Result<ClockShift, String>> = OnceLock::new();
     let injected = INJECTED.get_or_init(|| {
@@ -76,27 +76,27 @@ fn read(clock: rustix::time::ClockId) -> i64 {
     now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
 }
 
-/// Returns how long this machine has slept while Link's clock stood still, in microseconds, from an arbitrary origin.
+/// Returns the total time for which Link's clock stood still during sleeps, in microseconds, from any origin.
 ///
-/// `None` where Link's clock runs on during a sleep.
+/// Returns `None` where Link's clock continues during a sleep.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-// This system has no such clock.
+// Only other systems return `None`.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn slept_us(_link_us: i64) -> Option<i64> {
     Some(read(rustix::time::ClockId::Boottime) - kernel_us())
 }
 
-/// Returns how long this machine has slept while Link's clock stood still, in microseconds, from an arbitrary origin.
+/// Returns the total time for which Link's clock stood still during sleeps, in microseconds, from any origin.
 ///
-/// `None` where Link's clock runs on during a sleep.
+/// Returns `None` where Link's clock continues during a sleep.
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) fn slept_us(link_us: i64) -> Option<i64> {
     Some(kernel_us() - link_us)
 }
 
-/// Returns how long this machine has slept while Link's clock stood still, in microseconds, from an arbitrary origin.
+/// Returns the total time for which Link's clock stood still during sleeps, in microseconds, from any origin.
 ///
-/// `None` where Link's clock runs on during a sleep.
+/// Returns `None` where Link's clock continues during a sleep.
 #[cfg(not(unix))]
 pub(crate) const fn slept_us(_link_us: i64) -> Option<i64> {
     None

@@ -25,13 +25,13 @@ const MAX_LINE_BYTES: u64 = 4096;
 pub(crate) enum LinkInput {
     /// A command to carry out.
     Command(LinkOrder),
-    /// A line that is not a command, and why.
+    /// A line that is not a command, with the reason.
     Invalid(String),
     /// The end of the input: the program must exit.
     End,
 }
 
-/// Starts a thread that reads lines until the input is closed, and then reports its end.
+/// Starts a thread that reads lines until the input is closed, and then sends [`LinkInput::End`].
 pub(crate) fn read_from_stdin(input_tx: SyncSender<LinkInput>) -> io::Result<()> {
     thread::Builder::new().name("commands".into()).spawn(move || {
         let mut stdin = io::stdin().lock();

@@ -8,9 +8,8 @@ use crate::participant::LinkAction;
 
 /// Ableton Link, on this host's local clock.
 ///
-/// Used by one thread, and polled without callbacks: the pointer that `rusty_link` keeps for a callback
-/// dangles, since the closure is dropped by then. This program makes no sound, so it does not need the
-/// functions for the audio thread.
+/// It is used by one thread and polled, without callbacks: `rusty_link` drops a callback's closure but keeps a pointer
+/// to it. This program makes no sound, so it does not need the functions for the audio thread.
 pub(crate) struct Link {
     session: AblLink,
     state: SessionState,
@@ -18,17 +17,19 @@ pub(crate) struct Link {
     slept_us: Option<i64>,
 }
 
-/// Maximum number of clock readings, made in search of one that nothing interrupted.
+/// Maximum number of attempts to read the clocks without an interruption.
 const MAX_READINGS: usize = 5;
 /// The largest beat sent to Link, which counts millionths of a beat in 64 bits.
 ///
-/// Of a larger number, some two thousand years, only the position in the bar is kept.
+/// It is some two thousand years away. Of a larger beat, only the position in the bar is kept.
 const MAX_BEATS: f64 = 1e12;
-/// Clocks read one after the other may differ by this much without a sleep, in microseconds.
+/// Increase of the total sleep above which the machine has slept, in microseconds.
+///
+/// Without a sleep, the total may differ by less, because the clocks are read one after the other.
 const MIN_SLEEP_US: i64 = 100_000;
 
 impl Link {
-    /// Creates a Link outside any session, which continues this timeline.
+    /// Creates a `Link` that is outside any session and continues this timeline.
     pub(crate) fn new(timeline: &Timeline) -> anyhow::Result<Self> {
         let session = AblLink::new(timeline.bpm());
         session.enable_start_stop_sync(true);
@@ -53,7 +54,7 @@ impl Link {
         })
     }
 
-    /// Whether the machine was suspended since the last call, while Link's clock stood still.
+    /// Returns whether the machine was suspended since the last call, while Link's clock stood still.
     pub(crate) fn has_slept(&mut self) -> bool {
         let slept = clocks::slept_us(self.session.clock_micros());
         let before = std::mem::replace(&mut self.slept_us, slept);
@@ -74,7 +75,7 @@ impl Link {
                     let (beat, quantum) = (timeline.beat_at(now), timeline.quantum());
                     let beat = if beat.abs() < MAX_BEATS { beat } else { beat.rem_euclid(quantum) };
                     state.set_tempo(timeline.bpm(), now);
-                    // Requests, rather than forces, the beat: if there are peers after all, this host adapts to them.
+                    // The beat is requested, not forced, so that this host adapts to peers if there are any after all.
                     state.request_beat_at_time(beat, now, quantum);
                     if state.is_playing() != timeline.is_playing() {
                         state.set_is_playing(timeline.is_playing(), now);
@@ -107,7 +108,7 @@ impl Link {
     }
 }
 
-/// Returns the tempo of the actual beats: Link rounds each beat to whole microseconds, here and on the wire.
+/// Returns the tempo at which Link really plays: it rounds each beat to whole microseconds, here and on the wire.
 fn in_whole_microseconds(bpm: f64) -> f64 {
     const US_PER_MINUTE: f64 = 60e6;
     let exact = US_PER_MINUTE / (US_PER_MINUTE / bpm).round();
@@ -120,7 +121,7 @@ fn in_whole_microseconds(bpm: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Outside any session: sends nothing to any network.
+    /// Creates a `Link` outside any session, so it sends nothing to any network.
     fn detached(timeline: &Timeline) -> Link {
         Link::new(timeline).unwrap()
     }
@@ -158,7 +159,7 @@ mod tests {
             let now = link.report(4.0).unwrap();
             timeline = timeline.with_tempo(bpm, now.at_us).unwrap();
             let off = off_us(&mut link, &timeline, 4.0);
-            // The interval between the two readings was played at one tempo or the other.
+            // Between the two reports, Link played at one tempo or the other.
             assert!(off < 2000.0, "{off} us at {bpm}");
             assert!((now.bpm - bpm).abs() < 0.01, "{} is not {bpm}", now.bpm);
         }

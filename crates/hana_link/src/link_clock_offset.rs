@@ -1,25 +1,25 @@
-/// The offset of this host's local clock from Link's: one is read between two readings of the other. Pure.
+/// The offset of this host's local clock from Link's, which is read between two readings of the local clock. Pure.
 ///
-/// Measured again for every report, so that neither drift nor a step of either clock matters: on Linux the system's
-/// time service may change the speed of one of them by up to 500 millionths, and not that of the other.
+/// It is measured again for every report, so that neither drift nor a step of either clock matters: on Linux, the
+/// time service may change the speed of one of the clocks, but not the other, by up to 500 millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkClockOffset {
     /// The local clock minus Link's, in microseconds.
     pub(crate) ahead_us: i64,
-    /// Error bound, in microseconds: half of the time between the two local readings, and the rounding.
+    /// Error bound, in microseconds: half of the time between the two local readings, plus the rounding.
     pub(crate) error_us: i64,
 }
 
-/// The local time, Link's, and the local one again: read in this order, in microseconds.
+/// A reading of the local clock, Link's clock, and the local clock again, in this order, in microseconds.
 pub(crate) type Reading = (i64, i64, i64);
 
 impl LinkClockOffset {
-    /// Readings this close together were not interrupted, and need not be repeated.
+    /// Error bound, in microseconds, up to which a reading was not interrupted and need not be repeated.
     pub(crate) const UNINTERRUPTED_US: i64 = 5;
 
     /// Computes the offset from the tightest reading.
     ///
-    /// `None` if there is none, or if the local clock went backwards in all of them.
+    /// Returns `None` if there is no reading, or if the local clock went backwards in all of them.
     pub(crate) fn from_readings(readings: &[Reading]) -> Option<Self> {
         readings.iter().filter_map(Self::from_reading).min_by_key(|offset| offset.error_us)
     }

@@ -1,8 +1,8 @@
 //! `hana-link`: takes part in an Ableton Link session, reports its state, and carries out commands.
 //!
-//! A separate program under the GPL, because Ableton Link is under it; nothing else in the workspace is
-//! linked with Link. The daemon starts it where it is installed, reads a line of JSON from it on every change
-//! and at least four times a second, and writes commands to it. At a terminal it is a small tool.
+//! This is a separate program under the GPL, because Ableton Link is under the GPL; nothing else in the workspace is
+//! linked with Link. The daemon starts `hana-link` if it is installed, reads a line of JSON from it on every change
+//! and at least four times a second, and writes commands to it. At a terminal, it is a small tool.
 //!
 //! | to find | look in |
 //! |---|---|
@@ -59,7 +59,7 @@ struct Arguments {
 
 /// Capacity of the queue of incoming commands. A sender that exceeds it has to wait.
 const INPUT_CAPACITY: usize = 64;
-/// How long the last line may take to be written.
+/// Time to wait at the exit until the last line is written.
 const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Leaves the session when the terminal is closed.
+/// Registers the signals of a closed terminal, after which the program leaves the session.
 ///
 /// With `--json` the program belongs to a daemon and ends when the daemon closes its input; neither a closed
 /// terminal nor the signals meant for the daemon end it.

@@ -2,22 +2,22 @@ use std::time::{Duration, Instant};
 
 use hana_time::{LinkOrder, LinkReport, Timeline};
 
-/// A polite participant of a Link session: decides when to join, when to listen, and when to change the session. Pure.
+/// A participant of a Link session: decides when to join, when only to listen, and when to change the session. Pure.
 ///
-/// A participant that joins a running session adopts its tempo, bar and transport. Until it knows whether there is
-/// one, it changes nothing and defers commands. It sets the timeline to continue from before it joins, when
-/// no peer can see it: a running session overrides it, and without one the session begins with it.
+/// A participant that joins a running session adopts its tempo, bar and transport. Until it knows whether a session
+/// is running, it changes nothing and defers commands. It sets the timeline to continue from before it joins, when no
+/// peer can see that timeline. A running session overrides the timeline; otherwise, a new session begins with it.
 ///
-/// When two sessions meet, Link lets the older one win; of two that began within half a second, the one with
-/// the smaller number wins, which is chance. A participant that is left alone begins a new session. So this one
-/// stays quiet for longer than that before it joins: any session that existed when it started, or that an
-/// earlier instance left behind, is the older one.
+/// When two sessions merge, the older one wins. If both began within half a second, the one with the smaller number
+/// wins, which is chance. A peer that is left alone begins a new session. So this participant waits for longer than
+/// half a second before it joins: any session that existed when it started, or that an earlier instance of it left
+/// behind, is then the older one.
 #[derive(Debug)]
 pub(crate) struct Participant {
     phase: JoinPhase,
-    /// The timeline to continue from if it is alone, until it is applied.
+    /// The timeline to continue from if the participant is alone, until that timeline is applied.
     pending: Option<Timeline>,
-    /// The timeline that it began with, until it has joined.
+    /// The timeline that the participant began with.
     initial: Timeline,
     quantum: f64,
     deferred_tempo: Option<f64>,
@@ -26,15 +26,15 @@ pub(crate) struct Participant {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JoinPhase {
-    /// Not in a session yet. A command may set the timeline to continue from.
+    /// The participant has not joined yet. A command may set the timeline to continue from.
     Quiet { until: Instant },
-    /// Left the session, to rejoin.
+    /// The participant has left the session, and will rejoin.
     Away { until: Instant },
-    /// Peers may exist that are not discovered yet.
+    /// The participant has joined, but peers may exist that are not discovered yet.
     Joining { until: Instant },
-    /// A peer is present, which may have just started too, and may join another session in a moment.
+    /// A peer was found, which may have just started too, and may join another session in a moment.
     Meeting { until: Instant },
-    /// Knows whether it is alone.
+    /// The participant knows whether it is alone.
     Settled,
 }
 
@@ -49,23 +49,24 @@ pub(crate) enum LinkAction {
     Tempo(f64),
     /// Start or stop the transport, for all peers.
     Playing(bool),
-    /// Continue from this timeline. Only while there are no peers.
+    /// Continue from this timeline; sent only while there are no peers.
     Adopt(Timeline),
 }
 
 impl Participant {
-    /// How long it waits before it joins. Link treats sessions that began within 500 ms as equally old.
+    /// How long the participant waits before it joins. Link treats sessions that began within 500 ms as equally old.
     const QUIET_TIME: Duration = Duration::from_millis(600);
-    /// How long it looks for peers before it considers itself alone.
+    /// How long the participant looks for peers before it considers itself alone.
     ///
     /// Peers answer at once and are then measured, which takes some hundred milliseconds.
     const DISCOVERY_TIME: Duration = Duration::from_secs(1);
-    /// How long it observes a new peer before it changes anything.
+    /// How long the participant observes a new peer before it changes anything.
     const OBSERVATION_TIME: Duration = Duration::from_millis(300);
-    /// Time outside the session before rejoining: Link's peers notice within half a second that it was disabled.
+    /// Time outside the session before rejoining: peers notice within half a second that this one has left.
     const LEAVE_TIME: Duration = Duration::from_millis(700);
-    /// Timelines that differ by no more than this are equal, in microseconds; Link's resolution is no finer
-    /// at slow tempos.
+    /// Difference, in microseconds, up to which two timelines count as equal.
+    ///
+    /// Link's resolution is no finer at slow tempos.
     const SAME_BEAT_US: f64 = 20.0;
     /// Relative tempo difference that counts as equal: Link rounds a beat to whole microseconds.
     const SAME_TEMPO: f64 = 1e-5;
@@ -87,12 +88,12 @@ impl Participant {
         &self.initial
     }
 
-    /// Beats in a bar.
+    /// Returns the number of beats in a bar.
     pub(crate) const fn quantum(&self) -> f64 {
         self.quantum
     }
 
-    /// Whether there is a session to report: before that, the observed state belongs to none.
+    /// Returns whether there is a session to report; before that, the observed state belongs to no session.
     pub(crate) fn is_settled(&self) -> bool {
         self.phase == JoinPhase::Settled
     }
@@ -125,12 +126,12 @@ impl Participant {
         }
     }
 
-    /// Advances time. `seen` is the state of the session; `slept` is whether the machine was suspended since
-    /// the last call.
+    /// Advances time. `seen` is the state of the session; `slept` is true if the machine was suspended since the last
+    /// call.
     pub(crate) fn tick(&mut self, seen: &LinkReport, slept: bool, now: Instant) -> Vec<LinkAction> {
         match self.phase {
-            // The peers' beats went on, and Link would notice within half a minute. After rejoining, Link
-            // measures at once.
+            // While the machine slept, the peers' beats continued, and Link would notice only within half a minute.
+            // After rejoining, Link measures them at once.
             JoinPhase::Joining { .. } | JoinPhase::Meeting { .. } | JoinPhase::Settled if slept => {
                 self.phase = JoinPhase::Away { until: now + Self::LEAVE_TIME };
                 vec![LinkAction::Leave]
@@ -150,7 +151,7 @@ impl Participant {
         }
     }
 
-    /// Ends the joining phase. `alone` is the state of its own session, if it has no peers.
+    /// Ends the joining phase. `alone` is the state of the session if it has no other peers, and `None` otherwise.
     fn settle(&mut self, alone: Option<&LinkReport>) -> Vec<LinkAction> {
         self.phase = JoinPhase::Settled;
         let pending = self.pending.take();
@@ -178,7 +179,7 @@ impl Participant {
         }
     }
 
-    /// Among peers, bars of a new length are counted from the peers' start; alone, from beat 0.
+    /// Sets the length of the bar. With peers, bars are counted from the peers' start; alone, from beat 0.
     fn set_quantum(&mut self, beats: f64, seen: &LinkReport) -> Vec<LinkAction> {
         self.quantum = beats;
         if let Some(pending) = self.pending {
@@ -290,7 +291,7 @@ mod tests {
             }
         }
 
-        /// The actions that change the session.
+        /// Returns the actions that change the session.
         fn changes(&self) -> Vec<LinkAction> {
             self.actions
                 .iter()

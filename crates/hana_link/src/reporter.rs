@@ -22,8 +22,8 @@ pub(crate) enum OutputFormat {
 impl Reporter {
     /// Maximum time between two lines.
     const REPORT_INTERVAL: Duration = Duration::from_millis(250);
-    /// A beat that is early or late by this much counts as a change, in microseconds. A smaller error waits
-    /// for the next line.
+    /// Difference from the expected beat that counts as a change, in microseconds. A smaller difference is reported
+    /// with the next line.
     const BEAT_TOLERANCE_US: f64 = 500.0;
 
     pub(crate) const fn new(format: OutputFormat) -> Self {
@@ -54,7 +54,7 @@ impl Reporter {
     }
 }
 
-/// Whether a reader that knows only `last` would be wrong about anything.
+/// Returns whether a reader that expects the session to continue from `last` would be wrong about anything.
 fn is_change(last: &LinkReport, report: &LinkReport) -> bool {
     let expected = last.timeline().map_or(f64::NAN, |timeline| timeline.beat_at(report.at_us));
     let off_us = (expected - report.beat).abs() * 60e6 / report.bpm;
@@ -83,7 +83,7 @@ mod tests {
     const REPORT: LinkReport =
         LinkReport { bpm: 120.0, beat: 8.0, at_us: 0, quantum: 4.0, playing: false, peers: 0 };
 
-    /// The same session at a later time.
+    /// Returns the same session at a later time.
     fn later(ms: i32) -> LinkReport {
         LinkReport {
             beat: f64::from(ms).mul_add(0.002, REPORT.beat),

@@ -7,18 +7,18 @@ use crate::link::Link;
 use crate::participant::Participant;
 use crate::reporter::Reporter;
 
-/// The loop: all calls to Link are made here, on one thread.
+/// The main loop: all calls to Link are made here, on one thread.
 pub(crate) struct Session<F> {
     pub(crate) participant: Participant,
     pub(crate) reporter: Reporter,
     pub(crate) input_rx: Receiver<LinkInput>,
     /// The lines to write; a line is dropped while the queue is full.
     pub(crate) line_tx: SyncSender<String>,
-    /// Reports why a line of input is not a command.
+    /// The function that reports why a line of input is not a command.
     pub(crate) report_invalid: F,
 }
 
-/// How often Link is polled: a change there is reported this much later, at most.
+/// Interval at which Link is polled, and so the longest delay before a change in Link is reported.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 impl<F: FnMut(String)> Session<F> {

@@ -6,15 +6,15 @@ use hana_output::Stream;
 
 use crate::commands::LinkInput;
 
-/// Capacity of the output queue. While there is no reader, newer lines are dropped: each line repeats the
-/// whole state.
+/// Capacity of the output queue. While the queue is full, new lines are dropped, because each line repeats the whole
+/// state.
 const CAPACITY: usize = 16;
-/// How often the reader's presence is checked while there is nothing to write.
+/// Interval at which the reader's presence is checked while there is nothing to write.
 const READER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Starts a thread that writes lines, so that a slow reader does not delay Link.
 ///
-/// Once the reader is gone it sends [`LinkInput::End`]. After the last line it sends to the returned receiver.
+/// Once the reader is gone, the thread sends [`LinkInput::End`]. When it ends, it sends to the returned receiver.
 pub(crate) fn start(
     input_tx: SyncSender<LinkInput>,
 ) -> io::Result<(SyncSender<String>, Receiver<()>)> {
@@ -27,7 +27,7 @@ pub(crate) fn start(
                 Err(RecvTimeoutError::Timeout) => Ok(()),
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            // A full disk costs lines. Without a reader, the program serves neither a daemon nor a person.
+            // A full disk loses lines. Without a reader, the program serves neither a daemon nor a person, so it ends.
             let is_closed = written.map_or_else(
                 |error| Stream::Stdout.is_closed_by(&error),
                 |()| Stream::Stdout.is_closed(),

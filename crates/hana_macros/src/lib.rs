@@ -1,7 +1,7 @@
 //! The attributes `#[hana::message]` and `#[hana::data]`.
 //!
-//! They use only the crate `hana`, so that a program needs neither `serde` nor `schemars` in its `Cargo.toml`. The
-//! documentation of `hana` shows both.
+//! The generated code uses only the crate `hana`, so a program needs neither `serde` nor `schemars` in its
+//! `Cargo.toml`. The documentation of `hana` shows both.
 
 mod message_args;
 
@@ -16,7 +16,8 @@ pub fn data(_: TokenStream, item: TokenStream) -> TokenStream {
     with_derives(item)
 }
 
-/// Makes a struct or an enum a custom message: all of [`macro@data`], and a topic, a lane and a version.
+/// Makes a struct or an enum a custom message: does all that [`macro@data`] does, and adds a topic, a lane and a
+/// version.
 ///
 /// | argument | is | default |
 /// |---|---|---|

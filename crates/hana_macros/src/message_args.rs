@@ -8,7 +8,7 @@ pub(crate) struct MessageArgs {
     version: Option<TokenStream>,
 }
 
-/// A mistake in the use of the attribute, with its place in the source.
+/// A mistake in the use of the attribute, with its location in the source.
 pub(crate) struct ArgsError {
     at: Span,
     text: String,
@@ -59,7 +59,7 @@ impl ArgsError {
         Self { at, text }
     }
 
-    /// Returns a compile error at the place of the mistake.
+    /// Returns a compile error at the location of the mistake.
     pub(crate) fn into_tokens(self) -> TokenStream {
         let error = format!("::core::compile_error!({:?});", self.text);
         let tokens: TokenStream = error.parse().unwrap_or_default();

@@ -1,8 +1,8 @@
 //! A node on the mesh: joining, presence, topics, commands, health, direct links.
 //!
-//! No call blocks (except those named `wait`), panics, or needs an async runtime. A call that takes time returns a
-//! [`Pending`], which is a future and can also be waited for with a deadline. Incoming messages arrive in an
-//! [`Inbox`], which is bounded and reports what it dropped.
+//! No call panics, needs an async runtime, or blocks, except for methods whose documentation states that they block. A
+//! call that takes time returns a [`Pending`]: a future on which the program can also wait with a deadline. Received
+//! messages arrive in an [`Inbox`], which is bounded and reports how many messages it dropped.
 //!
 //! A complete visualization:
 //!

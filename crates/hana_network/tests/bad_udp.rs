@@ -1,5 +1,5 @@
-//! Ten thousand values over a UDP direct link that loses a third of them, repeats some and reorders some: the newest
-//! wins, none is shown after a newer one, and the lost ones are counted.
+//! Ten thousand values are sent over a UDP direct link that loses a third, repeats some and reorders some. The newest
+//! value must arrive, no value may be presented after a newer one, and the lost values must be counted.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
@@ -15,11 +15,11 @@ use hana_protocol::wire::Lane;
 
 const SOON: Duration = Duration::from_secs(20);
 const COUNT: u16 = 10_000;
-/// One every half a millisecond.
+/// The interval at which values are set.
 const PACE: Duration = Duration::from_micros(500);
 
 fn config(id: &str) -> NodeConfig {
-    // Without multicast each test has a network of its own, where nodes only find configured addresses.
+    // Without multicast, each test has a network of its own, where nodes find only configured addresses.
     let play_link = DirectLinkTransport::Udp;
     let network = NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() };
     NodeConfig::from_environment(NodeId::new(id).unwrap()).unwrap().with_network(network)
@@ -78,7 +78,7 @@ fn newest_value_wins_over_a_bad_link_and_losses_are_counted() {
         shown.len(),
         relay.counts()
     ));
-    // The received and the missed ones; losses at the very end cannot be detected.
+    // The received and the missed values must add up to the sent values; losses at the very end cannot be detected.
     let sent = u64::from(COUNT) - of_app.coalesced.min(u64::from(COUNT));
     let accounted = traffic.received + traffic.missed + traffic.late;
     assert!((sent.saturating_sub(100)..=sent + 20).contains(&accounted), "{accounted} of {sent}");

@@ -1,5 +1,6 @@
-//! The beat is the same on hosts whose clocks are hours apart and drift, judged by the kernel's clock, which the
-//! hosts of a lab share.
+//! The beat is the same on hosts whose clocks are hours apart and drift.
+//!
+//! The kernel's clock, which the hosts of a lab share, is the reference.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -21,8 +22,9 @@ use hana_network::{Node, NodeConfig, local_us};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::TimelineSource;
 
-/// Each host with the error of its clock: hours apart, and drifting by up to a hundred parts per million. The last
-/// host has no daemon.
+/// The hosts with their clock errors: hours apart, and drifting by up to a hundred parts per million.
+///
+/// The last host has no daemon.
 const HOSTS: [(&str, &str); 5] = [
     ("h1", ""),
     ("h2", "offset_us=3600000000,drift_ppm=100"),
@@ -32,15 +34,15 @@ const HOSTS: [(&str, &str); 5] = [
 ];
 /// The host without a daemon.
 const WITHOUT_DAEMON: &str = "h5";
-/// The interval at which each host prints its beat.
+/// The interval at which each host prints its beat, in microseconds.
 const EVERY_US: i64 = 10_000;
-/// The duration of the measurement, half of it with every core busy; `HANA_STEADY_S` makes it longer.
+/// The duration of the measurement; every core is busy during half of it. `HANA_STEADY_S` overrides it.
 const LENGTH: Duration = Duration::from_mins(1);
-/// The duration with Link.
+/// The duration of the measurement with Link.
 const LENGTH_WITH_LINK: Duration = Duration::from_secs(30);
-/// The longest time for which the machine is kept busy.
+/// The maximum time for which the machine is kept busy.
 const BUSY: Duration = Duration::from_mins(1);
-/// The largest accepted distance between the beats of two hosts, at the 99th percentile.
+/// The maximum accepted distance between the beats of two hosts, in microseconds, at the 99th percentile.
 const WANTED_US: f64 = 1000.0;
 
 fn kernel_us() -> i64 {
@@ -51,7 +53,7 @@ fn kernel_us() -> i64 {
 #[test]
 #[ignore = "it is run by the other test, as a process on a host of its own"]
 fn probe_prints_its_beat() {
-    // A visualization: it receives its own messages and the timeline of its host.
+    // This is a visualization because it receives its own messages and the timeline of its host.
     let config = NodeConfig::from_environment(NodeId::new("probe").unwrap()).unwrap();
     let node =
         Node::<role::Visualization>::join(config).wait(Duration::from_secs(20)).unwrap().unwrap();
@@ -67,9 +69,9 @@ fn probe_prints_its_beat() {
         let here = local_us();
         let (now, said) = (timeline.at(here).unwrap(), timeline.last_published().unwrap());
         let taken = kernel_us() - before;
-        // After an interruption between the two readings the time is unknown.
+        // If the process was interrupted between the two readings, the time of the beat is unknown.
         if taken < 100 {
-            // At the same time on all hosts, however late this process woke up.
+            // The beat is converted to a time that is the same on all hosts, however late this process woke up.
             let beat = now.beat_at(here) - (before - next) as f64 / now.us_per_beat();
             println!("{next} {beat:.9} {} {}", said.error_us.unwrap_or(0), said.source);
         }
@@ -77,7 +79,7 @@ fn probe_prints_its_beat() {
     }
 }
 
-/// The beats that a host printed, by the time of the kernel.
+/// The beat that a host printed and the bound of its error, by the time of the kernel's clock.
 type PrintedBeats = BTreeMap<i64, (f64, f64)>;
 
 fn clock_of(host: &Host) -> &'static str {
@@ -115,8 +117,9 @@ fn printed_beats(probe: &Running, from: i64) -> PrintedBeats {
         .collect()
 }
 
-/// Returns the distance of each host from the first one in microseconds, at each time at which all have printed a
-/// beat.
+/// Returns the distance of each host from the first one, in microseconds.
+///
+/// Contains each time at which all hosts printed a beat.
 fn offs(all: &[PrintedBeats], us_per_beat: f64, from: i64, until: i64) -> Vec<(i64, Vec<f64>)> {
     all[0]
         .range(from..until)
@@ -127,7 +130,7 @@ fn offs(all: &[PrintedBeats], us_per_beat: f64, from: i64, until: i64) -> Vec<(i
         .collect()
 }
 
-/// Returns the largest distance between any two hosts at each time, in ascending order.
+/// Returns the largest distance between any two hosts at each time, sorted in ascending order.
 fn spreads(offs: &[(i64, Vec<f64>)]) -> Vec<f64> {
     let spread = |offs: &Vec<f64>| {
         let with_first = || offs.iter().copied().chain([0.0]);
@@ -218,7 +221,7 @@ fn measure(lab: &Lab, source: TimelineSource, length: Duration) {
         let outside: usize = (1..all.len())
             .map(|host| {
                 let is_outside = |(at, off): &(i64, Vec<f64>)| {
-                    // In addition to the bound of the reading itself.
+                    // The tolerance of 50 µs is for the reading itself.
                     let bound = all[host][at].1;
                     bound > 0.0 && off[host - 1].abs() > bound + 50.0
                 };
@@ -248,8 +251,9 @@ fn measure(lab: &Lab, source: TimelineSource, length: Duration) {
     assert!(worst < WANTED_US, "{worst} us p99");
 }
 
-/// Draws the distance of each host from the first one over time. Saved for the documentation with
-/// `HANA_PICTURES=docs`.
+/// Draws the distance of each host from the first one over time.
+///
+/// Saves the picture for the documentation if `HANA_PICTURES=docs` is set.
 fn draw(name: &str, offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i64) {
     const COLOURS: [&str; 4] = ["#0a7d4f", "#d1481f", "#2760c4", "#8a3ab9"];
     let most =
@@ -278,7 +282,7 @@ fn draw(name: &str, offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i6
         )
         .unwrap();
     }
-    // One point for each pixel and host: the largest distance in it.
+    // For each pixel and host, this draws one point: the largest distance in the pixel.
     for (host, colour) in COLOURS.iter().enumerate() {
         let mut points: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
         for (at, offs) in offs {

@@ -1,5 +1,7 @@
-//! A sine at a thousand samples a second, for 64 parameters, over a UDP direct link with loss, delay and jitter:
-//! sixty times a second the played sine is shown, a fixed time later. For comparison the same without playout.
+//! A controller plays a sine for 64 parameters over a UDP direct link with loss, delay and jitter.
+//!
+//! The sine has a thousand samples per second. The visualization must present it sixty times per second with a fixed
+//! delay. For comparison, a second visualization presents the same values without playout.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::f64::consts::TAU;
@@ -19,29 +21,30 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::parameter::{Parameter, ParameterName};
 
 const SOON: Duration = Duration::from_secs(20);
-/// As a share of the amplitude.
+/// The maximum error of the presented sine, as a share of the amplitude.
 const WANTED: f64 = 0.01;
 const PARAMETERS: u16 = 64;
-/// More than a batch waits (4.5 ms), than the network jitters (5 ms), and than a pause of a busy machine.
+/// The playout delay, which exceeds the wait for a batch (4.5 ms), the network's jitter (5 ms), and the pauses of a
+/// busy machine.
 const DELAY: Duration = Duration::from_millis(20);
-/// The duration of a round. Other tests can only make a round worse, so the first good round counts.
+/// The duration of a round. Other tests can only make a round worse, so one good round is enough.
 const LENGTH: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 6;
 const FRAME: Duration = Duration::from_micros(16_667);
 
-/// The played value at a time in Unix microseconds: up and down twice a second, for each parameter a little later.
+/// Returns the played value at a time in Unix microseconds: two periods per second, a little later for each parameter.
 fn sine(at_us: f64, parameter: u16) -> f64 {
     TAU.mul_add(2.0 * at_us / 1e6, TAU * f64::from(parameter) / f64::from(PARAMETERS)).sin()
 }
 
 #[allow(clippy::cast_precision_loss)]
 fn now_us() -> f64 {
-    // The time within the hour is enough, and leaves room for fractions of a microsecond.
+    // The time within the hour is enough, and leaves precision for fractions of a microsecond.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     (since.as_micros() % 3_600_000_000) as f64
 }
 
-/// Without multicast each test has a network of its own, where nodes only find configured addresses.
+/// Without multicast, each test has a network of its own, where nodes find only configured addresses.
 fn network(play_link: DirectLinkTransport) -> NetworkSettings {
     NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() }
 }
@@ -52,7 +55,7 @@ fn config(id: &str) -> NodeConfig {
         .with_network(network(DirectLinkTransport::Udp))
 }
 
-/// A visualization behind a bad network, and the stream that plays it.
+/// A visualization on a bad network, and the stream that plays it.
 struct Played {
     visualization: Node<role::Visualization>,
     relay: UdpRelay,
@@ -78,7 +81,7 @@ impl Played {
             jitter: Duration::from_millis(5),
             ..UdpRelaySettings::default()
         };
-        // The link opens while the network is good: opening it over a bad one is not under test.
+        // The link opens while the network is good, because opening it over a bad network is not under test.
         let relay = UdpRelay::new(([127, 0, 0, 1], port).into(), UdpRelaySettings::default());
         info.play = vec![format!("udp/{}", relay.address())];
         let link = app.open_direct_link(&info).wait(SOON).unwrap().unwrap();
@@ -88,11 +91,11 @@ impl Played {
     }
 }
 
-/// The shown values of one parameter, with their times.
+/// The presented values of one parameter, with their times.
 struct Curve(Vec<(f64, f64)>);
 
 impl Curve {
-    /// Returns the distance from the sine with this delay, as a share of its amplitude (root mean square).
+    /// Returns the root mean square distance from the sine with this delay, as a share of the sine's amplitude.
     #[allow(clippy::cast_precision_loss)]
     fn error(&self, later_us: f64) -> f64 {
         let squares = self.0.iter().map(|(at, value)| (value - sine(at - later_us, 0)).powi(2));
@@ -109,7 +112,7 @@ impl Curve {
     }
 }
 
-/// The shown values of both visualizations over some seconds, with their distance from the played sine.
+/// The presented values of both visualizations over some seconds, with their distances from the played sine.
 struct Round {
     curves: [Curve; 2],
     fits: [(f64, f64); 2],
@@ -126,7 +129,7 @@ fn look_at(played: &[Played; 2]) -> Round {
         }
         for (curve, of) in curves.iter_mut().zip(played) {
             let (before, value) = (now_us(), of.visualization.parameters().values()[0]);
-            // After an interruption between the two readings the time is unknown.
+            // If the process was interrupted between the two readings, the time of the value is unknown.
             if now_us() - before < 500.0 {
                 curve.0.push((before, value.into()));
             }
@@ -190,8 +193,9 @@ fn sine_over_a_bad_network_is_shown_intact_one_delay_later() {
     assert!((delay_us..delay_us + 8000.0).contains(&later), "{later} us later");
 }
 
-/// Draws half a second: the curves, and the distance of each from the sine. Saved for the documentation with
-/// `HANA_PICTURES=docs`.
+/// Draws half a second of the curves, and the distance of each from the sine.
+///
+/// Saves the picture for the documentation if `HANA_PICTURES=docs` is set.
 fn draw(round: &Round) {
     const SPAN: f64 = 500_000.0;
     let Round { curves: [played, raw], fits } = round;

@@ -1,5 +1,7 @@
-//! A visualization is suspended for five seconds while it is played a thousand times a second; afterwards it shows
-//! nothing older than the current values. The played value is a ramp, so that each value encodes its time.
+//! A visualization is suspended for five seconds while it is played a thousand times a second.
+//!
+//! After it resumes, it must never present a value older than the current ones. The played value is a ramp, so that
+//! each value encodes its time.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -22,16 +24,16 @@ use rustix::process::{Pid, Signal};
 const SOON: Duration = Duration::from_secs(20);
 const STOPPED: Duration = Duration::from_secs(5);
 const PARAMETERS: usize = 8;
-/// Time that a busy machine adds to the age of a shown value, in seconds.
+/// The additional age that a value may have on a busy machine, in seconds.
 const MARGIN: f64 = 0.05;
 
-/// Returns the seconds since the hour began.
+/// Returns the seconds since the full hour.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Duration::from_nanos_u128(since.as_nanos() % 3_600_000_000_000).as_secs_f64()
 }
 
-/// The ramp climbs from -1 to 1 in a minute, and starts again each minute.
+/// Returns the value of the ramp, which climbs from -1 to 1 within each minute.
 #[allow(clippy::cast_possible_truncation)]
 fn ramp(at: f64) -> f32 {
     (at.rem_euclid(60.0) / 30.0 - 1.0) as f32
@@ -52,7 +54,7 @@ fn config(id: &str) -> NodeConfig {
     config.with_network(network)
 }
 
-/// The visualization: prints its info, and then the shown values every four milliseconds.
+/// Runs the visualization: prints its info, and then its current values every four milliseconds.
 #[test]
 #[ignore = "it is run by the other tests, as a process of its own"]
 fn suspended_visualization() {
@@ -60,10 +62,10 @@ fn suspended_visualization() {
     let config = config("stage").with_parameters(parameters);
     let node = Node::<role::Visualization>::join(config).wait(SOON).unwrap().unwrap();
     println!("info {}", serde_json::to_string(&node.info()).unwrap());
-    // Ended from outside, or after a minute.
+    // The process is ended by the test, or ends after a minute.
     let begun = Instant::now();
     while begun.elapsed() < 3 * SOON {
-        // Before the reading, because the process may be suspended at any point.
+        // The time is read before the values, because the process may be suspended at any point.
         let at = now();
         let values = node.parameters().values();
         println!("shown {at} {} {}", values[0], values[PARAMETERS - 1]);
@@ -71,10 +73,10 @@ fn suspended_visualization() {
     }
 }
 
-/// The times and the shown values of the first and the last parameter.
+/// The times with the current values of the first and the last parameter.
 type Shown = Vec<(f64, [f32; 2])>;
 
-/// A process with the visualization; dropping it ends the process.
+/// A process that runs the visualization. Dropping it ends the process.
 struct Stage {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -100,7 +102,7 @@ impl Stage {
         Self { child, lines }
     }
 
-    /// Returns all lines it has printed.
+    /// Returns all lines that the process has printed.
     fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
@@ -113,7 +115,7 @@ impl Stage {
         })
     }
 
-    /// Returns the shown values of the first and the last parameter, with their times.
+    /// Returns the printed values of the first and the last parameter, with their times.
     fn shown(&self) -> Shown {
         let lines = self.lines();
         let shown = lines.iter().filter_map(|line| {
@@ -136,7 +138,7 @@ impl Drop for Stage {
     }
 }
 
-/// The way in which it is played.
+/// The way in which the visualization is played.
 #[derive(Clone, Copy)]
 enum PlayedBy {
     Values,
@@ -192,12 +194,12 @@ fn assert_nothing_old_shown(way: PlayedBy, transport: DirectLinkTransport, delay
     eventually(SOON, "the visualization to be played", || is_played(0.0));
     stage.signal(Signal::STOP);
     let stopped = now();
-    // The duration of the suspension is under test.
+    // This waits for a fixed time, because the duration of the suspension is under test.
     thread::sleep(STOPPED);
     let woken = now();
     stage.signal(Signal::CONT);
     eventually(SOON, "the visualization to be played again", || is_played(woken));
-    // Leaves time for late values.
+    // This waits for late values.
     thread::sleep(Duration::from_secs(1));
     ended.store(true, Ordering::Release);
     hands.join().unwrap();
@@ -208,8 +210,8 @@ fn assert_nothing_old_shown(way: PlayedBy, transport: DirectLinkTransport, delay
     let (mut first_new, mut oldest): (f64, f64) = (0.0, 0.0);
     let delay = Duration::from_millis(delay_ms).as_secs_f64();
     for parameter in 0..2 {
-        // The value shown when it was suspended stays until a newer one arrives. It may be newer than the last
-        // printed one, because other threads read the values too.
+        // The value at the time of the suspension stays until a newer value arrives. It may be newer than the last
+        // printed value, because other threads read the values too.
         let printed = before.last().unwrap().1[parameter];
         let (at, first) = (after[0].0, after[0].1[parameter]);
         let was_due = at - age(first, at) + delay < stopped;

@@ -6,10 +6,10 @@ use std::{io, thread};
 
 use crate::stream::Stream;
 
-/// Writes lines on a separate thread and drops those that cannot be written.
+/// Writes lines on a separate thread, and drops the lines that cannot be written.
 ///
-/// A full disk, a closed pipe or a reader that has stopped reading neither ends nor delays the program. Once there is
-/// room again, the number of lines that did not fit into the queue is written.
+/// A full disk, a closed pipe or a reader that has stopped reading neither ends nor delays the program. Once the queue
+/// has room again, the writer writes the number of lines that did not fit.
 #[derive(Debug, Clone)]
 pub struct DroppingWriter {
     queue: SyncSender<WriteCommand>,
@@ -22,7 +22,7 @@ enum WriteCommand {
     Flush(Sender<()>),
 }
 
-/// The most queued writes.
+/// The maximum number of queued writes.
 const QUEUE: usize = 1024;
 
 impl DroppingWriter {
@@ -47,14 +47,16 @@ impl DroppingWriter {
         Ok(writer)
     }
 
-    /// Queues a text, to be written after those before it. Does not block.
+    /// Queues a text to be written after the texts before it; drops it if the queue is full. Does not block.
     pub fn push(&self, text: impl Into<Vec<u8>>) {
         if self.queue.try_send(WriteCommand::Write(text.into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until everything queued so far is written or dropped, at most for `timeout`.
+    /// Waits until everything queued so far is written or dropped, for `timeout` at most.
+    ///
+    /// Does not wait if the queue is full.
     pub fn flush_within(&self, timeout: Duration) {
         let (done_tx, done_rx) = mpsc::channel();
         if self.queue.try_send(WriteCommand::Flush(done_tx)).is_ok() {

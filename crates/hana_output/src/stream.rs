@@ -2,7 +2,7 @@ use std::io;
 use std::io::{ErrorKind, IsTerminal};
 
 /// A standard stream of this process, written to without a buffer and without a lock, so that a thread that waits for
-/// a slow reader delays no other.
+/// a slow reader delays no other thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -21,7 +21,7 @@ impl Stream {
         write_all(bytes, |rest| system::write(self, rest), || system::wait_for_room(self))
     }
 
-    /// Returns whether the other end of the pipe or the terminal is closed. Always false for a file.
+    /// Returns whether the other end of the pipe or the terminal is closed. Always `false` for a file, and on Windows.
     #[must_use]
     pub fn is_closed(self) -> bool {
         system::is_closed(self)
@@ -136,7 +136,7 @@ mod system {
         Ok(())
     }
 
-    /// Windows reports a closed reader only to a write.
+    /// Always returns `false`, because Windows reports a closed reader only when the program writes.
     pub(super) const fn is_closed(_: Stream) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! The cost of the plugin's systems in a frame of a visualization whose 64 parameters all move.
 //!
-//! A Bevy app with the plugin and one without it run in turns. Both have a system that does nothing in each schedule
-//! in which any Bevy program has some: input before `Update`, transforms and cameras after it, the count of frames at
-//! the end. `cargo bench -p hana_plugin --bench frame_cost`; `-- --json` prints JSON.
+//! A Bevy app with the plugin and an app without it run in turns. Both have an empty system in each schedule that is
+//! never empty in a Bevy program: input before `Update`, transforms and cameras after it, the frame count at the end.
+//! `cargo bench -p hana_plugin --bench frame_cost`; `-- --json` prints JSON.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
 use std::process::Command;
@@ -39,7 +39,7 @@ const FRAME: Duration = Duration::from_micros(16_667);
 const FRAMES: usize = 900;
 
 fn main() {
-    // `cargo test` runs this too, only to check that it runs.
+    // `cargo test` also runs this benchmark, only to check that it runs.
     let is_short = env::args().any(|argument| argument == "--test") || cfg!(debug_assertions);
     if env::var_os("HANA_SHOW").is_none() {
         alone();
@@ -48,7 +48,7 @@ fn main() {
     measure(if is_short { 60 } else { FRAMES });
 }
 
-/// Starts this program again, in a show of its own without other nodes.
+/// Starts this program again, in a separate show without other nodes.
 fn alone() {
     let files = tempfile::tempdir().expect("a temporary directory can be made");
     fs::write(files.path().join("hanad.toml"), "multicast = false\n").expect("it can be written");
@@ -101,7 +101,7 @@ fn measure(frames: usize) {
             let bare = time(&mut bare);
             (time(&mut ours), bare)
         };
-        // In the first second, buffers grow to their size.
+        // In the first second, buffers grow to their final size.
         if frame >= 60 {
             of_ours.add(is_first, times.0);
             of_bare.add(!is_first, times.1);
@@ -146,8 +146,9 @@ fn play(
     })
 }
 
-/// The app that runs first finds colder caches and takes half as long again. The two kinds of times have different
-/// medians, so a median of both together would say little.
+/// The frame times of one app, separate for the turns in which it ran first and second.
+///
+/// The app that runs first finds colder caches and takes 50 % longer, so a common median would be meaningless.
 #[derive(Default)]
 struct Times {
     first: Vec<Duration>,
@@ -159,7 +160,7 @@ impl Times {
         if is_first { &mut self.first } else { &mut self.second }.push(time);
     }
 
-    /// The mean of the two medians, in microseconds.
+    /// Returns the mean of the percentile `share` of both lists, in microseconds.
     fn percentile(&mut self, share: usize) -> f64 {
         let of = |times: &mut Vec<Duration>| {
             times.sort_unstable();

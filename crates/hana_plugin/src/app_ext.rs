@@ -18,19 +18,20 @@ use crate::visualization::shared_parameters::{DeclaredParameters, receive, send}
 ///
 /// Call them anywhere before the app runs: in `main`, or in the `build` of any plugin, before or after
 /// [`VisualizationPlugin`](crate::visualization::visualization_plugin::VisualizationPlugin) or
-/// [`ControllerPlugin`](crate::controller::controller_plugin::ControllerPlugin) is added. In a program with both,
-/// the visualization publishes and subscribes.
+/// [`ControllerPlugin`](crate::controller::controller_plugin::ControllerPlugin) is added. In a program with both
+/// plugins, the visualization publishes and subscribes.
 pub trait HanaAppExt {
-    /// Publishes a custom message type, or sends it to one node or to all of a kind.
+    /// Declares that the program publishes a custom message type, or sends it to one node or to all nodes of a kind.
     ///
-    /// Write it with [`TopicWriter<M>`](crate::topics::topic_writer::TopicWriter).
+    /// Publish and send messages with [`TopicWriter<M>`](crate::topics::topic_writer::TopicWriter).
     fn publish<M>(&mut self) -> &mut Self
     where
         M: CustomMessage + Publishable<role::Visualization> + Publishable<role::App>;
 
-    /// Subscribes to a custom message type: every published message, and those sent to this program or to its kind.
+    /// Subscribes to a custom message type: every published message, and messages sent to this program or to its
+    /// kind.
     ///
-    /// Its kind is the `id` that its plugin was created with. Read
+    /// The kind of a program is the `id` with which its plugin was created. Read the messages as
     /// [`FromMesh<M>`](crate::topics::from_mesh::FromMesh); observe
     /// [`PeerIncompatible`](crate::events::PeerIncompatible) to learn which node sends messages that cannot be read.
     fn subscribe<M>(&mut self) -> &mut Self
@@ -49,10 +50,11 @@ pub trait HanaAppExt {
     where
         M: hana_protocol::wire::Message + ReceivedBy<role::App>;
 
-    /// Makes the fields of another resource parameters of the visualization, beside those of its plugin.
+    /// Makes the fields of another resource parameters of the visualization, in addition to those of its plugin.
     ///
-    /// Inserts the resource if the program has not. Of two fields of the same name in different structs, only that
-    /// of the struct that was added first is a parameter; the other one is reported as an error.
+    /// Inserts the resource, unless the program has already inserted it. Of two fields of the same name in different
+    /// structs, only the field of the struct that was added first is a parameter; the other field is reported as an
+    /// error.
     fn add_parameters<P>(&mut self) -> &mut Self
     where
         P: Resource<Mutability = Mutable> + ParameterStruct;

@@ -7,9 +7,9 @@ use hana_protocol::id::role::NodeRole;
 
 /// Whether the node of the role `R` is on the mesh.
 ///
-/// `NodeConnectivity<role::Visualization>` is kept up to date by
-/// [`VisualizationPlugin`], `NodeConnectivity<role::App>` by [`ControllerPlugin`], before [`HanaSystems::Receive`] in
-/// `PreUpdate`. A program with both has both. It derefs to [`Connectivity`].
+/// `NodeConnectivity<role::Visualization>` is kept up to date by [`VisualizationPlugin`],
+/// `NodeConnectivity<role::App>` by [`ControllerPlugin`], before [`HanaSystems::Receive`] in `PreUpdate`. A program
+/// with both plugins has both resources. It derefs to [`Connectivity`].
 ///
 /// The run conditions [`is_connected`], [`has_daemon`], [`just_connected`] and [`just_disconnected`] read it:
 /// `draw_dimmed.run_if(not(is_connected::<role::Visualization>))`.
@@ -31,14 +31,14 @@ pub enum Connectivity {
     Joining,
     /// The node is on the mesh.
     Connected {
-        /// How it is on the mesh.
+        /// The attach mode of the node.
         attach_mode: AttachMode,
     },
-    /// The node's daemon is gone; after five seconds the node goes on without it.
+    /// The node's daemon is gone; after five seconds, the node continues without it.
     DaemonLost,
     /// The node is not on the mesh.
     Disconnected {
-        /// The cause. After [`DisconnectedBy::NoNetwork`] the node rejoins by itself.
+        /// The cause. After [`DisconnectedBy::NoNetwork`] the node rejoins automatically.
         by: DisconnectedBy,
         /// The reason, and what to do, in plain words.
         reason: String,
@@ -64,7 +64,7 @@ impl<R: NodeRole> NodeConnectivity<R> {
         Self { now, role: PhantomData }
     }
 
-    /// Sets the state; change detection is triggered only if it differs.
+    /// Sets the state; triggers change detection only if the state differs.
     pub(crate) fn set(of: &mut Mut<Self>, now: Connectivity) {
         if of.now != now {
             of.now = now;

@@ -11,28 +11,28 @@ use hana_protocol::wire::Lane;
 use crate::session::MeshSession;
 use crate::sets::HanaSystems;
 
-/// Bevy diagnostics of this program's messages: for each lane, the counters of the last second.
+/// Bevy diagnostics of this program's messages: for each lane, the rate of each counter per second.
 ///
-/// Add it beside the plugin of the same role: `MessageDiagnosticsPlugin::<role::Visualization>::default()`.
+/// Add it together with the plugin of the same role: `MessageDiagnosticsPlugin::<role::Visualization>::default()`.
 /// The paths are those of [`path`](Self::path); `LogDiagnosticsPlugin` prints them.
 pub struct MessageDiagnosticsPlugin<R>(PhantomData<fn(R)>);
 
-/// The counters of a lane.
+/// A counter of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LaneCounter {
-    /// Handed to the network.
+    /// Messages handed to the network.
     Sent,
-    /// Delivered to the program.
+    /// Messages delivered to the program.
     Received,
-    /// Dropped because a queue was full.
+    /// Messages dropped because a queue was full.
     Dropped,
-    /// Replaced by a newer one on the same key.
+    /// Messages replaced by a newer message on the same key.
     Coalesced,
-    /// Missing at first, retransmitted, and delivered.
+    /// Messages that were missing at first, then retransmitted and delivered.
     Recovered,
-    /// Lost for good.
+    /// Messages that were never received.
     Missed,
-    /// Arrived twice, or after a newer one.
+    /// Messages that arrived twice, or after a newer message.
     Late,
 }
 
@@ -82,7 +82,7 @@ impl<R> Default for MessageDiagnosticsPlugin<R> {
 }
 
 impl<R: NodeRole> MessageDiagnosticsPlugin<R> {
-    /// Returns the path of a figure, such as `hana/visualization/reliable_ordered/missed`.
+    /// Returns the path of a diagnostic, such as `hana/visualization/reliable_ordered/missed`.
     #[must_use]
     pub fn path(lane: Lane, counter: LaneCounter) -> DiagnosticPath {
         DiagnosticPath::from_components(["hana", R::ROLE.as_str(), lane.as_str(), counter.as_str()])
@@ -123,7 +123,7 @@ fn measure<R: NodeRole>(
             // A node that has rejoined counts from zero.
             let count = counter.of(&now).saturating_sub(counter.of(seen));
             if let Some(passed) = passed {
-                // Practically exact for any rate that a network can carry.
+                // The cast is exact for any count that a network can reach.
                 #[allow(clippy::cast_precision_loss)]
                 let rate = count as f64 / passed.as_secs_f64();
                 diagnostics

@@ -1,8 +1,8 @@
 //! Bevy events of the connection and of messages: watch them with observers.
 //!
-//! Of the connection: [`Connected`], [`DaemonLost`], [`Disconnected`], [`JoinFailed`], [`IdTaken`]. Of
-//! messages: [`DecodeFailed`], [`MessageRefused`], [`MessageDropped`], [`QueueFull`], [`PeerIncompatible`].
-//! They only inform: a program may leave any of them unobserved.
+//! About the connection: [`Connected`], [`DaemonLost`], [`Disconnected`], [`JoinFailed`], [`IdTaken`]. About
+//! messages: [`DecodeFailed`], [`MessageRefused`], [`MessageDropped`], [`QueueFull`], [`PeerIncompatible`]. They only
+//! inform: a program may leave any of them unobserved.
 
 use bevy_ecs::prelude::*;
 use hana_network::{
@@ -15,7 +15,7 @@ use hana_protocol::wire::codec::{DecodeError, PayloadError};
 /// The program is on the mesh: it has joined, has reconnected, or has changed its attach mode.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
-    /// The role of the node: a program with both plugins has two.
+    /// The role of the node. A program with both plugins has two nodes.
     pub role: Role,
     /// The program's id on the mesh.
     pub node: NodeId,
@@ -23,21 +23,21 @@ pub struct Connected {
     pub attach_mode: AttachMode,
 }
 
-/// The program has lost its daemon. It waits five seconds for the daemon, then goes on without it.
+/// The program has lost its daemon. It waits five seconds for the daemon, then continues without it.
 ///
-/// [`Connected`] reports which of the two happened.
+/// The next [`Connected`] reports by its attach mode whether the daemon returned.
 #[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DaemonLost {
-    /// The role of the node: a program with both plugins has two.
+    /// The role of the node. A program with both plugins has two nodes.
     pub role: Role,
 }
 
 /// The program has lost its connection to the mesh.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct Disconnected {
-    /// The role of the node: a program with both plugins has two.
+    /// The role of the node. A program with both plugins has two nodes.
     pub role: Role,
-    /// The cause. After [`DisconnectedBy::NoNetwork`] the program rejoins by itself.
+    /// The cause. After [`DisconnectedBy::NoNetwork`] the program rejoins automatically.
     pub by: DisconnectedBy,
     /// The reason, and what to do, in plain words.
     pub reason: String,
@@ -45,29 +45,30 @@ pub struct Disconnected {
 
 /// The program could not join the mesh.
 ///
-/// It retries by itself, unless a retry cannot succeed, as when its id is taken ([`IdTaken`] is triggered too).
+/// The program retries automatically, unless a retry cannot succeed, for example because its id is taken ([`IdTaken`]
+/// is triggered too).
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct JoinFailed {
-    /// The role of the node: a program with both plugins has two.
+    /// The role of the node. A program with both plugins has two nodes.
     pub role: Role,
     /// The reason, and what to do, in plain words.
     pub reason: String,
-    /// Whether the program retries by itself.
+    /// Whether the program retries automatically.
     pub retries: bool,
 }
 
-/// Another node already uses the program's id: the program did not join, or has left. It does not retry.
+/// Another node already uses the program's id: the program did not join, or has left. The program does not retry.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct IdTaken {
-    /// The role of the node: a program with both plugins has two.
+    /// The role of the node. A program with both plugins has two nodes.
     pub role: Role,
-    /// The id.
+    /// The id that is taken.
     pub node: NodeId,
     /// Host and process id of the other node, if known.
     pub holder: Option<(NodeId, u32)>,
 }
 
-/// A received message cannot be decoded. Reported at most once a frame for each sender and key.
+/// A received message cannot be decoded. Triggered at most once a frame for each sender and key.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct DecodeFailed {
     /// The key of the message.
@@ -76,16 +77,17 @@ pub struct DecodeFailed {
     pub sender: Option<NodeId>,
     /// The expected message type.
     pub message: &'static str,
-    /// The field that is missing or does not fit, such as `energy`; `None` if it is the message as a whole.
+    /// The field that is missing or does not fit, such as `energy`; `None` if the problem concerns the message as a
+    /// whole.
     pub field: Option<String>,
-    /// The whole reason, in plain words.
+    /// The complete reason, in plain words.
     pub reason: String,
 }
 
 /// A message was decoded and refused.
 ///
-/// For example, it sets a value that its parameter does not have, exceeds the limit for one sender, or uses
-/// another node's name.
+/// For example, it sets a value that its parameter does not have, exceeds the limit for one sender, or uses the name
+/// of another node.
 #[derive(Event, Debug, Clone, PartialEq)]
 pub struct MessageRefused {
     /// The key of the message.
@@ -118,13 +120,13 @@ pub struct QueueFull {
 
 /// Another program sends messages of a type in a form that this program cannot read.
 ///
-/// Its messages on that topic are ignored until it restarts; everything else goes on.
+/// The other program's messages on that topic are dropped until it restarts. Other messages are not affected.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct PeerIncompatible(pub SchemaMismatch);
 
-/// The visualization was asked to end.
+/// The visualization was requested to exit.
 ///
-/// The plugin exits by itself, unless `VisualizationPlugin::without_exit_on_shutdown` was called.
+/// The plugin exits the program, unless `VisualizationPlugin::without_exit_on_shutdown` was called.
 #[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownRequested;
 
@@ -161,7 +163,7 @@ fn report(problem: Diagnostic, commands: &mut Commands) {
             commands.trigger(MessageDropped { queue, key, count });
         },
         Diagnostic::QueueFull { key, count } => commands.trigger(QueueFull { key, count }),
-        // Reported as messages dropped on the way.
+        // Lost messages are also reported as dropped, with `QueueKind::Network`.
         Diagnostic::Lost { .. } => {},
         Diagnostic::PeerIncompatible { mismatch, .. } => {
             commands.trigger(PeerIncompatible(mismatch));

@@ -20,10 +20,10 @@
 //!     .run();
 //! ```
 //!
-//! [`ControllerPlugin`] puts a program onto the mesh as a controller: every node is an entity, and stays that
-//! entity across a disconnect; [`MeshCommands`] starts, stops and sets.
+//! [`ControllerPlugin`] puts a program onto the mesh as a controller: every node is an entity, which survives a
+//! disconnect; [`MeshCommands`] starts, stops and sets.
 //!
-//! Neither blocks a frame: the network has its own threads. Received data is drained in `PreUpdate`
+//! Neither plugin blocks a frame: the network has its own threads. Received data is drained in `PreUpdate`
 //! ([`HanaSystems::Receive`]); messages to send are handed over in `PostUpdate` ([`HanaSystems::Send`]), and
 //! parameters changed by the program in `Last`.
 

@@ -10,7 +10,7 @@ use crate::sets::HanaSystems;
 
 /// Whether the program is on the mesh, as a state of Bevy: `OnEnter(MeshState::Connected)`, `in_state(..)`.
 ///
-/// [`MeshStatePlugin`] adds it. In a program with two nodes it is the state of the visualization.
+/// [`MeshStatePlugin`] adds it. In a program with two nodes, it is the state of the visualization's node.
 #[derive(States, Reflect, Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum MeshState {
     /// The program is joining for the first time.
@@ -18,7 +18,7 @@ pub enum MeshState {
     Joining,
     /// The program is on the mesh.
     Connected,
-    /// The program's daemon is gone; after five seconds the program goes on without it.
+    /// The program's daemon is gone; after five seconds, the program continues without it.
     DaemonLost,
     /// The program is not on the mesh.
     Disconnected,

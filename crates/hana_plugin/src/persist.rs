@@ -12,18 +12,19 @@ use crate::session::MeshSession;
 
 /// A resource that keeps its value when its program crashes or is restarted.
 ///
-/// Register it with [`persist`](crate::app_ext::HanaAppExt::persist). The saved value replaces the one that the program inserted, before `Startup`. The resource is saved when it has changed, at
-/// most four times a second, and when the program exits. A frame pays only for the serialization: keep the resource
-/// to what cannot be recreated, such as seeds, positions and counts; recreate images and meshes from those.
+/// Register it with [`persist`](crate::app_ext::HanaAppExt::persist). Before `Startup`, the saved value replaces the
+/// value that the program inserted. The resource is saved after a change, at most four times a second, and when the
+/// program exits. A frame spends time only on the serialization, so store only data that cannot be recreated, such as
+/// seeds, positions and counts; recreate images and meshes from that data.
 pub trait Persist: Resource + Serialize + DeserializeOwned {
-    /// The name under which it is saved; unique in the program.
+    /// The name under which the resource is saved; unique in the program.
     const NAME: &'static str;
     /// The version of the fields: increase it whenever they change their meaning or their types.
     ///
     /// Fields that are added with `#[serde(default)]` need no new version.
     const VERSION: u32 = 1;
 
-    /// Converts what an older or newer version of the program saved: `MessagePack` bytes with field names.
+    /// Converts the state that an older or newer version of the program saved: `MessagePack` bytes with field names.
     ///
     /// `None` discards the saved state.
     #[must_use]
@@ -53,7 +54,7 @@ struct SavedFile {
 
 /// Minimum time between two saves of a resource.
 const SAVE_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a program that exits waits until everything is written.
+/// How long an exiting program waits for its state to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Restores the resource when the app starts, and saves it from then on.
@@ -71,7 +72,7 @@ pub(crate) fn register<S: Persist>(app: &mut App) {
         .add_systems(Last, save::<S>.before(flush));
 }
 
-/// Opens the file, under the id of the program's visualization, or of its controller if it has no visualization.
+/// Opens the file under the id of the program's visualization, or of its controller if it has no visualization.
 fn open(
     mut file: ResMut<SavedFile>,
     visualization: Option<Res<MeshSession<role::Visualization>>>,
@@ -112,7 +113,7 @@ fn restore<S: Persist>(file: Res<SavedFile>, mut commands: Commands) {
     }
 }
 
-/// When a resource was saved last, and which problem was already reported.
+/// The time at which a resource was last saved, and the problem that has already been reported.
 #[derive(Default)]
 struct Saving {
     at: Option<Instant>,
@@ -224,7 +225,7 @@ mod tests {
             reported.0.push(format!("{} at the start", rings.count));
         });
         second.update();
-        // The fifth frame, and the frame that ended the program.
+        // The first program counted five frames, and the frame that ended it.
         assert_eq!(second.world().resource::<Reported>().0, ["6 at the start"]);
     }
 

@@ -1,4 +1,4 @@
-//! The names that most programs use. None is also in Bevy's prelude.
+//! The names that most programs use. No name is also in Bevy's prelude.
 
 pub use hana_network::{AttachMode, DisconnectedBy, OnControllerLost};
 pub use hana_protocol::id::{NodeId, TopicName, role};

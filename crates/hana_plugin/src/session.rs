@@ -25,25 +25,25 @@ use crate::topics::pending_sends::PendingSends;
 
 /// The program's node on the mesh, once it has joined.
 ///
-/// A program that starts without any network joins when it can; until then [`node`](Self::node) is `None`,
-/// and the program draws.
+/// A program that starts without a network joins as soon as it can. Until then, [`node`](Self::node) is `None`; the
+/// program draws nevertheless.
 #[derive(Resource)]
 pub struct MeshSession<R: NodeRole> {
     /// Boxed, so that the fields used in each frame lie together.
     config: Box<Result<NodeConfig, ConfigError>>,
     node: Option<Node<R>>,
     joining: Option<Pending<Result<Node<R>, JoinError>>>,
-    /// When the next attempt to join begins.
+    /// The time of the next attempt to join.
     retry_at: Option<Instant>,
-    /// Why the last attempt to join failed; a repeated reason is reported only once.
+    /// The reason why the last attempt to join failed. A repeated reason is reported only once.
     reported_problem: Option<String>,
     /// The connection changes of the current or last node that are not reported yet.
     connection_changes: Option<(NodeId, Inbox<ConnectionState>)>,
-    /// Whether the program left before it had joined, which no node can report.
+    /// Whether the program left before it had joined, so that no node exists to report this.
     left: bool,
-    /// Whether the program was asked to exit.
+    /// Whether [`ShutdownRequested`] has been triggered.
     shutdown_reported: bool,
-    /// Counts incoming changes, to find out what is new.
+    /// The counter of incoming changes, which each frame compares with `seen_changes`.
     change_signal: ChangeCounter,
     seen_changes: u64,
     pub(crate) frame_clock: FrameClock,
@@ -63,9 +63,9 @@ impl<R: NodeRole> MeshSession<R> {
         self.node.as_ref()
     }
 
-    /// Leaves the mesh cleanly. The program goes on, and does not rejoin by itself.
+    /// Leaves the mesh cleanly. The program continues to run, and does not rejoin automatically.
     ///
-    /// Does not block. [`Disconnected`] reports when it has left.
+    /// Does not block. [`Disconnected`] reports that the program has left.
     pub fn leave(&mut self) {
         self.left = self.connection_changes.is_none();
         if let Some(node) = self.take_node() {
@@ -94,7 +94,7 @@ impl<R: NodeRole> MeshSession<R> {
         }
     }
 
-    /// Takes the node out, to leave with it; the program does not rejoin by itself.
+    /// Takes the node out of the session, so that the caller can close it. The program does not rejoin automatically.
     pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
         self.change_signal.increment();
         self.retry_at = None;
@@ -102,8 +102,8 @@ impl<R: NodeRole> MeshSession<R> {
         self.node.take()
     }
 
-    /// Keeps the id written in the program, even if a daemon assigned another: that one goes to the program's
-    /// other node.
+    /// Keeps the id that the program specifies. If a daemon assigned another id, the program's other node gets that
+    /// id.
     pub(crate) fn keep_own_id(&mut self) {
         self.configure(NodeConfig::with_own_id);
     }
@@ -155,7 +155,8 @@ impl<R: NodeRole> MeshSession<R> {
 
 /// Begins a frame.
 ///
-/// Piped into other systems that begin it: Bevy's cost of running a system is about as high as that of most of them.
+/// Piped into other systems that begin the frame, since running a system costs Bevy about as much as most of these
+/// systems themselves.
 pub(crate) fn begin_frame<R: NodeRole>(
     mut session: ResMut<MeshSession<R>>,
     mut timeline: ResMut<Timeline>,
@@ -173,19 +174,19 @@ pub(crate) fn begin_frame<R: NodeRole>(
 impl MeshSession<role::Visualization> {
     /// Changes the program's own parameters, now or at a beat, as if the change had come over the network.
     ///
-    /// Sets values, and modulators that move them. Returns `None` while the program is not on the mesh.
+    /// Sets values and attaches modulators. Returns `None` while the program is not on the mesh.
     ///
     /// # Errors
     ///
-    /// Names the first parameter that cannot be set, or reports that too many changes wait. In both cases
-    /// nothing has changed.
+    /// When a parameter cannot be set (the error names the first one), or too many changes wait. No parameter changes
+    /// then.
     #[must_use]
     pub fn change(&self, set: &Set) -> Option<Result<SetReply, SetError>> {
         self.node().map(|node| node.parameters().change(set))
     }
 }
 
-/// Follows the node's connection, the results of its sends, and its problems.
+/// Reports changes of the node's connection, the results of its sends, and its problems.
 fn follow<R: NodeRole>(
     mut session: ResMut<MeshSession<R>>,
     mut connectivity: ResMut<NodeConnectivity<R>>,
@@ -198,7 +199,7 @@ fn follow<R: NodeRole>(
     let has_more = pending_sends.report(&mut commands);
     let is_showing = notices.follow(R::ROLE, &connectivity, connectivity.is_changed());
     if session.node.is_none() || has_more || is_showing {
-        // Looks at it again in the next frame.
+        // Makes this system run again in the next frame.
         session.change_signal.increment();
     }
 }
@@ -259,7 +260,7 @@ fn join<R: NodeRole>(
     }
 }
 
-/// Reports what the network layer has found out since the last frame.
+/// Reports the changes and problems that the network layer has detected since the last frame.
 fn report_changes<R: NodeRole>(
     session: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
@@ -292,7 +293,7 @@ fn report_changes<R: NodeRole>(
         }
     }
     let Some(node) = &session.node else { return };
-    // The network layer has reported it, and has left; the program goes on.
+    // The network layer has reported the conflict and left the mesh; the program continues to run.
     if let Some(rival) = node.id_conflicts().try_recv() {
         commands.trigger(IdTaken::by(rival, R::ROLE));
     }

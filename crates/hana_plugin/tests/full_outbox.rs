@@ -1,5 +1,5 @@
-//! A program that sends more in a frame than the network accepts receives the exact number of dropped messages, and
-//! its frame waits for nothing.
+//! A program that sends more in a frame than the network accepts is notified of the exact number of dropped messages,
+//! and its frame does not block.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
@@ -57,7 +57,7 @@ fn dropped_messages_are_counted_exactly_and_raise_events() {
         assert!(Instant::now() < deadline, "the program does not join");
         thread::sleep(Duration::from_millis(5));
     }
-    // The writer has its node one frame later.
+    // The writer receives its node one frame after the join.
     app.update();
     let writer = app.world().resource::<TopicWriter<Spark>>();
     for number in 0..FLOOD {

@@ -34,7 +34,7 @@ fn sent_messages_per_second_are_a_diagnostic_of_their_lane() {
         store.get(&Diagnostics::path(lane, counted)).unwrap().value()
     };
     let deadline = Instant::now() + SOON;
-    // Its health is published ten times a second on that lane.
+    // The program publishes its health ten times a second on that lane.
     let rate = loop {
         app.update();
         if let Some(rate) = value(&app, Lane::UnreliableSequenced, LaneCounter::Sent) {

@@ -107,7 +107,7 @@ fn frame_with_64_moving_parameters_allocates_nothing() {
         let status = session.status();
         if status.path == PlayPath::Direct { Ok(()) } else { Err(status) }
     });
-    // The upper half moves by itself.
+    // Modulators move the upper half of the parameters.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
         let modulator =
             ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
@@ -135,7 +135,7 @@ fn frame_with_64_moving_parameters_allocates_nothing() {
         }
         allocated_by_setting
     });
-    // By then all buffers have reached their sizes.
+    // After three seconds, all buffers have reached their final sizes.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         app.update();

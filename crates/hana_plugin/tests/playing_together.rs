@@ -1,5 +1,6 @@
-//! Two apps play one visualization over direct links, one of them a Bevy app: the owner of a parameter is shown and
-//! the other app is not, `take` reverses that at once, and the Bevy app receives events about it.
+//! Two apps play one visualization over direct links, one of them a Bevy app: the values of a parameter's owner are
+//! shown and those of the other app are not, `take` reverses that immediately, and the Bevy app receives events about
+//! it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 
@@ -70,7 +71,7 @@ impl Together {
         Self { stage, desk, rival, watch, operator, session }
     }
 
-    /// Runs all of them until `is_so`; `each` is called in every frame.
+    /// Runs both apps and the visualization until `is_so` holds; calls `each` in every frame.
     #[track_caller]
     fn run_until(
         &mut self,
@@ -149,7 +150,7 @@ fn two_apps_play_one_visualization() {
                 .is_some_and(|received| received.now == Some((id("rival"), OwnershipKind::Active)))
         },
     );
-    // Values of the desk are not shown meanwhile, not even over its direct link.
+    // While the other app owns the parameter, values of the desk are not shown, not even over its direct link.
     let both = |all: &mut Together| {
         all.session.set(&zoom(), 0.25).unwrap();
         all.desk_plays(0.75);
@@ -176,7 +177,7 @@ fn two_apps_play_one_visualization() {
         frames += 1;
         frames > 50
     });
-    // The other app takes it back, and the desk receives an event with its id.
+    // The other app takes the parameter back, and the desk receives an event with its id.
     assert!(all.received().taken.is_empty());
     all.operator.take(&id("stage"), [zoom()]);
     all.run_until("the event about the lost claim", both, |all| !all.received().taken.is_empty());
@@ -190,7 +191,8 @@ fn two_apps_play_one_visualization() {
     all.run_until("the note", |_| {}, |all| !all.received().notes.is_empty());
     let NoteReceived { app, text } = &all.received().notes[0];
     assert_eq!((app.as_str(), text.as_str()), ("rival", "the left screen flickers"));
-    // The other app releases it. A last value of the desk may arrive just afterwards, and own it for a moment.
+    // The other app releases the parameter. A last value of the desk may arrive just afterwards, so that the desk
+    // owns the parameter for a moment.
     all.operator.release(&id("stage"), [zoom()]);
     all.run_until(
         "the parameter to be free",

@@ -1,8 +1,8 @@
 //! Launches, watches, stops and restarts the processes of one host.
 //!
-//! Two independent halves. [`Supervisor`] decides: a pure machine that takes events and the time and returns
-//! actions. [`Process`] and [`LogFollower`] carry out: thin drivers of the operating system, without a policy.
-//! The daemon passes events one way and actions the other. Nothing here depends on the mesh.
+//! The crate has two independent halves. [`Supervisor`] decides: it is a pure machine that takes events and the time
+//! and returns actions. [`Process`] and [`LogFollower`] act: they are thin drivers of the operating system, without a
+//! policy. The daemon passes events to the supervisor and actions to the drivers. Nothing here depends on the mesh.
 //!
 //! | to find | look in |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | the response to each event: stop, crash, freeze, restart | [`Supervisor`] |
 //! | the supervisor's state that outlives the daemon | [`SupervisorSnapshot`] |
 //! | the order of launches when many are requested | [`LaunchQueue`] |
-//! | an operating-system process, its group, its end, its adoption | [`Process`] |
+//! | an operating-system process: its group, its exit status, its adoption | [`Process`] |
 //! | its output: destination, following, bounds | [`ProcessOutput`], [`OutputReader`], [`LogFollower`] |
 //! | running launches without a record | [`RunningLaunch`] |
 //! | a rotating log file | [`RotatingFile`] |
@@ -24,9 +24,9 @@
 //! still carry the id of the launch in their environment ([`LAUNCH_ID_VAR`]): daemons that forked twice,
 //! programs under `setsid`.
 //!
-//! Not reached: on macOS, processes that left the group; on Linux, processes that left the group *and* cleared
-//! their environment, or that run as another user. A wrapper script must therefore stay until its program ends
-//! (`exec program` is best): once the leader is gone, the processes it left behind count as orphans.
+//! Some processes are not reached: on macOS, processes that left the group; on Linux, processes that left the group
+//! *and* cleared their environment, or that run as another user. A wrapper script must therefore stay until its
+//! program ends (`exec program` is best): once the leader is gone, the processes it left behind count as orphans.
 
 mod catalogue;
 mod launch;

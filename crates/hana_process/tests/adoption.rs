@@ -1,4 +1,4 @@
-//! Adoption of processes that an earlier program launched, and of no others.
+//! Tests that processes of an earlier program are adopted, and no other processes.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ use hana_protocol::message::Exit;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// The variable that makes the helper test act as the earlier program; its value is the directory of its files.
+/// The variable that makes this test program act as the earlier program. Its value is the directory for the files.
 const EARLIER: &str = "ADOPTION_TEST_EARLIER";
 const SCRIPT: &str = "ADOPTION_TEST_SCRIPT";
 
@@ -30,7 +30,7 @@ struct Orphan {
 }
 
 impl Orphan {
-    /// Launches `/bin/sh` with the script in another program, which is then killed.
+    /// Launches `/bin/sh` with the script from another program, and kills that program.
     fn of(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut earlier = Command::new(env::current_exe().unwrap())
@@ -63,7 +63,7 @@ impl Orphan {
         self.record.fingerprint.pid
     }
 
-    /// Returns the process whose pid the script prints first.
+    /// Returns the process whose pid is the first output of the script.
     fn printed_process(&self) -> PidFingerprint {
         let output = self.dir.path().join("output.log");
         let mut pid = None;
@@ -113,7 +113,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Not a test: the program that launches for the tests, which kill it.
+/// Acts as the earlier program that launches a process; not a test of its own.
 #[test]
 fn earlier_program() {
     let Some(dir) = env::var_os(EARLIER) else { return };
@@ -156,7 +156,7 @@ fn end_of_an_adopted_process_is_noticed_within_milliseconds() {
         .collect();
     delays.sort();
     eprintln!("the end of an adopted process is noticed after {delays:?}");
-    // The limit is generous because of the scheduler of a busy machine; the measured time is printed.
+    // The limit is generous because the machine may be busy. The measured time is printed.
     assert!(delays[2] < Duration::from_millis(200), "{delays:?}");
 }
 
@@ -213,7 +213,7 @@ fn reused_process_id_is_never_adopted() {
     let mut bystander = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
     let fingerprint = PidFingerprint::of(bystander.id()).unwrap();
     let launch_id = String::from("1-2-3");
-    // The id of an ended process now belongs to a process with another start time, or from another boot.
+    // The id of the ended process now belongs to a process with another start time, or from another boot.
     for started in ["another/1".to_owned(), format!("{}0", fingerprint.started)] {
         let fingerprint = PidFingerprint { started, ..fingerprint.clone() };
         let gone =
@@ -228,7 +228,7 @@ fn reused_process_id_is_never_adopted() {
 
     // A process with the launch id of another launch is not adopted, whatever its process id and start time.
     let orphan = Orphan::of("exec sleep 61");
-    // During an exec, the process has no environment.
+    // The process has no environment in the middle of an `exec`.
     let name = format!("/proc/{}/comm", orphan.pid());
     eventually("it to sleep", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
     let other = ProcessRecord { launch_id: "1-2-3".into(), ..orphan.record.clone() };
@@ -242,7 +242,7 @@ fn reused_process_id_is_never_adopted() {
 }
 
 #[test]
-// The adopting process waits for it.
+// After an `exec`, the adopting process is still the parent.
 #[allow(clippy::zombie_processes)]
 fn process_adopted_after_exec_is_a_child_with_known_exit() {
     for (script, expected) in [("exit 7", Exit::Code(7)), ("kill -SEGV $$", Exit::Signal(11))] {
@@ -284,7 +284,7 @@ fn dropped_adopted_process_runs_on() {
 
 #[test]
 fn launch_without_record_is_found_by_its_environment() {
-    // Its children have their own groups, and the same environment.
+    // The children have their own groups, but the same environment.
     let orphan = Orphan::of("echo $$; setsid sleep 61 & setsid sleep 61 & wait");
     let leader = orphan.printed_process();
     let found: Vec<RunningLaunch> = RunningLaunch::all()

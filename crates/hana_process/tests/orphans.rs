@@ -1,4 +1,4 @@
-//! Adopted orphans are reaped, and no other processes.
+//! Tests that adopted orphans are reaped, and no other processes.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 

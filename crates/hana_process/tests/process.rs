@@ -1,4 +1,4 @@
-//! Launch, exit, end and remains of real processes.
+//! Tests of real processes: launch, exit status, signals, and the processes that remain.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -209,7 +209,7 @@ fn processes_left_by_a_leader_are_killed() {
 #[test]
 #[cfg(target_os = "linux")]
 fn processes_that_left_the_group_are_killed() {
-    // Forked twice, in a new session, and with a child.
+    // The process is forked twice, in a new session, and has a child.
     let trial = Trial::of("setsid sh -c 'sleep 61 & echo $!; wait' & echo; sleep 61");
     eventually("two lines", || trial.output().lines().count() == 2);
     let output = trial.output();
@@ -255,7 +255,7 @@ fn failed_launch_is_reported_with_its_name() {
     assert!(matches!(error, LaunchError::Faulty { .. }), "{error}");
 }
 
-/// As on a read-only or full disk.
+/// Uses an output file that cannot be opened, as on a read-only or full disk.
 #[test]
 fn program_is_launched_even_if_its_output_is_unwritable() {
     let dir = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ fn megabytes_of_output_stall_nothing_and_are_all_counted() {
     }
     told += follower.finish().unwrap().len();
     assert_eq!(trial.exit(), Exit::Code(0));
-    // Each line has 50 bytes; a poll that finds too many at once counts only some of them.
+    // Each line has 50 bytes. A poll that finds too many bytes counts only some of the lines.
     let counted = u64::try_from(told).unwrap() + follower.skipped();
     let bytes = counted * 50 + follower.unread() + follower.dropped();
     assert!(counted > 0 && bytes >= LINES * 50 - 50 * 100, "{counted} of {LINES}, {bytes} bytes");

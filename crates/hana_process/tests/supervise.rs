@@ -1,4 +1,4 @@
-//! Supervisor and processes together, driven like in a daemon: one channel, one loop.
+//! Tests of a supervisor together with real processes, driven as in a daemon: one channel, one loop.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The daemon's data of one process.
+/// The daemon's data for one process.
 struct SupervisedScript {
     supervisor: Supervisor,
     process: Option<(Instance, Process)>,

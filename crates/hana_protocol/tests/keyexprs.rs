@@ -31,8 +31,8 @@ const PAGE: &str = include_str!("../../../keyexprs.md");
 struct Custom {}
 custom_message!(Custom, topic: "custom", lane: Lane::UnreliableUnordered);
 
-/// Finds out at compile time whether a node of role `R` may send `M`: the constant of the type takes precedence over
-/// that of the trait where its bound holds.
+/// Finds out at compile time whether a node of role `R` may send `M`: the type's own constant takes precedence over
+/// the trait's constant if its bound holds.
 struct Probe<M, R>(PhantomData<(M, R)>);
 
 trait MayNot {
@@ -62,7 +62,7 @@ macro_rules! senders {
 /// Returns the roles that publish on a kind of key, according to the routes.
 fn publishers(kind: KeyKind) -> BTreeSet<Role> {
     match kind {
-        // Tokens are not messages and have no route: every node has one.
+        // Tokens are not messages and have no route. Every node has a token.
         KeyKind::Alive => Role::ALL.into(),
         KeyKind::Info => senders!(NodeInfo),
         KeyKind::Health => senders!(Health),
@@ -84,7 +84,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
     }
 }
 
-/// Returns the text below a heading, up to the next one of its level or above.
+/// Returns the text below a heading, up to the next heading of the same or a higher level.
 fn section(heading: &str) -> &'static str {
     let level = heading.split(' ').next().unwrap().len();
     let start = PAGE.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no '{heading}'"));
@@ -201,7 +201,7 @@ fn encoding_on_the_page_is_the_one_that_is_written() {
     }
 }
 
-/// Asserts that the example of a message can be decoded, that nothing in it is ignored or missing, and that the page
+/// Asserts that the example of a message can be decoded, that no field in it is ignored or missing, and that the page
 /// explains every field.
 fn example_is_whole<M: Message>() {
     let text = section(&format!("### {}", M::NAME));

@@ -1,14 +1,14 @@
-//! Randomised tests, the same in each run. Only tests use this crate.
+//! Randomised tests with the same cases in each run. Only tests use this crate.
 //!
-//! A test run judges a change, so each randomised test tries the same cases each time. Two variables have it try
-//! others:
+//! A test run judges a change, so by default each randomised test tries the same cases each time. Two environment
+//! variables change the cases:
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `HANA_SEED` | a number: other cases for each number; 1 by default |
-//! | `HANA_CASES` | a factor: so many times as many cases; 1 by default |
+//! | `HANA_SEED` | a number: each number gives other cases; 1 by default |
+//! | `HANA_CASES` | a factor for the number of cases; 1 by default |
 //!
-//! Each test prints both, and the test runner shows what a test printed when it fails.
+//! Each test prints both values, and the test runner shows the output of a test that fails.
 //!
 //! ```
 //! use proptest::prelude::*;
@@ -27,7 +27,7 @@
 
 // Only tests use this crate, and a test that cannot print may fail.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
-// A test cannot go on with a seed that is no number.
+// A test cannot continue with a seed that is not a number.
 #![allow(clippy::panic)]
 
 use std::env;
@@ -42,13 +42,13 @@ const SEED: &str = "HANA_SEED";
 /// The variable with the factor.
 const CASES: &str = "HANA_CASES";
 
-/// The configuration of a property test of so many cases.
+/// Returns the configuration of a property test with `count` cases, times `HANA_CASES`.
 ///
-/// It has no list of earlier failures: the seed is enough to see one again.
+/// It does not store failures, because the seed is enough to reproduce them.
 ///
 /// # Panics
 ///
-/// When a variable is no number.
+/// Panics if `HANA_SEED` or `HANA_CASES` is not a number.
 #[must_use]
 pub fn cases(count: u32) -> Config {
     let (seed, factor) = (seed(), factor());
@@ -62,29 +62,30 @@ pub fn cases(count: u32) -> Config {
     }
 }
 
-/// The seeds for a test that makes its cases by itself, so many by default. A seed that fails, as `HANA_SEED`, is the
-/// first of the range.
+/// Returns the seeds for a test that generates its own cases: `count` seeds, times `HANA_CASES`.
+///
+/// The range starts at `HANA_SEED`, so a seed that fails can be set there to be tried first.
 ///
 /// # Panics
 ///
-/// When a variable is no number.
+/// Panics if `HANA_SEED` or `HANA_CASES` is not a number.
 #[must_use]
 pub fn seeds(count: u32) -> Range<u64> {
     let first = seed();
     first..first.saturating_add(u64::from(count.saturating_mul(factor())))
 }
 
-/// The seed of this run.
+/// Returns the seed of this test run.
 ///
 /// # Panics
 ///
-/// When `HANA_SEED` is no number.
+/// Panics if `HANA_SEED` is not a number.
 #[must_use]
 pub fn seed() -> u64 {
     number(SEED, env::var(SEED).ok().as_deref(), 1)
 }
 
-/// How many times as many cases this run tries.
+/// Returns the factor by which the number of cases is multiplied.
 fn factor() -> u32 {
     number(CASES, env::var(CASES).ok().as_deref(), 1)
 }
@@ -98,22 +99,22 @@ fn number<N: FromStr<Err: Display>>(variable: &str, value: Option<&str>, default
     }
 }
 
-/// Pseudo-random numbers (`SplitMix64`), the same for the same seed.
+/// A generator of pseudo-random numbers (`SplitMix64`), which are the same for the same seed.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers that belong to a seed.
+    /// Creates a generator from a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The numbers of this run, for a test that makes one case; prints how to have them again.
+    /// Creates a generator from this run's seed, for a test with one case; prints how to try the same case again.
     ///
     /// # Panics
     ///
-    /// When `HANA_SEED` is no number.
+    /// Panics if `HANA_SEED` is not a number.
     #[must_use]
     pub fn of_this_run() -> Self {
         let seed = seed();
@@ -121,7 +122,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Any number.
+    /// Returns a number from the full range of `u64`.
     #[must_use]
     pub const fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -131,13 +132,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which must not be 0.
+    /// Returns a number below `bound`, which must not be 0.
     #[must_use]
     pub const fn below(&mut self, bound: u64) -> u64 {
         self.any() % bound
     }
 
-    /// A place in a list of `length`, which must not be 0.
+    /// Returns an index into a list of `length` elements; `length` must not be 0.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // below `length`
     pub const fn index(&mut self, length: usize) -> usize {

@@ -1,11 +1,11 @@
-//! Each randomised test of the workspace takes its cases from this crate.
+//! Checks that each randomised test of the workspace takes its cases from this crate.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::Path;
 
-/// Other ways in which a test could get cases that differ from run to run.
+/// Names that indicate a test whose cases may differ from run to run.
 const ELSEWHERE: [&str; 5] =
     ["RngSeed", "ProptestConfig", "TestRunner", "\"HANA_SEED\"", "subsec_nanos"];
 
@@ -16,7 +16,7 @@ fn every_property_test_takes_its_cases_from_hana_random() {
     let mut count = 0;
     for folder in ["crates", "examples", "tests", "fuzz"] {
         read(&root.join(folder), &mut |path, text| {
-            // The lab passes the two variables on to its programs.
+            // The lab passes the two environment variables on to its programs.
             let hands_on = path.ends_with("crates/hana_lab/src/environment.rs");
             if hands_on || path.ancestors().any(|folder| folder.ends_with("hana_random")) {
                 return;

@@ -1,9 +1,9 @@
 use crate::timeline::Timeline;
 
-/// Detects in which iteration of a loop a beat begins: exactly one, whatever the tempo does meanwhile. Pure.
+/// Detects the iteration of a loop in which a beat begins: exactly one, however the tempo changes meanwhile. Pure.
 ///
 /// An iteration that takes longer than a beat detects one beginning, not several. If the beat moves back by less than
-/// a bar, beats that began do not begin again; if beats are counted from a new origin, that change begins no beat.
+/// a bar, beats that began do not begin again. If beats are counted from a new origin, no beat begins at that change.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct BeatDetector {
     seen: Option<Seen>,
@@ -11,7 +11,7 @@ pub struct BeatDetector {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Seen {
-    /// The position one iteration ago, and the current one: the furthest reached.
+    /// The beat one iteration ago; `to` is the furthest beat reached so far.
     from: f64,
     to: f64,
     at_us: i64,
@@ -19,7 +19,7 @@ struct Seen {
 }
 
 impl BeatDetector {
-    /// An advance of more than this beyond the tempo, in beats, means that beats are counted from a new origin.
+    /// The number of beats by which an advance must exceed the tempo to mean that beats are counted from a new origin.
     const JUMP: f64 = 0.25;
 
     /// Creates a detector; the first update detects no beat.
@@ -71,7 +71,7 @@ mod tests {
         Timeline::new(120.0, 0, 0.0).unwrap()
     }
 
-    /// Returns the updates at which a beat begins.
+    /// Returns the times of the iterations in which a beat begins.
     fn beginnings(timeline: &Timeline, looks: &[i64]) -> Vec<i64> {
         let mut watch = BeatDetector::new();
         let begins = |at: &&i64| {
@@ -100,7 +100,7 @@ mod tests {
         watch.look(&timeline, 990_000);
         watch.look(&timeline, 1_001_000);
         assert!(watch.crossed(1.0));
-        // A correction of a few milliseconds.
+        // The timeline is corrected by a few milliseconds.
         let behind = timeline.on_clock(5_000);
         for at in (1_002_000..1_400_000).step_by(1000) {
             watch.look(&behind, at);

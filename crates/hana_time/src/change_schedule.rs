@@ -5,10 +5,10 @@ use crate::timeline::Timeline;
 
 /// A bounded queue of changes that wait for their beats. Pure: the caller passes in the time.
 ///
-/// A change waits for a beat, not for a time: if the tempo changes meanwhile, its moment moves along. The schedule
-/// returns each change whole, so its parts stay together, and returns changes for the same beat in the order of
-/// arrival. A change whose beat is over on arrival is returned at once and counted as late. Nothing allocates once
-/// the queue has its size.
+/// A change waits for a beat, not for a time: if the tempo changes meanwhile, the time of the change moves with its
+/// beat. The schedule returns each change whole, so its parts stay together, and returns changes for the same beat in
+/// the order of arrival. A change whose beat has passed on arrival is returned at once and counted as late. The
+/// schedule does not allocate once its queue has reached its final size.
 #[derive(Debug)]
 pub struct ChangeSchedule<C> {
     /// Waiting changes, in the order of arrival.
@@ -31,17 +31,17 @@ pub enum Scheduled<C> {
     Due {
         /// The change.
         change: C,
-        /// The beat it was meant for, if that is over and the change is late.
+        /// The beat that the change was meant for, if the change is late.
         late_for: Option<f64>,
     },
     /// The change waits.
     Waits {
-        /// The beat it waits for.
+        /// The beat that the change waits for.
         beat: f64,
     },
 }
 
-/// Why a change cannot wait.
+/// The reason why a change cannot wait.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum ScheduleError {
     /// The queue is full.
@@ -105,8 +105,8 @@ impl<C> ChangeSchedule<C> {
         }
     }
 
-    /// Returns when the next change is due, in microseconds of the timeline's clock, if the tempo does not change
-    /// before.
+    /// Returns the time at which the next change is due, unless the tempo changes before, in microseconds of the
+    /// timeline's clock.
     #[must_use]
     pub fn next_us(&self, timeline: &Timeline) -> Option<i64> {
         self.waiting.iter().map(|waiting| timeline.time_at(waiting.beat)).min()
@@ -126,10 +126,10 @@ impl<C> ChangeSchedule<C> {
         Some((change, beat))
     }
 
-    /// Moves changes for the next bar when beats are counted from a new origin, as when a host joins another's
-    /// timeline.
+    /// Reschedules changes for the next beat or bar when beats are counted from a new origin, as when a host joins
+    /// another host's timeline.
     ///
-    /// The next bar is never more than one bar away.
+    /// The origin is new if such a change is more than one beat or bar away.
     fn follow(&mut self, timeline: &Timeline, at_us: i64) {
         let now = timeline.beat_at(at_us);
         for waiting in &mut self.waiting {
@@ -161,7 +161,7 @@ impl<C> ChangeSchedule<C> {
     }
 }
 
-/// Compares whole microseconds, like a caller that waits for the beat's time: at that microsecond the change is due.
+/// Returns whether a beat has begun, in whole microseconds: it is due at the microsecond that `time_at` returns.
 fn is_due(timeline: &Timeline, beat: f64, at_us: i64) -> bool {
     timeline.time_at(beat) <= at_us
 }
@@ -175,7 +175,7 @@ mod tests {
 
     const SECOND: i64 = 1_000_000;
 
-    /// Two beats per second, beat 0 at time 0.
+    /// Returns a timeline of two beats per second, with beat 0 at time 0.
     fn at_120() -> Timeline {
         Timeline::new(120.0, 0, 0.0).unwrap()
     }
@@ -213,7 +213,7 @@ mod tests {
     fn tempo_change_moves_a_scheduled_change() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         schedule.put(1, ScheduleAt::Beat(8.0), &timeline, 0).unwrap();
-        // From beat 4 on at half the tempo: beat 8 is at six seconds instead of four.
+        // From beat 4 on, the tempo is halved: beat 8 is at six seconds instead of four.
         let slower = timeline.with_tempo(60.0, 2 * SECOND).unwrap();
         assert_eq!(all_due(&mut schedule, &slower, 6 * SECOND - 1), [0; 0]);
         assert_eq!(all_due(&mut schedule, &slower, 6 * SECOND), [1]);
@@ -239,7 +239,7 @@ mod tests {
         let own = Timeline::new(120.0, 0, 1000.5).unwrap();
         schedule.put(1, ScheduleAt::NextBar, &own, 0).unwrap();
         schedule.put(2, ScheduleAt::Beat(1004.0), &own, 0).unwrap();
-        // The timeline of the host that it joins counts from another origin.
+        // The timeline of the joined host counts beats from another origin.
         let met = Timeline::new(120.0, 0, 6.5).unwrap();
         assert_eq!(all_due(&mut schedule, &met, 0), [0; 0]);
         assert_eq!(all_due(&mut schedule, &met, 750_000), [1]);

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 ///
 /// The remote clock is read after the query was sent and before the reply arrived. So each exchange gives an upper
 /// bound of the offset at one time and a lower bound at another, however long and however asymmetric the transit was.
-/// Within the window the drift is constant, so the candidates are the straight lines that violate no bound. A slow
-/// exchange gives a loose bound that no line comes near, so load and outliers do no harm; the fastest transit in each
-/// direction decides, and the two need not belong to one exchange.
+/// Within the window, the drift is assumed to be constant, so the candidates are the straight lines that violate no
+/// bound. A slow exchange gives a loose bound that no line comes near, so load and outliers have no effect. The
+/// fastest transit in each direction decides; the two may belong to different exchanges.
 ///
-/// An exchange that leaves no line means that the clock was set, or that the reading is wrong. If three in a row
-/// agree, the clock was set, and the estimator discards the earlier exchanges that contradict them.
+/// If an exchange leaves no line, the clock was set or the reading is wrong. If three such exchanges in a row agree
+/// with each other, the clock was set, and the estimator discards the earlier exchanges that contradict them.
 #[derive(Debug, Clone, Default)]
 pub struct ClockOffset {
     known: VecDeque<ClockSample>,
@@ -23,20 +23,20 @@ pub struct ClockOffset {
 /// A query of a remote clock and its reply; all times in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockSample {
-    /// When the query was sent, by the local clock.
+    /// Time at which the query was sent, by the local clock.
     pub asked_us: i64,
     /// The reading of the remote clock.
     pub reading: ClockReading,
-    /// When the reply arrived, by the local clock.
+    /// Time at which the reply arrived, by the local clock.
     pub answered_us: i64,
 }
 
 /// A daemon's reply to a query of `hana/<host>/clock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReading {
-    /// The host's local clock when the query arrived, in microseconds.
+    /// Time at which the query arrived, by the host's local clock, in microseconds.
     pub received_us: i64,
-    /// The same clock when the reply was sent.
+    /// Time at which the reply was sent, by the same clock.
     pub sent_us: i64,
 }
 
@@ -58,13 +58,15 @@ struct FeasibleLines {
     gain: f64,
     least_gain: f64,
     most_gain: f64,
-    /// The offset at the requested time, and its bounds.
+    /// The offset at the time of the newest exchange; `least` and `most` are its bounds.
     offset: f64,
     least: f64,
     most: f64,
 }
 
-/// Length of the window. A longer one measures the drift more accurately, but the drift changes with the temperature.
+/// Length of the window.
+///
+/// A longer window would measure the drift more accurately, but the drift changes with the temperature.
 const WINDOW_US: i64 = 30_000_000;
 /// Maximum number of exchanges to keep.
 const EXCHANGES: usize = 128;
@@ -76,9 +78,9 @@ const SLACK_US: f64 = 2.0;
 const DOUBTS: usize = 3;
 
 impl ClockOffset {
-    /// Adds an exchange and returns the new estimate.
+    /// Adds an exchange and returns the current estimate; `None` while there is no estimate.
     ///
-    /// Returns `None` while there is no estimate, or if the exchange is invalid.
+    /// An exchange that is invalid, or that contradicts the others, does not change the estimate at first.
     pub fn take(&mut self, exchange: ClockSample) -> Option<ClockEstimate> {
         let ClockSample { asked_us, reading, answered_us } = exchange;
         let makes_sense = answered_us >= asked_us && reading.sent_us >= reading.received_us;
@@ -231,7 +233,7 @@ impl ClockEstimate {
     /// Converts a time of the remote clock to the local clock, to the nearest microsecond.
     #[must_use]
     pub fn to_local(&self, there_us: i64) -> i64 {
-        // Leaves `fraction_us` undivided by `1 + gain`: the difference is negligible.
+        // `fraction_us` is not divided by `1 + gain`, because the difference is negligible.
         let about = there_us.saturating_sub(self.ahead_us);
         let gained = to_f64(about.saturating_sub(self.at_us)) * self.gain / (1.0 + self.gain);
         about.saturating_sub(to_i64((gained + self.fraction_us).round()))
@@ -303,7 +305,7 @@ mod tests {
         let truth = Truth { ahead: HOUR, ppm: 100 };
         let mut clock = ClockOffset::default();
         for second in 0..40 {
-            // One in eight is fast; the others are delayed in one or both directions.
+            // In each direction, one transit in eight is fast; the others are delayed.
             let held_up = |of: i64| if (second + of) % 8 == 0 { 0 } else { (second * of) % 7000 };
             for half in 0..2 {
                 let at = second * 1_000_000 + half * 500_000;
@@ -375,7 +377,7 @@ mod tests {
                 let now = exchange.answered_us;
                 let off = estimate.to_remote(now) - truth.read(now);
                 prop_assert!(to_f64(off.abs()) <= estimate.error_us(now) + 1.0, "{} us", off);
-                // At most half of the round trip plus the resolution of the readings.
+                // The bound is at most the round trip, plus the resolution of the readings.
                 let trip = to_f64(there + work + back) / 2.0;
                 prop_assert!(estimate.error_us(now) <= trip.mul_add(1.01, 5.0) * 2.0);
                 at = now + pause;

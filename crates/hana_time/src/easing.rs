@@ -15,11 +15,11 @@ pub struct SlewRate {
 /// A jump of the beat, when two unrelated timelines merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimelineStep {
-    /// Number of jumps since the daemon started.
+    /// Number of jumps so far, including this one.
     pub number: u64,
     /// Time of the jump, on the host's local clock.
     pub at_us: i64,
-    /// Size in beats; below 0 beats repeat.
+    /// Size in beats; if it is negative, beats repeat.
     #[serde(deserialize_with = "timeline_number::finite")]
     pub beats: f64,
     /// The reason, in plain words.

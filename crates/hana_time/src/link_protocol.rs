@@ -6,15 +6,17 @@ use crate::timeline::{Timeline, TimelineError};
 
 /// The state of the Link session: a line that `hana-link` writes to its standard output.
 ///
-/// It writes one on every change and at least four per second, but none until it knows whether it is alone in the
-/// session: before that its timeline is not worth following.
+/// `hana-link` writes a report on every change and at least four times a second. It writes none before it knows
+/// whether it is alone in the session, because until then its timeline is not worth following.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LinkReport {
-    /// Beats per minute, as the beats really come.
+    /// Beats per minute at which the session really runs.
     ///
     /// Link counts whole microseconds for each beat, so 133 becomes 132.99994.
     pub bpm: f64,
-    /// The beat at `at_us`. Its place in the bar is shared by the whole session; its number is this program's own.
+    /// The beat at `at_us`.
+    ///
+    /// The whole session shares its position in the bar; the number of the bar is this program's own.
     pub beat: f64,
     /// Time in microseconds of this host's local clock.
     pub at_us: i64,
@@ -39,14 +41,14 @@ pub enum LinkOrder {
     Play {},
     /// Pauses the whole session; beats still advance.
     Pause {},
-    /// Sets the length of the bar, only here: Link does not share it.
+    /// Sets the length of the bar for this program only: Link does not share it.
     Quantum {
         /// Number of beats in a bar, 1/64 to 1024.
         beats: f64,
     },
     /// Continues from this timeline if no other peer is in the session.
     ///
-    /// Otherwise the session's timeline holds, and only the length of the bar is used.
+    /// Otherwise, the session's timeline stays in effect, and only the length of the bar is used.
     Adopt {
         /// Beats per minute, 20 to 999.
         bpm: f64,
@@ -61,7 +63,7 @@ pub enum LinkOrder {
     },
 }
 
-/// Why a line between the daemon and `hana-link` is invalid.
+/// The reason why a line between the daemon and `hana-link` is invalid.
 #[derive(Debug, Error)]
 pub enum LinkLineError {
     /// The line is not JSON, or not a known line.

@@ -1,4 +1,6 @@
-/// Makes external text safe for an error or a log: one line, no control characters, at most `longest` characters.
+/// Makes external text safe for an error or a log: one line, with control characters escaped.
+///
+/// The text is cut after `longest` characters.
 #[must_use]
 pub fn sanitize_line(text: &str, longest: usize) -> String {
     let mut line = String::new();

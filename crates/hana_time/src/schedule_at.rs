@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::sanitize_line::sanitize_line;
 use crate::timeline::Timeline;
 
-/// When a change takes effect.
+/// The moment at which a change takes effect.
 ///
 /// Operators write `now`, `next-beat`, `next-bar` or `beat:128`; the wire form is `"now"`, `"next_beat"`,
 /// `"next_bar"` or `{"beat": 128}`.
@@ -21,7 +21,7 @@ pub enum ScheduleAt {
     NextBeat,
     /// At the beginning of the next bar after arrival.
     NextBar,
-    /// At that beat, which is the same moment on all hosts; at once if it is already over.
+    /// At this beat, which is the same moment on all hosts; at once if the beat is already over.
     Beat(f64),
 }
 
@@ -29,7 +29,7 @@ pub enum ScheduleAt {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("'{text}' is no moment; write now, next-beat, next-bar, or a beat such as beat:128")]
 pub struct ScheduleAtError {
-    /// The text, cut to 63 characters.
+    /// The text, cut after 63 characters.
     pub text: String,
 }
 
@@ -51,7 +51,7 @@ impl ScheduleAt {
         }
     }
 
-    /// Returns the number of beats whose next multiple is the moment.
+    /// Returns the number of beats whose next multiple is the moment; `None` if the moment is not a multiple.
     pub(crate) const fn every(self, timeline: &Timeline) -> Option<f64> {
         match self {
             Self::NextBeat => Some(1.0),

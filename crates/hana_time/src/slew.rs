@@ -7,7 +7,7 @@ use crate::timeline::Timeline;
 pub struct Slew {
     /// The timeline from its origin on, with the final rate.
     pub timeline: Timeline,
-    /// The initial rate.
+    /// The initial rate and its duration; `None` if the rate is final at once.
     pub easing: Option<SlewRate>,
     /// Size of the jump in beats; 0 if there is none.
     pub jump: f64,
@@ -25,7 +25,7 @@ impl Slew {
 
     /// Computes the transition from `course` to `goal`, on the same clock, as of `now_us`.
     ///
-    /// A change of the goal within the lead time is adopted at its own time.
+    /// If the goal changes within the lead time, that change is adopted at the time at which it takes effect.
     #[must_use]
     pub fn new(course: &TempoMap, goal: &TempoMap, now_us: i64) -> Self {
         let soon = now_us.saturating_add(Self::LOOKAHEAD_US);
@@ -47,7 +47,7 @@ impl Slew {
         let takes_us = (off_us.abs() / Self::EASING).max(Self::LEAST_US);
         let rate = goal.rate() * (1.0 + off_us / takes_us);
         let rate = rate.clamp(Timeline::MIN_RATE, Timeline::MAX_RATE);
-        // At most 2.5 s, given the largest difference that is slewed.
+        // The slew takes at most 2.5 s, given the largest difference that is slewed.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let easing = SlewRate { rate, for_us: takes_us as u32 };
         Self { timeline, easing: (off_us.abs() >= 0.5).then_some(easing), jump: 0.0 }
@@ -110,7 +110,7 @@ mod tests {
             let mut beat = mine.at(now).beat_at(now);
             let (mut at, end) = (now, now + 4_000_000);
             while at < end {
-                // Steered four times a second, and read in between.
+                // The tempo map is steered four times a second and read in between.
                 let approach = Slew::new(&mine, &changed, at);
                 // A difference that is small at one tempo may be too large at a much slower one.
                 prop_assume!(approach.jump.abs() < f64::EPSILON);

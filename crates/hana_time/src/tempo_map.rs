@@ -14,7 +14,9 @@ pub struct TempoMap {
 }
 
 impl TempoMap {
-    /// The current segment and seven changes ahead; no more are scheduled within the lead time.
+    /// Maximum number of segments: the current one and seven changes ahead.
+    ///
+    /// No more changes are scheduled within the lead time.
     const PIECES: usize = 8;
 
     /// Creates a map with a single segment.
@@ -68,7 +70,7 @@ impl TempoMap {
         self
     }
 
-    /// Continues with `timeline` from its origin on, at the rate of `easing` first.
+    /// Continues with `timeline` from its origin on, initially at the rate of `easing`.
     #[must_use]
     pub fn eased_to(self, timeline: Timeline, easing: Option<SlewRate>) -> Self {
         let at_us = timeline.origin().0;
@@ -139,7 +141,7 @@ mod tests {
                 for _ in 0..20 {
                     now += 1_000;
                     let next = course.at(now).beat_at(now);
-                    // The fastest possible advance in a millisecond.
+                    // 0.0184 beats is the fastest possible advance in a millisecond.
                     prop_assert!(next > beat && next - beat < 0.0184, "{} to {}", beat, next);
                     beat = next;
                 }

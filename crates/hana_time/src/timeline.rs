@@ -8,8 +8,8 @@ use crate::clock_offset::ClockEstimate;
 /// origin and may be negative. A bar is [`quantum`](Self::quantum) beats long and begins at a multiple of it.
 ///
 /// A change returns another timeline that continues from the same beat at the same time, so beats neither jump nor
-/// run backwards. Beats are an `f64`: after a day at 999 beats per minute, it still resolves a millionth of a
-/// microsecond.
+/// run backwards. Beats are an `f64`: after a day at 999 beats per minute, it still resolves a ten-thousandth
+/// of a microsecond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timeline {
     bpm: f64,
@@ -75,11 +75,11 @@ impl Timeline {
     /// The fastest rate.
     pub const MAX_RATE: f64 = 1.1;
     const US_PER_MINUTE: f64 = 60e6;
-    /// The timeline until another is set: 120 beats per minute in bars of four, playing, beat 0 at time 0.
+    /// The timeline that applies until another is set: 120 beats per minute in bars of four, playing, beat 0 at time 0.
     pub const DEFAULT: Self =
         Self { bpm: 120.0, origin_us: 0, origin_beat: 0.0, quantum: 4.0, playing: true, rate: 1.0 };
 
-    /// Creates a paused timeline with bars of four beats that is at `beat` at `at_us`.
+    /// Creates a paused timeline with bars of four beats, whose beat at `at_us` is `beat`.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Timeline {
         self.quantum
     }
 
-    /// Returns whether it plays. Beats advance in any case, as in Ableton Link.
+    /// Returns whether the timeline plays. Beats advance in any case, as in Ableton Link.
     #[must_use]
     pub const fn is_playing(&self) -> bool {
         self.playing
@@ -152,9 +152,9 @@ impl Timeline {
         phase(self.beat_at(at_us), self.quantum)
     }
 
-    /// Returns the first beat after `at_us` that is a multiple of `every` beats (1: the next beat).
+    /// Returns the first beat after `at_us` that is a multiple of `every` beats.
     ///
-    /// Returns `None` if `every` is not above 0.
+    /// If `every` is 1, this is the next beat. Returns `None` if `every` is not above 0.
     #[must_use]
     pub fn next_multiple(&self, every: f64, at_us: i64) -> Option<f64> {
         (every.is_finite() && every > 0.0).then(|| {
@@ -233,7 +233,7 @@ impl Timeline {
 
     /// Converts this timeline from another host's clock to the local one.
     ///
-    /// Near the origin, the result is as accurate as the estimate.
+    /// Near its origin, the converted timeline is as accurate as the estimate.
     #[must_use]
     pub fn to_local(self, clock: &ClockEstimate) -> Self {
         let rate = (self.rate * clock.rate()).clamp(Self::MIN_RATE, Self::MAX_RATE);

@@ -19,11 +19,11 @@ fn plain() -> Result<Timeline, TimelineError> {
     Timeline::new(120.0, 0, 0.0)
 }
 
-/// Reads a tempo in beats per minute; rejects one that no [`Timeline`] can have.
+/// Reads a tempo in beats per minute; rejects a tempo that no [`Timeline`] can have.
 ///
 /// # Errors
 ///
-/// The number is not between 20 and 999.
+/// Fails if the number is not between 20 and 999.
 pub fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     checked(deserializer, |bpm| Timeline::new(bpm, 0, 0.0))
 }
@@ -32,16 +32,16 @@ pub fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
 ///
 /// # Errors
 ///
-/// The number is not finite.
+/// Fails if the number is not finite.
 pub fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     checked(deserializer, |beat| Timeline::new(120.0, 0, beat))
 }
 
-/// Reads the number of beats in a bar; rejects one that no [`Timeline`] can have.
+/// Reads the number of beats in a bar; rejects a number that no [`Timeline`] can have.
 ///
 /// # Errors
 ///
-/// The number is no valid quantum.
+/// Fails if the number is no valid quantum.
 pub fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     checked(deserializer, |quantum| plain()?.with_quantum(quantum))
 }
@@ -50,7 +50,7 @@ pub fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Err
 ///
 /// # Errors
 ///
-/// The number is not between 0.9 and 1.1.
+/// Fails if the number is not between 0.9 and 1.1.
 pub fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     checked(deserializer, |rate| plain()?.with_rate(rate, 0))
 }

@@ -5,7 +5,7 @@ use hana_process::{Catalogue, CatalogueError};
 use hana_time::Timeline;
 use thiserror::Error;
 
-/// The daemon's configuration: how to find other nodes, what may be launched, and the initial tempo.
+/// The daemon's configuration: how it finds other nodes, the programs it may launch, and the initial tempo.
 #[derive(Debug, Clone)]
 pub(crate) struct DaemonConfig {
     pub(crate) network: NetworkSettings,
@@ -28,7 +28,7 @@ pub(crate) enum DaemonConfigError {
     Catalogue(#[from] CatalogueError),
 }
 
-/// The catalogue file beside the machine settings.
+/// The name of the catalogue file in the directory of the machine settings.
 pub(crate) const CATALOGUE_FILE: &str = "visualizations.toml";
 /// The built-in catalogue, for a machine without any configuration.
 const SHIPPED_CATALOGUE: &str = include_str!("../../../config/visualizations.toml");
@@ -36,7 +36,8 @@ const SHIPPED_CATALOGUE: &str = include_str!("../../../config/visualizations.tom
 impl DaemonConfig {
     /// Finds the settings with [`MachineConfig::find`], and their catalogue.
     ///
-    /// The catalogue is the one that the settings name, otherwise the one beside them, otherwise the built-in one.
+    /// The catalogue is the one that the settings name, otherwise the one in their directory, otherwise the built-in
+    /// one.
     pub(crate) fn find(named: Option<&Path>) -> Result<Self, DaemonConfigError> {
         Self::of(MachineConfig::find(named)?)
     }
@@ -51,7 +52,7 @@ impl DaemonConfig {
         Ok(Self { network, catalogue, catalogue_file, timeline, link, origin })
     }
 
-    /// Returns the files that this was read from, and those that would be read if they existed.
+    /// Returns the files that this configuration was read from, and those that would be read if they existed.
     pub(crate) fn files(&self, named: Option<&Path>) -> Vec<PathBuf> {
         let mut files = MachineConfig::places(named);
         files.extend(self.catalogue_file.clone());
@@ -79,7 +80,7 @@ impl DaemonConfig {
     }
 }
 
-/// Returns the catalogue that the settings name, otherwise the one beside them.
+/// Returns the catalogue that the settings name, otherwise the one in their directory.
 pub(crate) fn catalogue_file(source: &ConfigSource, named: Option<&Path>) -> Option<PathBuf> {
     let directory = source.directory();
     let named = named.map(|named| directory.unwrap_or_else(|| Path::new("")).join(named));

@@ -10,9 +10,9 @@ use crate::config::{CATALOGUE_FILE, catalogue_file};
 /// The result of `hanad --check`.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCheck {
-    /// The faults, each in one line: the place, what is wrong, and what to do.
+    /// The faults, one line each: the location, the fault, and the remedy.
     faults: Vec<String>,
-    /// Remarks about settings that may be intended, such as a program that is not installed on this machine.
+    /// Notes on settings that may be intentional, such as a program that is not installed on this machine.
     notes: Vec<String>,
     /// The files that were checked.
     checked: String,
@@ -87,7 +87,7 @@ impl ConfigCheck {
     }
 }
 
-/// Returns the catalogue that lies beside settings that cannot be read.
+/// Returns the catalogue in the directory of settings that cannot be read.
 fn beside_faulty_settings(named: Option<&Path>) -> Option<PathBuf> {
     MachineConfig::places(named)
         .into_iter()

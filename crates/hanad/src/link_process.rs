@@ -13,8 +13,8 @@ use crate::log_once::LogOnce;
 
 /// The program `hana-link`, which connects to Ableton Link. It is restarted when it fails.
 ///
-/// Everything that may block runs on separate threads. The program ends when its standard input is closed, and
-/// therefore also when this daemon is killed.
+/// Everything that may block runs on separate threads. The program ends when its standard input is closed, so it also
+/// ends when this daemon is killed.
 pub(crate) struct LinkProcess {
     shared: Arc<LinkShared>,
 }
@@ -22,11 +22,11 @@ pub(crate) struct LinkProcess {
 /// An event of the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum LinkEvent {
-    /// The program runs. Within half a second, before it joins, it needs the state to continue from.
+    /// The program runs. Within half a second, before it joins a Link session, it needs the state to continue from.
     Started,
     /// The state of the Link session.
     Report(LinkReport),
-    /// The program is gone and will be restarted automatically.
+    /// The program has ended and will be restarted automatically.
     Lost,
 }
 
@@ -43,21 +43,21 @@ struct Run {
     lines: Receiver<String>,
 }
 
-/// The program's name, searched for beside this program and in `PATH`.
+/// The program's name, which is searched for in the directory of this program and in `PATH`.
 const PROGRAM: &str = "hana-link";
-/// The most queued commands. A program that does not read them gets no more.
+/// The most queued commands. Further commands are dropped if the program does not read.
 const MAX_QUEUED_COMMANDS: usize = 64;
 /// The most queued reports.
 const MAX_QUEUED_REPORTS: usize = 64;
 /// The longest line that is read, in bytes. Longer lines are cut into several.
 const MAX_LINE_BYTES: u64 = 4096;
-/// The silence after which the program counts as frozen.
+/// The time without a report after which the program counts as frozen.
 ///
-/// It reports four times a second, except during the two seconds in which it joins.
+/// The program reports four times a second, except during the two seconds in which it joins.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long the program may take to end after its input is closed.
+/// The time allowed for the program to end after its input is closed.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
-/// The running time after which the next failure counts as the first.
+/// The running time after which the program is stable, so that its next failure counts as the first.
 const STABLE_AFTER: Duration = Duration::from_secs(20);
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
@@ -68,7 +68,7 @@ const BACKOFF: Backoff = Backoff {
 };
 
 impl LinkProcess {
-    /// Starts the program. Its events go to `on_event`, which may block.
+    /// Starts the program. `on_event` receives its events and may block.
     ///
     /// Returns `None` if the program is not installed or the system cannot start a thread.
     pub(crate) fn start(on_event: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
@@ -106,8 +106,8 @@ impl LinkProcess {
 
     /// Sends a command without blocking.
     ///
-    /// The command is lost if the program is not running or does not read. Once it runs again, it asks for the state to
-    /// continue from.
+    /// The command is lost if the program is not running or does not read. Once the program runs again, it requests
+    /// the state to continue from.
     pub(crate) fn send(&self, command: LinkOrder) {
         if let Some(commands) = &*lock(&self.shared.commands)
             && commands.try_send(command.to_line()).is_err()
@@ -118,14 +118,14 @@ impl LinkProcess {
 }
 
 impl Drop for LinkProcess {
-    /// Closes the program's input, which ends the program. Its own thread waits for the end.
+    /// Closes the program's input, which ends the program. A separate thread waits for its end.
     fn drop(&mut self) {
         lock(&self.shared.ended).take();
         lock(&self.shared.commands).take();
     }
 }
 
-/// Runs one instance after the other, on a separate thread, until the program is to end.
+/// Runs one instance after another, on a separate thread, until the program is stopped.
 fn keep_running(
     program: &PathBuf,
     shared: &LinkShared,
@@ -148,7 +148,7 @@ fn keep_running(
                 tracing::warn!("{PROGRAM} {why}; restarting it, the beat continues");
                 on_event(LinkEvent::Lost);
             },
-            // The file may be being replaced at this moment, so it is tried again and logged once.
+            // The file may be in the middle of an update, so the launch is retried and the problem logged once.
             Err(problem) if log_once.should_log(&problem) => {
                 let fault = ProgramFault::of(program).map_or_else(
                     || format!("cannot be started: {problem}"),
@@ -166,11 +166,11 @@ fn keep_running(
     }
 }
 
-/// The end of an instance.
+/// The reason for the end of an instance.
 enum RunOutcome {
-    /// On request.
+    /// The daemon requested the end.
     Ended,
-    /// By itself or because it froze, with a description.
+    /// The program ended on its own or froze; the text describes the failure.
     Failed(String),
 }
 
@@ -178,7 +178,7 @@ impl Run {
     fn start(program: &PathBuf, shared: &LinkShared) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C at the daemon's terminal is meant for the daemon.
+        // Ctrl-C at the daemon's terminal must reach only the daemon.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -204,14 +204,14 @@ impl Run {
         thread("link-reports").spawn(move || read_reports(stdout, &out))?;
         thread("link-log").spawn(move || log(stderr))?;
         thread("link-commands").spawn(move || write_commands(stdin, &inbox))?;
-        // If the program was ordered to end meanwhile, the commands are dropped, which closes its input.
+        // If the program was stopped in the meantime, the commands are dropped, which closes its input.
         let ended = lock(&shared.ended);
         *lock(&shared.commands) = ended.is_some().then_some(commands);
         drop(ended);
         Ok(lines)
     }
 
-    /// Receives reports until the program ends, freezes, or is to end.
+    /// Receives reports until the program ends, freezes, or is stopped.
     fn read_reports(
         mut self,
         end: &Receiver<()>,
@@ -253,9 +253,9 @@ impl Run {
         }
     }
 
-    /// Waits for the end and returns the exit status. Kills the program at the deadline.
+    /// Waits until the program ends and returns its exit status. Kills the program at the deadline.
     ///
-    /// Returns `None` if it was killed, or if its status was already reaped, as the daemon does with orphans.
+    /// Returns `None` if the program was killed, or if its status was already reaped along with the orphans.
     fn wait(&mut self, deadline: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + deadline;
         loop {
@@ -272,7 +272,7 @@ impl Run {
     }
 
     fn kill(&mut self) {
-        // Kills only a process known to exist: the id may otherwise belong to another process.
+        // The program is killed only if it still exists. Otherwise, the id may belong to another process.
         if matches!(self.child.try_wait(), Ok(None)) {
             self.child.kill().ok();
             self.child.wait().ok();
@@ -316,7 +316,7 @@ fn write_commands(mut stdin: ChildStdin, commands: &Receiver<String>) {
     }
 }
 
-/// Finds a file that can be executed. One that cannot is skipped.
+/// Finds the program's file. A file that cannot be executed is skipped.
 fn find() -> Result<PathBuf, LaunchError> {
     let exe = env::current_exe().ok();
     let beside = exe.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
@@ -340,8 +340,8 @@ mod tests {
 
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join(PROGRAM);
-        // The program is copied from a draft: a file that is still open for writing, even in a process that was just
-        // started, cannot be executed.
+        // The program is copied from a draft, since a file that is open for writing cannot be executed. A process
+        // that was just started may hold such a handle.
         let draft = directory.path().join("draft");
         std::fs::write(&draft, format!("#!/bin/sh\n{script}")).unwrap();
         std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
@@ -375,7 +375,7 @@ mod tests {
             unreachable!()
         };
         assert_eq!(report, LinkReport::parse(REPORT).unwrap());
-        // Its input is closed: the program ends, is not restarted, and reports nothing.
+        // Dropping closes the input: the program ends, is not restarted, and reports nothing.
         drop(link);
         assert!(events.recv_timeout(TIMEOUT).is_err());
     }
@@ -399,7 +399,7 @@ mod tests {
         for _ in 0..100_000 {
             link.send(LinkOrder::Tempo { bpm: 90.0 });
         }
-        // The program is killed in the end.
+        // The program ignores the closed input and is eventually killed.
         drop(link);
         assert!(events.recv_timeout(TIMEOUT).is_err());
     }

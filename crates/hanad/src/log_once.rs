@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 /// A filter that logs a lasting problem when it begins and when it changes, not each time it occurs.
 ///
-/// A problem that comes and goes, such as a disk that is full every other second, counts as lasting.
+/// A problem that recurs at short intervals, such as a disk that is full every other second, counts as lasting.
 #[derive(Debug, Default)]
 pub(crate) struct LogOnce {
     current: Option<String>,
@@ -10,11 +10,11 @@ pub(crate) struct LogOnce {
     logged: Option<(String, Instant)>,
 }
 
-/// The least time before a problem that was over is logged again.
+/// The least time before the same problem is logged again after it was over.
 const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
 
 impl LogOnce {
-    /// Returns whether to log `problem`, which is not the case if it was the last one logged.
+    /// Returns whether to log `problem`: `false` if it lasts, or recurs soon after it was logged.
     pub(crate) fn should_log(&mut self, problem: &impl ToString) -> bool {
         self.should_log_at(problem.to_string(), Instant::now())
     }
@@ -33,7 +33,7 @@ impl LogOnce {
         !is_logged
     }
 
-    /// Ends the problem and returns whether there was one.
+    /// Marks the problem as over and returns whether there was one.
     pub(crate) fn clear(&mut self) -> bool {
         self.current.take().is_some()
     }

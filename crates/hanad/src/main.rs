@@ -1,4 +1,4 @@
-//! `hanad`, the small daemon on every machine. Other nodes discover it; it launches and watches visualizations.
+//! `hanad`, the small daemon on every machine. Other nodes discover it; it launches and supervises visualizations.
 //!
 //! It reads its configuration, joins the mesh as the gateway of its host, and runs one loop that turns events
 //! into actions. `hana_process::Supervisor` makes the decisions.
@@ -47,10 +47,10 @@ use crate::service::watchdog::{Watchdog, WatchdogLimit};
 use crate::state::host_id::HostId;
 use crate::state::state_dir::StateDir;
 
-/// The time limit for joining. A daemon joins without scouting, so this is ample.
+/// The time limit for joining the mesh. A daemon joins without scouting, so this is ample.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long the last log lines may take to be written.
+/// The time limit for writing the last log lines.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     if arguments.check {
         return check(&arguments);
     }
-    // First of all, before the descriptor's number can be used for anything else.
+    // This comes first, before the number of the descriptor can be used for another file.
     #[cfg(unix)]
     let ready = match arguments.ready_fd.map(ReadySignal::open).transpose() {
         Ok(ready) => ready,
@@ -106,7 +106,7 @@ fn check(arguments: &Arguments) -> ExitCode {
     if check.has_faults() || !is_printed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Ends a daemon that has no log yet.
+/// Reports the reason and ends a daemon that has no log yet.
 fn fail(reason: &str) -> ExitCode {
     Stream::Stderr.write_all(format!("hanad: {reason}\n").as_bytes()).ok();
     ExitCode::FAILURE
@@ -114,8 +114,8 @@ fn fail(reason: &str) -> ExitCode {
 
 /// Logs to standard error for a person at a terminal, and to the log for later.
 ///
-/// Neither delays or ends the daemon when it cannot be written, be it because of a full disk or because a
-/// terminal or a pipe accepts no more lines.
+/// A target that cannot be written neither delays nor ends the daemon, whether its disk is full or its terminal or
+/// pipe accepts no more lines.
 fn log_to_stderr_and(log: &Log, stderr: DroppingWriter) -> ConnectDiagnostics {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error")
@@ -137,7 +137,7 @@ fn run(
     program: &OwnProgram,
     ready: impl FnOnce(),
 ) -> anyhow::Result<DaemonOutcome> {
-    // First of all, so that no signal is lost during the rest of the start.
+    // This comes first, so that no signal is lost during the rest of the start.
     let signals = signals::register().context("registering signal handlers")?;
     let mut host = HostId::find(arguments.host.as_ref())?;
     if arguments.replace {
@@ -159,7 +159,7 @@ fn run(
             "cannot adopt orphans, so processes that visualizations leave behind may remain: {problem}"
         );
     }
-    // Bounded, so senders wait when it is full. Messages from the mesh wait in inboxes, which are bounded too.
+    // The channel is bounded: senders wait when it is full. Messages from the mesh wait in inboxes, also bounded.
     let (events, event_rx) = mpsc::sync_channel(1024);
     signals::forward(signals, program.clone(), events.clone())?;
     let joined =

@@ -1,17 +1,18 @@
-//! A screen that is white while its one parameter is on, and reports when it was seen: to measure how exactly
-//! a change on the beat is shown.
+//! A screen that is white while its one parameter is on.
+//!
+//! It reports the times of the changes, to measure how precisely a change on the beat is shown.
 //!
 //! ```text
 //! hana set beat_flash lit=on --at next-bar
 //! ```
 //!
-//! For each change it writes a line: the new state; when its frame was presented, in microseconds of this
-//! machine's clock, and on which beat; and how much the last frames varied, in the time between two frames
-//! (`gap_us`, the longest) and in the time from the beginning of a frame to the screen (`spread_us`). The
-//! last two show whether the machine kept up.
+//! For each change, it writes a line with the new state, the time at which its frame was presented, in microseconds
+//! of this machine's clock, the beat at that time, and how much the last frames varied: the longest time between two
+//! frames (`gap_us`), and the variation of the time from the beginning of a frame to its presentation (`spread_us`).
+//! The last two show whether the machine kept up.
 //!
-//! `HANA_FPS` sets the frames per second, 60 by default. `HANA_HEADLESS=1`, or a machine without a screen,
-//! runs it without a window: then a frame counts as shown when it ends.
+//! `HANA_FPS` sets the frames per second, 60 by default. With `HANA_HEADLESS=1`, or on a machine without a screen,
+//! the program runs without a window. A frame then counts as presented when it ends.
 
 use std::io::Write;
 use std::thread;
@@ -31,7 +32,7 @@ struct Flash {
     lit: bool,
 }
 
-/// Size of the window, in physical pixels: small, so that drawing it costs nothing.
+/// Size of the window in physical pixels, which is small so that drawing costs little.
 const SIZE: (u32, u32) = (160, 90);
 const LOG: &str = "warn,winit=error,bevy_render::renderer=error,zenoh=error";
 
@@ -80,7 +81,7 @@ fn window() -> WindowPlugin {
         primary_window: Some(Window {
             title: "beat_flash".into(),
             resolution: WindowResolution::new(SIZE.0, SIZE.1),
-            // `HANA_FPS` sets the pace; waiting for the screen as well would add the screen's rhythm to it.
+            // `HANA_FPS` sets the pace. Waiting for the screen as well would mix the screen's rhythm into it.
             present_mode: PresentMode::AutoNoVsync,
             ..default()
         }),
@@ -88,14 +89,14 @@ fn window() -> WindowPlugin {
     }
 }
 
-/// When the next frame begins.
+/// The time at which the next frame begins.
 #[derive(Resource)]
 struct NextFrame {
     at: Instant,
     every: Duration,
 }
 
-/// When the current frame began, in microseconds of this machine's clock.
+/// The time at which the current frame began, in microseconds of this machine's clock.
 #[derive(Resource, Default, Clone, Copy)]
 struct Begun(i64);
 
@@ -103,7 +104,7 @@ fn wait_for_frame(mut next: ResMut<NextFrame>, mut begun: ResMut<Begun>) {
     let now = Instant::now();
     thread::sleep(next.at.saturating_duration_since(now));
     let every = next.every;
-    // Missed frames are not made up for.
+    // Missed frames are skipped.
     next.at = if next.at + every < now { now + every } else { next.at + every };
     *begun = Begun(local_us());
 }
@@ -112,7 +113,7 @@ fn draw(flash: Res<Flash>, mut background: ResMut<ClearColor>) {
     background.0 = if flash.lit { Color::WHITE } else { Color::BLACK };
 }
 
-/// The frame that the renderer works on.
+/// The frame that the renderer is drawing.
 #[derive(Resource, Default)]
 struct Drawn {
     flash: Flash,
@@ -129,7 +130,7 @@ fn take_over(
     *drawn = Drawn { flash: **flash, timeline: **timeline, begun: **begun };
 }
 
-/// The state shown last; the times of the last frames, and their delays until presentation, the newest first.
+/// The last presented state, and the times and delays of the last presented frames, newest first.
 #[derive(Resource, Default)]
 struct Shown {
     flash: Flash,
@@ -150,7 +151,7 @@ impl Shown {
             let gap = self.at_us.windows(2).map(|of| of[0] - of[1]).max().unwrap_or_default();
             let (least, most) = (self.after_us.iter().min(), self.after_us.iter().max());
             let spread = most.zip(least).map(|(most, least)| most - least).unwrap_or_default();
-            // Not `println`, which panics if writing fails.
+            // `println` would panic if writing fails.
             let mut out = std::io::stdout();
             writeln!(
                 out,

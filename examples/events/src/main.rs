@@ -1,8 +1,8 @@
 //! A visualization with a parameter of each kind, which reports everything that happens between it and the mesh.
 //!
-//! It writes every event of the plugin as a line of JSON to standard output, and shows current problems in a
-//! corner of its window. L leaves the mesh, J rejoins, F sends more than the network can carry, H freezes the
-//! main loop for a second, so that the program reads nothing meanwhile.
+//! It writes every event of the plugin as a line of JSON to standard output, and displays current problems in a
+//! corner of its window. L leaves the mesh, J rejoins, F sends more than the network can carry, and H freezes the
+//! main loop for a second, during which the program reads no messages.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use bevy::window::{PresentMode, WindowResolution};
 use hana::prelude::*;
 use hana::serde_json::{Value, json};
 
-/// The parameters: one of each kind.
+/// Parameters of every kind.
 #[derive(Resource, Reflect)]
 struct Sea {
     #[reflect(@Description("colour of the ground, around the wheel"))]
@@ -34,25 +34,25 @@ impl Default for Sea {
     }
 }
 
-/// The path of the bar.
+/// The movement of the bar.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 enum Course {
-    /// Along the window, and again from the start.
+    /// Across the window, then again from the start.
     Along,
-    /// To and fro.
+    /// Back and forth.
     ToAndFro,
-    /// No movement.
+    /// The bar does not move.
     Still,
 }
 
-/// A knock. This program sends and receives it.
+/// A knock, which this program both sends and receives.
 #[hana::message(lane = ReliableOrdered)]
 #[derive(Debug, Clone)]
 struct Knock {
     number: u64,
 }
 
-/// A spark of the former version, whose energy was a word: those of the current `spark_thrower` cannot be read.
+/// A spark of the former version, whose energy was a word. It cannot be decoded from the sparks of `spark_thrower`.
 #[hana::message(lane = UnreliableUnordered, version = 1)]
 #[derive(Debug, Clone)]
 struct Spark {
@@ -64,7 +64,7 @@ struct Spark {
 const TELL_FRAMES: Duration = Duration::from_millis(250);
 /// How long the main loop freezes.
 const HANG: Duration = Duration::from_secs(1);
-/// More messages than any queue holds.
+/// Number of messages in a flood: more than any queue can hold.
 const FLOOD: u64 = 100_000;
 const SIZE: (u32, u32) = (640, 360);
 
@@ -148,7 +148,7 @@ fn tell_events(app: &mut App) {
     });
 }
 
-/// Writes a line of JSON. Not `println`, which ends the program if writing fails.
+/// Writes a line of JSON. Unlike `println`, this does not end the program if writing fails.
 fn tell(event: &str, what: &Value) {
     writeln!(std::io::stdout(), "{}", json!({"event": event, "of": what})).ok();
 }
@@ -162,7 +162,7 @@ fn tell_of_daemon(connectivity: Res<NodeConnectivity<role::Visualization>>, mut 
 
 fn set_up(mut commands: Commands) {
     commands.spawn(Camera2d);
-    // The movement shows that it draws.
+    // The moving bar shows that the program draws.
     commands.spawn((
         Node { position_type: PositionType::Absolute, width: px(24), height: px(120), ..default() },
         BackgroundColor(Color::WHITE),
@@ -188,7 +188,7 @@ fn draw(
     colour.set_if_neq(BackgroundColor(if sea.lit { sea.tint } else { Color::NONE }));
 }
 
-/// Counts the frames of the last quarter of a second, and finds the longest of them.
+/// Counts the frames of each quarter of a second, and reports the longest frame time.
 fn count_frames(
     mut since: Local<Option<Instant>>,
     mut seen: Local<(u32, Duration)>,

@@ -1,12 +1,12 @@
 //! A small app: it lists the nodes of the mesh and turns a knob.
 //!
-//! Up and down select a visualization, left and right turn its first parameter, S stops it.
+//! Up and down select a visualization, left and right turn its first parameter, and S stops the visualization.
 
 use bevy::prelude::*;
 use hana::Role;
 use hana::prelude::*;
 
-/// The knob's speed, in ranges a second.
+/// Speed of the knob, in parameter ranges per second.
 const TURN: f32 = 0.5;
 
 /// The index of the selected visualization.

@@ -1,8 +1,8 @@
-//! An app that shows and sends custom messages without defining any of their types.
+//! An app that displays and sends custom messages without defining any of their types.
 //!
 //! ```text
-//! message_monitor                          shows published messages, with their announced names
-//! message_monitor NODE TOPIC JSON          sends a message too, once the node is there
+//! message_monitor                          displays published messages, with their announced names
+//! message_monitor NODE TOPIC JSON          also sends a message, once the node is on the mesh
 //! ```
 
 use std::fmt::Arguments;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
-        // If its output fails, `tracing` would report that on standard error, and panic if that fails too.
+        // If the output fails, `tracing` would report that on standard error, and panic if that fails too.
         .log_internal_errors(false)
         .init();
     App::new()
@@ -79,7 +79,7 @@ fn show(mut messages: MessageReader<DynamicFromMesh>, nodes: Query<&MeshNode>) {
     }
 }
 
-/// Sends the message once the node is there and has announced its topics.
+/// Sends the message once the node is on the mesh and has announced its topics.
 fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: MeshCommands) {
     let is_there = |id: &NodeId| nodes.iter().any(|node| node.node == *id && node.info().is_some());
     if to_send.0.as_ref().is_none_or(|(node, ..)| !is_there(node)) {
@@ -91,7 +91,7 @@ fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: MeshComm
     }
 }
 
-/// Writes a line; unlike `println`, does not end the program when writing fails.
+/// Writes a line. Unlike `println`, this does not end the program if writing fails.
 fn print(line: Arguments) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

@@ -1,9 +1,9 @@
 //! A visualization without Bevy: a wave of letters in a terminal. A model for programs that draw with another
 //! library.
 //!
-//! All duties of a visualization are in [`run`]: it joins, counts its frames, draws the played values, draws
-//! black during a blackout, ends on request, and leaves cleanly. The drawing is in [`Wave`], which knows
-//! nothing of the mesh.
+//! All duties of a visualization are in [`run`]: it joins, counts its frames, draws the played values, draws black
+//! during a blackout, ends on request, and leaves cleanly. The drawing is in [`Wave`], which does not depend on the
+//! mesh.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use hana_network::VisualizationBuilder;
 
 /// Frame interval.
 const FRAME: Duration = Duration::from_millis(50);
-/// How long joining may take.
+/// Time limit for joining.
 const JOIN: Duration = Duration::from_secs(10);
-/// How long leaving may take: a failed network must not delay the exit.
+/// Time limit for leaving, so that a failed network does not delay the exit.
 const GOODBYE: Duration = Duration::from_millis(300);
-/// Letters in a row.
+/// Number of letters in a row.
 const WIDTH: u16 = 64;
 
 fn main() -> anyhow::Result<()> {
-    // Ctrl-C means that a person closes it.
+    // Ctrl-C means that a person closes the program.
     let closed = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&closed))?;
     run(&closed)
@@ -86,7 +86,7 @@ impl Wave {
     }
 }
 
-/// Draws a row, but only at a terminal: it would clutter a log.
+/// Draws a row if the output is a terminal. In a log, rows would be clutter.
 fn show(row: &str) {
     let mut out = io::stdout();
     if out.is_terminal() {
@@ -94,7 +94,8 @@ fn show(row: &str) {
     }
 }
 
-/// Writes a line; unlike `println`, does not end the program when the disk of its output is full.
+/// Writes a line if the output is not a terminal. Unlike `println`, this does not end the program if the disk is
+/// full.
 fn log(line: std::fmt::Arguments) {
     let mut out = io::stdout();
     if !out.is_terminal() {

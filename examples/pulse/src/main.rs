@@ -1,5 +1,6 @@
-//! A visualization without window or GPU, which prints what a light would do: for trials, and for machines
-//! without a screen.
+//! A visualization without window or GPU, which prints the state of a simulated light.
+//!
+//! It is for trials, and for machines without a screen.
 
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
@@ -33,7 +34,7 @@ impl Default for Pulse {
     }
 }
 
-/// The number of beats over all instances since a person started it: a value that survives a crash.
+/// The number of beats over all instances since a person started the program; the value survives a crash.
 #[hana::data]
 #[derive(Resource, Default)]
 struct Beats {
@@ -44,7 +45,7 @@ impl Persist for Beats {
     const NAME: &'static str = "beats";
 }
 
-/// Frames a second.
+/// Frames per second.
 const RATE: f64 = 60.0;
 
 fn main() -> AppExit {
@@ -52,7 +53,7 @@ fn main() -> AppExit {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
-        // If its output fails, `tracing` would report that on standard error, and panic if that fails too.
+        // If the output fails, `tracing` would report that on standard error, and panic if that fails too.
         .log_internal_errors(false)
         .init();
     App::new()
@@ -122,7 +123,7 @@ fn say_the_bar(timeline: Res<Timeline>) {
     }
 }
 
-/// Writes a line; unlike `println`, does not end the program when the disk of its output is full.
+/// Writes a line. Unlike `println`, this does not end the program if the disk is full.
 fn say(line: Arguments) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

@@ -1,6 +1,6 @@
 //! Rings of light on dark water, played by four parameters.
 //!
-//! `HANA_HEADLESS=1` runs it without window and GPU, as does a machine without a display; `hana nodes` shows
+//! With `HANA_HEADLESS=1`, or on a machine without a display, it runs without window and GPU; `hana nodes` reports
 //! that. `HANA_WINDOW=640x360` sets the size of its window.
 
 mod water;
@@ -16,10 +16,10 @@ use hana::prelude::*;
 
 use crate::water::{Ripples, SurfacePlugin, WaterPlugin};
 
-/// Default size of the window, in physical pixels, without `HANA_WINDOW`.
+/// Size of the window in physical pixels if `HANA_WINDOW` is not set.
 const DEFAULT_SIZE: (u32, u32) = (1280, 720);
 
-/// Frames per second without a window; with one, the screen sets the pace.
+/// Frames per second without a window. With a window, the screen sets the pace.
 const HEADLESS_RATE: f64 = 60.0;
 
 fn main() -> AppExit {
@@ -44,7 +44,7 @@ fn main() -> AppExit {
     app.add_plugins((WaterPlugin, plugin)).run()
 }
 
-/// Logs why there is no window. Not `eprintln`, which panics if writing fails.
+/// Logs the reason why there is no window. Unlike `eprintln`, this does not panic if writing fails.
 fn write_line(cause: &NoDisplay) {
     writeln!(std::io::stderr(), "ripples: {cause}").ok();
 }
@@ -54,7 +54,7 @@ fn log_plugin() -> LogPlugin {
     let quiet = "winit=error,bevy_render::renderer=error,zenoh=warn,zenoh::net::routing=error";
     LogPlugin {
         filter: format!("{DEFAULT_FILTER},{quiet}"),
-        // Bevy's own layer, except that a full disk does not end the program.
+        // This is Bevy's own layer, except that a full disk does not end the program.
         fmt_layer: |_| {
             let layer = tracing_subscriber::fmt::Layer::default();
             Some(Box::new(layer.with_writer(std::io::stderr).log_internal_errors(false)))
@@ -80,7 +80,7 @@ fn window_plugin() -> WindowPlugin {
     }
 }
 
-/// Reads `WIDTHxHEIGHT`; `None` unless both are positive integers.
+/// Parses `WIDTHxHEIGHT`. Returns `None` unless both are positive integers.
 fn parse_size(size: &str) -> Option<(u32, u32)> {
     let (width, height) = size.split_once('x')?;
     let (width, height) = (width.parse().ok()?, height.parse().ok()?);

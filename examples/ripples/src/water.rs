@@ -17,11 +17,11 @@ const SPACING: f32 = 1.0 / 12.0;
 /// Rings that leave the centre each second at `speed` 1.
 const RATE: f32 = 1.0;
 
-/// Extra brightness at the beginning of a bar, and of the other beats, while the transport plays.
+/// Extra brightness at the beginning of a bar while the transport plays; `BEAT` is that of the other beats.
 const BAR: f32 = 1.2;
 const BEAT: f32 = 0.5;
 
-/// Rings after which the whole picture repeats.
+/// Number of rings after which the whole picture repeats.
 const LOOP: f32 = 64.0;
 
 /// The parameters. Each value is -1..1; a value outside is clamped.
@@ -48,7 +48,7 @@ impl Default for Ripples {
     }
 }
 
-/// Moves the water by [`Ripples`]. Needs no window and no GPU.
+/// Moves the water according to [`Ripples`]. Needs no window and no GPU.
 pub(crate) struct WaterPlugin;
 
 impl Plugin for WaterPlugin {
@@ -61,13 +61,13 @@ impl Plugin for WaterPlugin {
     }
 }
 
-/// Extra brightness by the beat: flares up with each beat, and is gone before the next.
+/// Extra brightness from the beat, which rises with each beat and has vanished before the next one.
 ///
-/// 0 while the transport does not play, and at `speed` 0, where nothing moves.
+/// It is 0 while the transport does not play, and at `speed` 0, where the picture stands still.
 #[derive(Resource, Default, PartialEq)]
 struct Pulse(f32);
 
-// The position in a beat needs no more precision than an f32.
+// The position in a beat does not need more precision than that of an `f32`.
 #[allow(clippy::cast_possible_truncation)]
 fn pulse(timeline: Res<Timeline>, ripples: Res<Ripples>, mut pulse: ResMut<Pulse>) {
     let next = if timeline.is_playing() && ripples.speed != 0.0 {
@@ -80,7 +80,7 @@ fn pulse(timeline: Res<Timeline>, ripples: Res<Ripples>, mut pulse: ResMut<Pulse
     pulse.set_if_neq(Pulse(next));
 }
 
-/// Rings that have left the centre so far, 0..[`LOOP`].
+/// Number of rings that have left the centre, 0..[`LOOP`].
 ///
 /// All motion in the picture is derived from it, so that no pixel changes at `speed` 0.
 #[derive(Resource, Default, PartialEq)]
@@ -115,35 +115,35 @@ struct Water {
     light: Light,
 }
 
-/// The shader's uniforms. Laid out as `Light` in `water.wgsl`.
+/// The shader's uniforms, with the same layout as `Light` in `water.wgsl`.
 #[derive(ShaderType, Clone, Copy, Default)]
 struct Light {
-    /// The lesser sources, see [`LesserSource::at`].
+    /// The lesser sources, as returned by [`LesserSource::at`].
     lesser: [Vec4; 4],
     /// Distance between two rings, in window heights.
     spacing: f32,
-    /// Rings that have left the centre.
+    /// Number of rings that have left the centre.
     phase: f32,
-    /// Turn of the colour wheel, in whole turns.
+    /// Rotation of the colour wheel, in whole turns.
     hue: f32,
-    /// Brightness, 0..1, and more on a beat.
+    /// Brightness, 0..1, or more on a beat.
     glow: f32,
 }
 
-/// A source beside the one in the centre, which it circles. Lengths are counted in rings.
+/// A source that circles the one in the centre. Lengths are counted in rings.
 struct LesserSource {
     distance: f32,
-    /// Where on its circle it starts, in radians.
+    /// Angle at which it starts on its circle, in radians.
     start: f32,
-    /// How often it goes round in a [`LOOP`]. Whole, so that the loop closes.
+    /// Number of revolutions in a [`LOOP`]. It must be whole, so that the loop closes.
     rounds: f32,
-    /// How many of its waves fit between two rings.
+    /// Number of its waves between two rings.
     density: f32,
-    /// How many of its waves leave it while one ring leaves the centre. Whole, so that the loop closes.
+    /// Number of waves that leave it while one ring leaves the centre. It must be whole, so that the loop closes.
     beat: f32,
 }
 
-/// Chosen by eye: two as coarse as the rings, which pull them into webs, and two finer ones for detail.
+/// Sources chosen by eye: two as coarse as the rings, which they pull into webs, and two finer ones for detail.
 const LESSER_SOURCES: [LesserSource; 4] = [
     LesserSource { distance: 4.6, start: 0.9, rounds: 1.0, density: 1.0, beat: 1.0 },
     LesserSource { distance: 6.1, start: 3.6, rounds: -1.0, density: 1.0, beat: 1.0 },
@@ -152,7 +152,8 @@ const LESSER_SOURCES: [LesserSource; 4] = [
 ];
 
 impl LesserSource {
-    /// Returns the shader's form: position (x, y), density, and the number of waves that have left the source.
+    /// Returns the vector for the shader: position (x, y), density, and the number of waves that have left the
+    /// source.
     fn at(&self, phase: f32) -> Vec4 {
         let angle = (self.rounds * phase / LOOP).mul_add(TAU, self.start);
         let position = self.distance * Vec2::from_angle(angle);
@@ -171,12 +172,12 @@ fn spawn_surface(
     mut meshes: ResMut<Assets<Mesh>>,
     mut materials: ResMut<Assets<Water>>,
 ) {
-    // The camera sees one unit each way whatever the shape of the window, so a unit square fills it.
+    // The camera sees one unit in each direction, whatever the shape of the window, so a unit square fills it.
     let projection = OrthographicProjection {
         scaling_mode: ScalingMode::Fixed { width: 1.0, height: 1.0 },
         ..OrthographicProjection::default_2d()
     };
-    // The shader's colours are final: a tone curve would bend their hue.
+    // The shader's colours are final: a tone curve would change their hue.
     commands.spawn((Camera2d, Projection::Orthographic(projection), Msaa::Off, Tonemapping::None));
     commands.spawn((
         Mesh2d(meshes.add(Rectangle::default())),

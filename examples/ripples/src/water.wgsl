@@ -1,18 +1,18 @@
-// Rings of light on dark water. Lengths are counted in rings unless it says otherwise.
+// Rings of light on dark water. Lengths are counted in rings unless stated otherwise.
 
 #import bevy_sprite::mesh2d_vertex_output::VertexOutput
 #import bevy_sprite::mesh2d_view_bindings::view
 
 struct Light {
-    // Sources beside the one in the centre: position (x, y), density, waves that have left it.
+    // The lesser sources: position (x, y), density, number of waves that have left the source.
     lesser: array<vec4<f32>, 4>,
     // Distance between two rings, in window heights.
     spacing: f32,
-    // Rings that have left the centre.
+    // Number of rings that have left the centre.
     phase: f32,
-    // Turn of the colour wheel, in whole turns.
+    // Rotation of the colour wheel, in whole turns.
     hue: f32,
-    // Brightness, 0..1.
+    // Brightness, 0..1, or more on a beat.
     glow: f32,
 }
 
@@ -20,9 +20,9 @@ struct Light {
 
 const TAU: f32 = 6.2831853;
 
-// How a source bends the surface at the point `d` away from it: curvature xx, xy, yy, and the height.
+// Returns how a source bends the surface at the distance `d` from it: curvature xx, xy, yy, and the height.
 fn wave(d: vec2<f32>, density: f32, turns: f32) -> vec4<f32> {
-    // Rounded off at the source itself, where the curvature would have no direction.
+    // The distance is rounded off near the source, where the curvature would have no direction.
     let l2 = dot(d, d) + 0.03;
     let per_l = inverseSqrt(l2);
     let n = d * per_l;
@@ -42,7 +42,8 @@ fn srgb_to_linear(c: vec3<f32>) -> vec3<f32> {
     return select(pow((c + 0.055) / 1.055, vec3(2.4)), c / 12.92, c <= vec3(0.04045));
 }
 
-// A fixed pattern, half a step of eight bits either way, that keeps the dark gradients from banding.
+// Returns a fixed pattern of up to half a step of eight bits in each direction, which prevents banding in dark
+// gradients.
 fn grain(at: vec2<f32>) -> f32 {
     return (fract(52.9829189 * fract(dot(at, vec2(0.06711056, 0.00583715)))) - 0.5) / 255.0;
 }
@@ -50,13 +51,13 @@ fn grain(at: vec2<f32>) -> f32 {
 @fragment
 fn fragment(in: VertexOutput) -> @location(0) vec4<f32> {
     let size = view.viewport.zw;
-    // In window heights, from the centre.
+    // The position in window heights, from the centre.
     let p = (in.position.xy - 0.5 * size) * vec2(1.0, -1.0) / size.y;
     let q = p / light.spacing;
     let r2 = dot(q, q);
 
-    // The source in the centre rules the horizontal axis, the others fade towards it: there the rings lie
-    // at their exact distance.
+    // On the horizontal axis, only the source in the centre has an effect, since the others fade towards the axis.
+    // The rings have their exact distance there.
     let rings = wave(q, 1.0, light.phase);
     let web = 0.12 + 0.88 * q.y * q.y / (r2 + 0.5);
     let water = 0.84 * rings + web * (
@@ -66,8 +67,8 @@ fn fragment(in: VertexOutput) -> @location(0) vec4<f32> {
         0.24 * lesser_wave(q, light.lesser[3])
     );
 
-    // Light falls through the surface, which bends it like a lens. Where the determinant of that bending
-    // passes zero the rays meet in bright threads; the height adds a soft glow around the crests.
+    // The surface bends the light like a lens. Where the determinant of that bending passes zero, the rays meet in
+    // bright threads. The height adds a soft glow around the crests.
     let spread = abs((1.0 - water.x) * (1.0 - water.z) - water.y * water.y);
     let thread = 0.24 / (spread + 0.105);
     let halo = exp(1.15 * (water.w - 1.0));
@@ -76,8 +77,8 @@ fn fragment(in: VertexOutput) -> @location(0) vec4<f32> {
     let heart = exp(-0.3 * r2);
     let power = reach * (1.1 * thread * thread + 0.24 * halo) + 0.3 * heart + 0.006;
 
-    // The colour is chosen in HSV of sRGB, so that `light.hue` turns every pixel by the same angle:
-    // violet in the dark, cyan and then white where it burns, magenta towards the edge.
+    // The colour is chosen in HSV of sRGB, so that `light.hue` turns every pixel by the same angle. It is violet in
+    // the dark, cyan and then white where the light is strong, and magenta towards the edge.
     let heat = power / (power + 1.2);
     let hue = 0.66 - 0.19 * heat + 0.045 * (rings.w - water.w) * web + 0.19 * smoothstep(0.12, 1.0, edge);
     let saturation = 0.92 - 0.86 * heat * heat;

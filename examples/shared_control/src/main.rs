@@ -1,8 +1,9 @@
-//! Apps without Bevy: operators who play a show together by typed commands. A model for apps built on another
+//! Apps without Bevy: operators who play a show together by typed commands. A model for apps based on another
 //! library.
 //!
-//! `shared_control desk foh` is two apps in one program. It prints the events of each app and, whenever they
-//! change, the owners as each app sees them, one JSON object a line, and reads lines such as these:
+//! `shared_control desk foh` runs two apps in one program. It prints the events of each app and, whenever they
+//! change, the
+//! owners according to each app, as one JSON object per line. It reads lines such as these:
 //!
 //! ```text
 //! desk take ripples zoom hue          foh takeover desk
@@ -27,11 +28,11 @@ use hana_protocol::message::{Modulation, Ownership, Priority};
 use hana_protocol::parameter::ParameterName;
 use serde_json::{Value, json};
 
-/// How long joining may take.
+/// Time limit for joining.
 const JOIN: Duration = Duration::from_secs(30);
 /// How often each app is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long leaving may take: a failed network must not delay the exit.
+/// Time limit for leaving, so that a failed network does not delay the exit.
 const GOODBYE: Duration = Duration::from_millis(300);
 
 fn main() -> anyhow::Result<()> {
@@ -61,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         desks.iter_mut().for_each(Desk::look);
     }
     for desk in &mut desks {
-        // Releases all parameters on a clean exit, so that others need not wait for the timeout.
+        // A clean exit releases all parameters, so that others need not wait for the timeout.
         desk.operator.release_all();
     }
     let leaving: Vec<_> = desks.into_iter().map(|desk| desk.node.leave()).collect();
@@ -71,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One app.
+/// An app with its node and its operator.
 struct Desk {
     node: Node<role::App>,
     watch: MeshObserver,
@@ -89,7 +90,7 @@ impl Desk {
         Ok(Self { node, watch, operator, played: HashMap::new(), shown: Value::Null })
     }
 
-    /// Polls the app, and prints what is new.
+    /// Polls the app, and prints its events and changes.
     fn look(&mut self) {
         self.watch.poll();
         let roster = self.watch.roster();
@@ -133,7 +134,7 @@ fn word(held: &Ownership) -> String {
     format!("{parameter} {by} {}", json!(how).as_str().unwrap_or_default())
 }
 
-/// Returns the text for an operator; a changed owner is printed elsewhere.
+/// Returns the text of an event, or `None` for a changed owner, which is printed elsewhere.
 fn told(news: &ClaimEvent) -> Option<String> {
     Some(match news {
         ClaimEvent::OwnerChanged { .. } => return None,
@@ -178,7 +179,7 @@ fn obey(desks: &mut [Desk], line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a line; unlike `println`, does not end the program when the reader has gone.
+/// Writes a line. Unlike `println`, this does not end the program if the reader has closed the pipe.
 fn say(line: &Value) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).ok();

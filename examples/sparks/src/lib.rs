@@ -1,5 +1,5 @@
-//! Custom message types between visualizations, on one machine or several: published, sent to all of a kind,
-//! sent to one.
+//! Custom message types between visualizations, on one machine or several: published, sent to all nodes of a kind,
+//! and sent to a single node.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPl
 use bevy_reflect::Reflect;
 use tracing_subscriber::EnvFilter;
 
-/// A spark flew off. Published to all subscribers.
+/// A spark that flew off. Published to all subscribers.
 #[hana::message(lane = UnreliableUnordered, version = 2)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spark {
-    /// How many flew before it.
+    /// Number of sparks that flew before it.
     pub number: u64,
-    /// Where to, in radians.
+    /// Direction of its flight, in radians.
     pub angle: f32,
-    /// How bright, 0 to 1.
+    /// Brightness, 0 to 1.
     pub energy: f32,
 }
 
@@ -24,7 +24,7 @@ pub struct Spark {
 #[hana::message(lane = ReliableOrdered)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flare {
-    /// How many flew before it.
+    /// Number of flares that flew before it.
     pub number: u64,
     /// The element that burns in it.
     pub colour: Colour,
@@ -35,13 +35,13 @@ pub struct Flare {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Colour {
-    /// Strontium.
+    /// Strontium burns red.
     Red,
-    /// Barium.
+    /// Barium burns green.
     Green,
 }
 
-/// A flare was caught. Sent to its thrower, with acknowledgement.
+/// A report that a flare was caught. Sent to its thrower, which acknowledges it.
 #[hana::message(lane = ReliableUnordered)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caught {
@@ -52,14 +52,14 @@ pub struct Caught {
 /// The kind of all catchers, whatever their ids.
 pub const CATCHER: &str = "spark-catcher";
 
-/// The parameters of thrower and catcher.
+/// The parameters of the thrower and the catcher.
 #[derive(bevy_ecs::prelude::Resource, Reflect, Default)]
 pub struct Sparks {
     /// The brightness of the sparks.
     pub energy: f32,
 }
 
-/// Prints a line. Not `println`, which ends the program when the disk of its output is full.
+/// Prints a line. Unlike `println`, this does not end the program if the disk is full.
 #[macro_export]
 macro_rules! say {
     ($($words:tt)*) => {{
@@ -68,13 +68,13 @@ macro_rules! say {
     }};
 }
 
-/// A program without a window, sixty frames a second.
+/// Creates a program without a window, which runs sixty frames a second.
 pub fn headless_app() -> App {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
-        // A full disk must not end the program.
+        // Without this, a full disk would end the program.
         .log_internal_errors(false)
         .init();
     let mut app = App::new();

@@ -1,4 +1,4 @@
-//! The uses between files: which file uses a name of which other file.
+//! The uses between files: which file uses a name that another file defines.
 
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -26,9 +26,9 @@ fn arrows_from(tree: &ModuleTree, number: usize) -> Vec<Arrow> {
     };
     for import in module.imports.iter().filter(|import| import.line > 0) {
         for target in tree.resolve(number, &import.path) {
-            // A module only leads to its names, which are found where they are used.
+            // A module in a path only leads to names, and their uses are found separately.
             let Target::Definition(definer, name) = target else { continue };
-            // A table of contents lists the definitions below it, and does not use them.
+            // A table of contents re-exports the definitions in its child modules, which does not count as a use.
             if !(import.is_reexport && tree.is_within(definer, number)) {
                 add(definer, &[name], import.line);
             }
@@ -85,7 +85,7 @@ impl Visit<'_> for PathFinder {
         }
     }
 
-    // The names of a `use` are imports.
+    // The names of a `use` are handled as imports.
     fn visit_item_use(&mut self, _: &syn::ItemUse) {}
 
     fn visit_path(&mut self, path: &syn::Path) {

@@ -1,4 +1,4 @@
-//! Files that reach each other along arrows.
+//! Groups of files that reach each other along arrows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub(crate) fn components(arrows: &[Arrow]) -> Vec<Vec<PathBuf>> {
         if done.contains(file) {
             continue;
         }
-        // The graphs are small: the component of a file is the intersection of the files it reaches and those that
-        // reach it.
+        // The graphs are small, so the component of a file is found as the intersection of the files that it reaches
+        // and the files that reach it.
         let component: Vec<&Path> =
             reached(&onward, file).intersection(&reached(&backward, file)).copied().collect();
         done.extend(component.iter().copied());

@@ -1,8 +1,8 @@
 //! Reads which file of a crate uses which other file, and finds cycles of files that use each other.
 //!
-//! Only production code counts: code behind `cfg(test)` is left out. A use is an arrow from the file that contains it
-//! to the file that *defines* the name; re-exports on the way are followed. So a module root that declares its
-//! modules and re-exports their names has no arrows of its own.
+//! Only production code counts, so code behind `cfg(test)` is left out. A use is an arrow from the file that contains
+//! it to the file that *defines* the name; re-exports in between are followed. A module root that only declares its
+//! modules and re-exports their names therefore has no arrows of its own.
 
 mod arrows;
 mod components;
@@ -21,14 +21,14 @@ use module_tree::ModuleTree;
 #[derive(Debug, Default)]
 pub(crate) struct Sources(pub(crate) BTreeMap<PathBuf, String>);
 
-/// One use of a name that another file defines.
+/// A use of a name that another file defines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arrow {
     /// The file that uses the name.
     pub(crate) from: PathBuf,
     /// The file that defines the name.
     pub(crate) to: PathBuf,
-    /// The name, with the modules that lead to it.
+    /// The name, with the modules in its path.
     pub(crate) name: String,
     /// The line of the use in `from`.
     pub(crate) line: usize,
@@ -71,7 +71,7 @@ impl Sources {
         Ok(())
     }
 
-    /// The files at which the compiler starts: the library and each binary.
+    /// Returns the files at which the compiler starts: the library and each binary.
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys().filter(|path| {
             let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
@@ -79,7 +79,7 @@ impl Sources {
         })
     }
 
-    /// Lists all uses of a name of another file, each with its first line.
+    /// Lists all uses of names that other files define, each with its first line.
     pub(crate) fn arrows(&self) -> Result<Vec<Arrow>, SourceError> {
         let mut all = vec![];
         for root in self.roots() {
@@ -129,7 +129,7 @@ impl fmt::Display for Arrow {
 }
 
 impl fmt::Display for Cycle {
-    /// The files, and one arrow for each pair of files; `{:#}` lists all arrows.
+    /// Writes the files, and one arrow for each pair of files; `{:#}` lists all arrows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
         writeln!(f, "{} files: {}", names.len(), names.join(", "))?;

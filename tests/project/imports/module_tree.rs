@@ -9,7 +9,7 @@ use syn::{Item, ItemMod};
 use super::syntax::Import;
 use super::{SourceError, Sources, syntax};
 
-/// The modules; the first is the root.
+/// The modules of a crate; the first is the root.
 pub(crate) struct ModuleTree {
     pub(crate) modules: Vec<Module>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Module {
     pub(crate) path: Vec<String>,
     pub(crate) file: PathBuf,
     pub(crate) parent: Option<usize>,
-    /// Several modules where a name stands for another file on each platform.
+    /// The child modules by name. A name has several modules if it stands for another file on each platform.
     pub(crate) children: BTreeMap<String, Vec<usize>>,
     /// The names that the module defines.
     pub(crate) names: BTreeSet<String>,
@@ -34,7 +34,7 @@ struct Reader<'a> {
     modules: Vec<Module>,
 }
 
-/// The file of a module, and the folder of the files of its child modules.
+/// The file of a module, and the folder with the files of its child modules.
 #[derive(Clone)]
 struct Place {
     file: PathBuf,
@@ -89,7 +89,7 @@ impl Reader<'_> {
 
     fn add_item(&mut self, number: usize, item: Item) {
         if let Some(name) = syntax::defined_name(&item) {
-            // `#[macro_export]` puts a macro into the root, whichever module defines it.
+            // `#[macro_export]` puts a macro into the root module, whichever module defines it.
             let is_exported = syntax::item_attributes(&item)
                 .iter()
                 .any(|attribute| attribute.path().is_ident("macro_export"));
@@ -156,7 +156,7 @@ fn path_attribute(attributes: &[syn::Attribute]) -> Option<String> {
     })
 }
 
-/// Collects each `use`, also those in functions, which count as imports of the module.
+/// Collects every `use`, including those in functions, which count as imports of the module.
 struct UseFinder<'a>(&'a mut Vec<Import>);
 
 impl Visit<'_> for UseFinder<'_> {

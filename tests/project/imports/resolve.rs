@@ -1,23 +1,23 @@
-//! Resolves a path in the code to modules and definitions.
+//! Resolution of a path in the code to modules and definitions.
 
 use std::collections::BTreeSet;
 
 use super::module_tree::ModuleTree;
 
-/// The meaning of a path.
+/// The module or definition to which a path refers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// A module, by its number.
+    /// A module, by its index.
     Module(usize),
     /// A name and the module that defines it.
     Definition(usize, String),
 }
 
-/// The lookups in progress: `use a::a` must not recurse into itself.
+/// The lookups in progress, so that `use a::a` does not recurse into itself.
 type Open = BTreeSet<(usize, String)>;
 
 impl ModuleTree {
-    /// Resolves a path in this module; the result is empty if it leads out of the crate.
+    /// Resolves a path in this module. Returns an empty set if the path leads out of the crate.
     pub(crate) fn resolve(&self, module: usize, path: &[String]) -> BTreeSet<Target> {
         self.resolve_within(module, path, &mut Open::new())
     }
@@ -46,12 +46,12 @@ impl ModuleTree {
             Target::Module(module) if next == "super" => self.parent(module),
             Target::Module(_) if next == "self" => BTreeSet::from([at]),
             Target::Module(module) => self.look_up(module, next, open),
-            // A variant or an associated item, which belongs to the file of its type.
+            // The rest of the path is a variant or an associated item, which belongs to the file of its type.
             Target::Definition(..) => BTreeSet::from([at]),
         }
     }
 
-    /// Looks a name up in a module: first its own names, then its globs.
+    /// Looks up a name in a module: first its own names, then its globs.
     fn look_up(&self, number: usize, name: &str, open: &mut Open) -> BTreeSet<Target> {
         if !open.insert((number, name.to_owned())) {
             return BTreeSet::new();
@@ -78,7 +78,7 @@ impl ModuleTree {
         found
     }
 
-    /// Whether a module is this other module or lies below it.
+    /// Returns whether a module is the module `above` or a descendant of it.
     pub(crate) fn is_within(&self, module: usize, above: usize) -> bool {
         self.modules[module].path.starts_with(&self.modules[above].path)
     }

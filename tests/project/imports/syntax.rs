@@ -6,10 +6,10 @@ use syn::spanned::Spanned;
 use syn::token::Comma;
 use syn::{Attribute, ImplItem, Item, Meta, TraitItem, UseTree};
 
-/// One name that a `use` brings into scope.
+/// A name that a `use` brings into scope.
 #[derive(Debug, Clone)]
 pub(crate) struct Import {
-    /// The segments of the path, including the name; for a glob the path of the module.
+    /// The segments of the path, including the name; for a glob, the path of the module.
     pub(crate) path: Vec<String>,
     /// The name in scope, or `None` for a glob.
     pub(crate) name: Option<String>,
@@ -23,11 +23,11 @@ pub(crate) struct Import {
 pub(crate) struct PathUse {
     pub(crate) path: Vec<String>,
     pub(crate) line: usize,
-    /// Whether an attribute contains the path; its generated code uses items of the named module.
+    /// Whether the path is in an attribute, whose generated code uses items of the named module.
     pub(crate) is_in_attribute: bool,
 }
 
-/// Whether the item with these attributes is compiled for tests only.
+/// Returns whether the item with these attributes is compiled for tests only.
 pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")
@@ -36,7 +36,7 @@ pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Whether the condition holds in tests only.
+/// Returns whether the condition holds only in tests.
 fn needs_test(condition: &Meta) -> bool {
     let Meta::List(list) = condition else { return condition.path().is_ident("test") };
     let Ok(parts) = list.parse_args_with(Punctuated::<Meta, Comma>::parse_terminated) else {
@@ -93,7 +93,7 @@ pub(crate) fn trait_item_attributes(item: &TraitItem) -> &[Attribute] {
     }
 }
 
-/// Returns the name that an item defines in its module, if any.
+/// Returns the name that an item defines in its module, or `None` if it defines none.
 pub(crate) fn defined_name(item: &Item) -> Option<String> {
     let ident = match item {
         Item::Const(item) => &item.ident,
@@ -111,7 +111,7 @@ pub(crate) fn defined_name(item: &Item) -> Option<String> {
     Some(ident.to_string())
 }
 
-/// Lists the names that a `use` brings into scope; none for a path to another crate with a leading `::`.
+/// Lists the names that a `use` brings into scope. Returns none for a path to another crate with a leading `::`.
 pub(crate) fn imports(item: &syn::ItemUse) -> Vec<Import> {
     let mut found = vec![];
     if item.leading_colon.is_none() {
@@ -152,14 +152,14 @@ fn collect_imports(
             let name = path.last().cloned();
             add(path, name);
         },
-        // With `as _` a trait is used without its name.
+        // `as _` brings the methods of a trait into scope, but no name.
         UseTree::Rename(rename) => {
             add(joined(before, &rename.ident.to_string()), Some(rename.rename.to_string()));
         },
     }
 }
 
-/// Returns the whole path; `a::{self}` means `a`.
+/// Returns the whole path, in which `a::{self}` means `a`.
 fn joined(before: &[String], last: &str) -> Vec<String> {
     let mut path = before.to_vec();
     if last != "self" || path.is_empty() {
@@ -193,7 +193,7 @@ pub(crate) fn paths_in_tokens(tokens: TokenStream, found: &mut Vec<PathUse>) {
     }
 }
 
-/// Whether the next token is a field, a method, or part of a path that began before.
+/// Returns whether the next token is a field, a method, or part of a path that began earlier.
 fn is_continued(before: &[TokenTree]) -> bool {
     let is = |tree: Option<&TokenTree>, wanted: char| matches!(tree, Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
     let mut back = before.iter().rev();

@@ -19,9 +19,9 @@ pub(crate) enum OnClick {
     Select(NodeId),
     /// Requests an action on a node.
     Request(OperatorAction, NodeId),
-    /// The same as this key.
+    /// Has the effect of this key.
     Press(AppKey),
-    /// Has this effect.
+    /// Causes this effect on the mesh.
     Apply(AppEffect),
 }
 

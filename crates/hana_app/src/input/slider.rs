@@ -6,7 +6,7 @@ use hana_protocol::parameter::Parameter;
 use crate::app_systems::AppSystems;
 use crate::model::effect::AppEffect;
 
-/// A track that is dragged to play a parameter; a stepped one advances by one step with each click.
+/// A track that is dragged to play a parameter; the track of a stepped parameter advances one step with each click.
 #[derive(Component, Clone)]
 pub(crate) struct Slider {
     pub(crate) node: NodeId,
@@ -15,7 +15,7 @@ pub(crate) struct Slider {
     pub(crate) value: f32,
 }
 
-/// The slider being dragged. Not its entity: the window respawns sliders while they move.
+/// The slider being dragged; not its entity, because the window respawns sliders while they move.
 #[derive(Resource, Default)]
 struct Dragged(Option<Slider>);
 
@@ -29,7 +29,7 @@ fn drag(
     mut dragged: ResMut<Dragged>,
     mut effects: MessageWriter<AppEffect>,
 ) {
-    // The position at the release counts too.
+    // The position at which the button is released counts too.
     if !buttons.pressed(MouseButton::Left) && !buttons.just_released(MouseButton::Left) {
         dragged.0 = None;
         return;
@@ -48,7 +48,7 @@ fn drag(
     let is_dragged =
         |slider: &Slider| slider.node == *node && slider.parameter.name == parameter.name;
     let cursor = sliders.iter().find(|(slider, _)| is_dragged(slider)).map(|(_, cursor)| cursor);
-    // Not known yet for a slider that was just respawned.
+    // The cursor position is not known yet for a slider that was just respawned.
     let Some(cursor) = cursor.and_then(|cursor| cursor.normalized) else { return };
     let value = value_at(parameter, cursor.x + 0.5);
     effects.write(AppEffect::Play(node.clone(), parameter.name.clone(), value));
@@ -60,7 +60,7 @@ fn value_at(parameter: &Parameter, position: f32) -> f32 {
     (max - min).mul_add(position.clamp(0.0, 1.0), *min)
 }
 
-/// Returns the step after `value`; the first follows the last.
+/// Returns the step after `value`; the first step follows the last.
 fn next_step(parameter: &Parameter, value: f32) -> f32 {
     let next = value.round() + 1.0;
     if next > parameter.max { parameter.min } else { next }

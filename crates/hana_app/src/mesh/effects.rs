@@ -39,7 +39,7 @@ fn apply_effects(mut effects: MessageReader<AppEffect>, mut mesh: MeshCommands) 
 
 fn show_outcome(completed: On<CommandCompleted>, mut model: ResMut<AppModel>) {
     let CommandCompleted { node, command, outcome, .. } = completed.event();
-    // A command to a daemon is about another node.
+    // A command to a daemon concerns another node.
     let about = match command {
         Control::Restart(restart) => &restart.node,
         Control::Stop(stop) => &stop.node,

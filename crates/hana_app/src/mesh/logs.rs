@@ -6,13 +6,13 @@ use hana_protocol::id::{NodeId, role};
 use crate::app_systems::AppSystems;
 use crate::model::app_model::AppModel;
 
-/// The logs of the nodes in view: the selected one, and the one that failed last.
+/// The logs of the selected node and of the node that failed last.
 #[derive(Resource, Default)]
 pub(crate) struct Logs {
     tails: Vec<LogTail>,
 }
 
-/// Lines kept for each node.
+/// Maximum number of lines kept for each node.
 const MAX_LINES: usize = 200;
 
 pub(crate) fn plugin(app: &mut App) {
@@ -20,7 +20,7 @@ pub(crate) fn plugin(app: &mut App) {
 }
 
 impl Logs {
-    /// Returns the last `count` lines of a node, the newest last; none if its log is not followed.
+    /// Returns the last `count` lines of a node's log, the newest last; empty if the log is not followed.
     pub(crate) fn last(&mut self, node: &NodeId, count: usize) -> Vec<String> {
         let Some(tail) = self.tails.iter_mut().find(|tail| tail.node() == node) else {
             return vec![];

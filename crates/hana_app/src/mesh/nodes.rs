@@ -7,10 +7,10 @@ use hana_protocol::parameter::Parameter;
 use crate::app_systems::AppSystems;
 use crate::model::app_model::AppModel;
 
-/// Maximum time between two redraws, and so the maximum age of what the window shows.
+/// Maximum time between two redraws, and so the maximum age of the displayed state.
 pub(crate) const REDRAW_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The parameters that the selected node announces.
+/// The parameters that the selected node declares.
 #[derive(Resource, Debug, Default, PartialEq)]
 pub(crate) struct SelectedParameters(pub(crate) Vec<Parameter>);
 

@@ -11,7 +11,7 @@ use crate::app_systems::AppSystems;
 pub(crate) struct MeshStatus {
     /// The name of the show, if it has one.
     pub(crate) show: Option<String>,
-    /// Why this app is not on the mesh, if it is not.
+    /// The reason why this app is not on the mesh; `None` if it is.
     pub(crate) problem: Option<String>,
     /// Tempo, bar and beat, and their source.
     pub(crate) beat: Option<(String, String)>,
@@ -31,7 +31,7 @@ fn update(
     *status = MeshStatus { show, problem: problem(&connectivity), beat: node.and_then(beat) };
 }
 
-/// Returns why this app is not on the mesh, or `None` if it is.
+/// Returns the reason why this app is not on the mesh, or `None` if it is.
 fn problem(connectivity: &Connectivity) -> Option<String> {
     match connectivity {
         Connectivity::Joining => Some("joining the mesh".into()),

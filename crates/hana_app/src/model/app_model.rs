@@ -27,7 +27,7 @@ pub(crate) struct AppModel {
     selected: Option<NodeId>,
     /// Whether the operator selected the node, rather than the app.
     is_selected_by_operator: bool,
-    /// An action that would interrupt the picture, and needs a yes first.
+    /// An action that would interrupt the picture, so the operator must confirm it first.
     unconfirmed: Option<(OperatorAction, NodeId)>,
     /// Whether the log fills the details area.
     pub(crate) is_log_open: bool,
@@ -63,12 +63,12 @@ impl AppModel {
         self.notice.text()
     }
 
-    /// Returns the question that the operator has to answer.
+    /// Returns the question that the operator has to answer, if there is one.
     pub(crate) fn question(&self) -> Option<String> {
         self.unconfirmed.as_ref().map(|(action, node)| action.question(node))
     }
 
-    /// Returns the selected node, if it is still there.
+    /// Returns the selected node, if it is still known.
     pub(crate) fn selected(&self) -> Option<&NodeView> {
         self.dashboard.view(self.selected.as_ref()?)
     }
@@ -79,7 +79,7 @@ impl AppModel {
         self.is_selected_by_operator = true;
     }
 
-    /// Returns the node that the keys act on: the one of the newest active toast, else the selected one.
+    /// Returns the node that the keys act on: the node of the newest active toast, else the selected node.
     fn target(&self) -> Option<&NodeView> {
         let failed = self.toasts.active().and_then(|toast| self.dashboard.view(&toast.node));
         failed.or_else(|| self.selected())

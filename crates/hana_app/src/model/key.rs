@@ -1,11 +1,11 @@
 /// A key with a meaning in this window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppKey {
-    /// The letter of an action, or yes and no.
+    /// The letter of an action, or the letter that confirms or declines one.
     Letter(char),
-    /// A letter with Shift: for all visualizations.
+    /// A letter with Shift, for an action on all visualizations.
     ForAll(char),
-    /// Moves the selection down by so many lines.
+    /// Moves the selection down by this number of lines; up if it is negative.
     Step(isize),
     /// Goes back, or dismisses a toast.
     Escape,

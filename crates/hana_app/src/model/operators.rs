@@ -2,16 +2,16 @@ use std::collections::BTreeMap;
 
 use hana_protocol::id::NodeId;
 
-/// The apps as known here: their claims, parameters that they left behind, and notes of their operators.
+/// The apps of the mesh: their claims, the parameters that they left behind, and the notes of their operators.
 #[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operators {
-    /// This app, once it has joined.
+    /// The id of this app, once it has joined.
     pub(crate) own_id: Option<NodeId>,
-    /// Apps that have disconnected, and how many parameters they left behind.
+    /// Apps that have disconnected, each with the number of parameters that it left behind.
     pub(crate) abandoned: BTreeMap<NodeId, usize>,
     /// The current notes, by the app that published them.
     pub(crate) notes: BTreeMap<NodeId, String>,
-    /// How many parameters each app has claimed.
+    /// The number of parameters that each app has claimed.
     pub(crate) claims: BTreeMap<NodeId, usize>,
 }
 

@@ -7,12 +7,12 @@ use hana_protocol::message::ProcessState;
 
 /// The pop-up messages about faults, the newest first. Pure.
 ///
-/// Each node in trouble has one. It follows the node's state, and disappears a few seconds after the fault is
+/// Each node in trouble has a toast, which follows the node's state and disappears a few seconds after the fault is
 /// over. A dismissed toast returns only when the state changes.
 #[derive(Debug, Default)]
 pub(crate) struct Toasts {
     toasts: Vec<Toast>,
-    /// The dismissed toasts, with the state at that time.
+    /// The nodes whose toasts were dismissed, each with its state at that time.
     dismissed: Vec<(NodeId, ProcessState)>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Toast {
     pub(crate) node: NodeId,
     /// The description of the fault, in a sentence.
     pub(crate) text: String,
-    /// When the fault ended, if it has.
+    /// The time at which the fault ended, if it has.
     pub(crate) resolved_at: Option<Instant>,
 }
 
@@ -74,14 +74,14 @@ impl Toasts {
         &self.toasts
     }
 
-    /// Returns the newest toast that still needs an operator: the one that the keys act on.
+    /// Returns the newest toast that still needs an operator, on which the keys act.
     pub(crate) fn active(&self) -> Option<&Toast> {
         self.toasts.iter().find(|toast| toast.resolved_at.is_none())
     }
 }
 
 impl Toast {
-    /// Follows the node's state. Returns whether the toast stays.
+    /// Updates the toast from the node's state. Returns whether the toast stays.
     fn update(&mut self, view: Option<&NodeView>, now: Instant) -> bool {
         let Some(view) = view else { return false };
         if view.is_alarm() {
@@ -95,7 +95,7 @@ impl Toast {
                 self.text = format!("{} is running again", self.node);
                 self.resolved_at = Some(now);
             },
-            // In transition: the toast reports the outcome later.
+            // The node is in transition: the toast reports the outcome later.
             ProcessState::Starting | ProcessState::Stopping if self.resolved_at.is_none() => {
                 self.text = format!("{} is {}", self.node, view.state);
                 return true;

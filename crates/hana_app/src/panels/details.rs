@@ -43,7 +43,7 @@ const MAX_SESSIONS: usize = 3;
 const MAX_PROBLEMS: usize = 3;
 /// The height of two lines of buttons.
 const BUTTONS_HEIGHT: f32 = 76.0;
-/// Log lines shown below the sliders, and when the log fills the details area.
+/// Numbers of log lines: below the sliders, and when the log fills the details area.
 const LOG_LINES: usize = 6;
 const OPEN_LOG_LINES: usize = 40;
 
@@ -76,7 +76,7 @@ impl SelectedView {
         } else {
             vec![]
         };
-        // Sorted by group and name; a colour's parts in the order in which a colour is written.
+        // Parameters are sorted by group and name, and a colour's parts in the order in which a colour is written.
         let position = |parameter: &Parameter| match &parameter.kind {
             ParameterKind::Colour { of, part } => (of.clone(), Some(*part)),
             _ => (parameter.name.to_string(), None),
@@ -130,7 +130,7 @@ fn spawn(details: &DetailsView, parent: &mut ChildSpawnerCommands) {
     parent.spawn(theme::line(format!("{} {host}{pid}", view.role), theme::SMALL, theme::MUTED));
     let mut sessions = view.sessions_in_words(MAX_SESSIONS);
     if sessions.is_empty() && view.role == Role::Visualization {
-        // Always one line, so that the sliders below do not move when the operator begins to play.
+        // The sessions always take one line, so that the sliders below do not move when the operator begins to play.
         sessions.push_str("not played");
     }
     if !sessions.is_empty() {
@@ -147,7 +147,7 @@ fn spawn(details: &DetailsView, parent: &mut ChildSpawnerCommands) {
             row_gap: px(8),
             align_content: AlignContent::FlexStart,
             margin: UiRect::vertical(px(theme::GAP)),
-            // Always two lines, so that the controls below do not move under the operator's hand.
+            // The buttons always take two lines, so that the controls below do not move under the operator's hand.
             min_height: px(BUTTONS_HEIGHT),
             flex_shrink: 0.0,
             ..default()

@@ -18,7 +18,7 @@ pub(crate) enum FooterView {
     },
 }
 
-/// The keys, and what they do.
+/// The keys, each with its effect.
 const KEYS: [(&str, &str); 6] = [
     ("Up Down", "select"),
     ("T", "claim, release"),
@@ -100,7 +100,7 @@ fn spawn(view: &FooterView, parent: &mut ChildSpawnerCommands) {
     }
 }
 
-/// A key, and what it does.
+/// Returns a key with its effect.
 fn key_hint(key: &str, text: &str, size: f32, colour: Color) -> impl Bundle + use<> {
     (
         Node { column_gap: px(8), align_items: AlignItems::Center, ..default() },

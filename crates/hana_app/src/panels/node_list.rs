@@ -10,7 +10,7 @@ use crate::model::app_model::AppModel;
 use crate::panels::panel::{Panel, redraw};
 use crate::theme;
 
-/// The list of nodes, by host.
+/// The list of nodes, grouped by host.
 #[derive(PartialEq)]
 pub(crate) struct NodeListView {
     rows: Vec<NodeRow>,
@@ -34,7 +34,7 @@ struct NodeStatus {
     state: String,
     since: String,
     fps: String,
-    /// Heights of bars, in pixels.
+    /// The heights of the frame bars, in pixels.
     bars: Vec<u8>,
     restarts: u32,
     remarks: String,

@@ -16,7 +16,7 @@ const NAME_WIDTH: f32 = 96.0;
 const VALUE_WIDTH: f32 = 72.0;
 const OWNER_WIDTH: f32 = 96.0;
 
-/// Returns the colour whose parts begin here, and its name.
+/// Returns the name and the values of a colour, if the first three sliders are its parts.
 pub(super) fn colour_at(sliders: &[(Parameter, f32)]) -> Option<(&str, [f32; 3])> {
     let [red, green, blue, ..] = sliders else { return None };
     let part_of = |(parameter, _): &'_ (Parameter, f32)| match &parameter.kind {
@@ -114,7 +114,7 @@ pub(super) fn spawn_slider(
     ));
 }
 
-/// The owner of a parameter, beside its slider: a click claims or releases the parameter.
+/// The owner of a parameter, beside the slider; a click claims or releases the parameter.
 fn owner_cell(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
     let name = &parameter.name;
     let (text, colour) = owner_text(view, own_id, parameter);
@@ -135,7 +135,7 @@ fn is_own(view: &NodeView, own_id: Option<&NodeId>, name: &ParameterName) -> boo
     own_id.is_some() && view.taken_by(name) == own_id
 }
 
-/// Returns the owner of a parameter as text, in parentheses if it only plays it, and the text's colour.
+/// Returns the owner of a parameter as text, with its colour; in parentheses if the owner only plays the parameter.
 fn owner_text(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -> (String, Color) {
     let name = &parameter.name;
     match (parameter.sharing, view.owner_of(name)) {
@@ -152,7 +152,7 @@ fn owner_text(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -
     }
 }
 
-/// Returns the filled part of a slider's track, 0 to 1; for a choice, the segment of the chosen value.
+/// Returns the start and the end of the filled part of a track, 0 to 1; for a choice, of the chosen value's segment.
 fn filled(parameter: &Parameter, value: f32) -> (f32, f32) {
     match &parameter.kind {
         ParameterKind::Choice(_) => {

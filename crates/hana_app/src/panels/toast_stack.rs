@@ -35,7 +35,7 @@ struct ToastHelp {
 
 /// Maximum number of toasts shown at once; an operator reads no more.
 const MAX_TOASTS: usize = 3;
-/// Log lines shown in a toast.
+/// Number of log lines shown in a toast.
 const LOG_LINES: usize = 2;
 
 impl ToastHelp {

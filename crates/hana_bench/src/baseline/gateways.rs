@@ -6,7 +6,7 @@ use crate::fixture::test_host::free_port;
 use crate::worker::bench_worker::BenchWorker;
 use crate::worker::role::WorkerRole;
 
-/// Plain Zenoh gateways that know each other, as hana's daemons do, and a client of the first one.
+/// Plain Zenoh gateways that are connected to each other, as hana's daemons are, and a client of the first one.
 pub(crate) struct BaselineGateways {
     session: Session,
     endpoints: Vec<String>,

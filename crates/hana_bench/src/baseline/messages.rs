@@ -1,4 +1,4 @@
-//! The messages of the reference, which are as large as hana's, and their keys.
+//! The messages of the reference, which have the same size as hana's, and their keys.
 
 use hana_protocol::message::ModulationBatch;
 use hana_protocol::wire::{Lane, codec};
@@ -13,7 +13,7 @@ pub(crate) const RAW_LANES: [(&str, Lane); 4] = [
     ("raw/player/topic/best-effort", Lane::UnreliableUnordered),
     ("raw/player/topic/reliable-unordered", Lane::ReliableUnordered),
 ];
-/// The key expressions of the subscriptions. Like hana's, they match any publisher.
+/// The key expressions of the subscriptions, which match any publisher, like those of hana.
 pub(crate) const RAW_PATTERNS: [&str; 4] = [
     "raw/*/topic/latest",
     "raw/*/topic/reliable-ordered",
@@ -26,7 +26,7 @@ pub(crate) fn bytes_of(message: &impl Serialize) -> usize {
     codec::encode(message).map_or(0, |payload| payload.len())
 }
 
-/// Creates a modulation batch of this size, from which the reference's messages take their size.
+/// Creates a modulation batch for the given numbers, whose size the reference's messages copy.
 pub(crate) fn frame_of(parameters: usize, moments: usize) -> ModulationBatch {
     ModulationBatch {
         instance: 1_760_000_000_000_000,
@@ -46,7 +46,7 @@ pub(crate) fn numbered(number: u64, bytes: usize) -> Vec<u8> {
     payload
 }
 
-/// Returns the number of such a payload.
+/// Returns the number of a payload from [`numbered`].
 pub(crate) fn number(payload: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(payload.get(..8)?.try_into().ok()?))
 }

@@ -11,11 +11,11 @@ use crate::error::BenchError;
 /// The role of a reference session.
 #[derive(Debug, Clone)]
 pub(crate) enum BaselineSession<'a> {
-    /// A client of the given endpoint.
+    /// A client that connects to the given endpoint.
     Client(&'a str),
     /// A peer that only listens, like the visualization's end of a direct link.
     Listener(&'a str),
-    /// A peer that is the gateway of its clients, like a daemon: its endpoint, and the gateways it knows.
+    /// A peer that is the gateway of its clients, like a daemon: its endpoint, and those of the other gateways.
     Gateway(&'a str, &'a [String]),
 }
 

@@ -12,14 +12,14 @@ use crate::fixture::child_guard::{ChildGuard, Signal, signal};
 use crate::worker::role::WorkerRole;
 
 const TOKEN: &str = "raw/token";
-/// The limit for operations that take milliseconds.
+/// The time limit for operations that take milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Runs the router, which is in the place of hana's daemon, until the process is killed.
+/// Runs the router, which corresponds to hana's daemon, until the process is killed.
 ///
 /// # Errors
 ///
-/// If Zenoh does not open a session.
+/// Fails if Zenoh does not open a session.
 pub(crate) fn run_router(endpoint: &str) -> Result<(), BenchError> {
     let _session = open(true, endpoint)?;
     loop {
@@ -27,11 +27,11 @@ pub(crate) fn run_router(endpoint: &str) -> Result<(), BenchError> {
     }
 }
 
-/// Runs a client with a token, which is in the place of a visualization, until the process is killed.
+/// Runs a client with a token, which corresponds to a visualization, until the process is killed.
 ///
 /// # Errors
 ///
-/// If Zenoh does not open a session or declare the token.
+/// Fails if Zenoh does not open a session or declare the token.
 pub(crate) fn run_holder(endpoint: &str) -> Result<(), BenchError> {
     let session = open(false, endpoint)?;
     let token = session.liveliness().declare_token(TOKEN).wait();
@@ -59,7 +59,7 @@ impl BaselineToken {
         let endpoint = format!("tcp/127.0.0.1:{port}");
         let router = spawn(WorkerRole::BaselineRouter, &endpoint)?;
         let deadline = Instant::now() + SOON;
-        // The router needs a moment until it listens.
+        // The router takes a moment until it listens.
         let session = loop {
             match open(false, &endpoint) {
                 Ok(session) => break session,
@@ -70,7 +70,7 @@ impl BaselineToken {
         Ok(Self { endpoint, session, _router: router })
     }
 
-    /// Measures the time from the kill of a token's process until the observer sees the token disappear.
+    /// Measures the time from killing a token's process until the observer sees the token disappear.
     pub(crate) fn crash_noticed(&self) -> Result<Duration, BenchError> {
         let (notice_tx, notice_rx) = mpsc::channel();
         let watch = self
@@ -112,7 +112,7 @@ impl BaselineToken {
     }
 }
 
-/// Starts this program again, in a role of the reference.
+/// Starts this program as a separate process, in a role of the reference.
 fn spawn(role: WorkerRole, endpoint: &str) -> Result<ChildGuard, BenchError> {
     let this =
         env::current_exe().map_err(BenchError::system("finding the path of this program"))?;

@@ -9,17 +9,19 @@ use crate::worker::arrival_log::now_ns;
 use crate::worker::bench_worker::BenchWorker;
 use crate::worker::role::WorkerRole;
 
-/// The time within which all nodes must see each other; a slower mesh counts as failed.
+/// The time limit for all nodes to see each other. A slower mesh counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Measures discovery: the time until all nodes see those that join.
+/// Measures discovery: the time until all nodes see the nodes that join.
 ///
-/// There are `nodes` nodes on `hosts` hosts, and `rounds` rounds. The nodes of a host share one process, both for
-/// hana and for the reference's clients: starting a hundred processes on two cores would measure process startup.
+/// There are `nodes` nodes in total on `hosts` hosts, and `rounds` rounds. The nodes of a host share one process,
+/// both for hana and for the reference's clients: starting a hundred processes on two cores would measure process
+/// startup.
 ///
 /// # Errors
 ///
-/// If a daemon already runs here, something cannot be started, or some nodes never see the others.
+/// Fails if a daemon already runs on this machine, a part of the bench cannot be started, or a node does not see the
+/// others in time.
 pub(crate) fn discovery(
     hosts: usize,
     nodes: usize,
@@ -118,7 +120,7 @@ fn tell(crowds: &mut [BenchWorker], word: &str) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Returns the time at which the last node had seen this many others.
+/// Returns the time at which the last node saw `count` nodes.
 fn await_seen(crowds: &mut [BenchWorker], count: usize) -> Result<u64, BenchError> {
     let word = format!("seen {count}");
     for crowd in &mut *crowds {

@@ -28,24 +28,26 @@ use crate::worker::arrival_log::{latencies, now_ns};
 use crate::worker::bench_worker::BenchWorker;
 use crate::worker::role::WorkerRole;
 
-/// The interval between two messages: that of a sensor read a thousand times a second.
+/// The interval between two messages, as of a sensor that is read a thousand times a second.
 const PERIOD: Duration = Duration::from_millis(1);
-/// The time the last messages of a series may be in transit.
+/// How long the last messages of a series may be in transit.
 const LAST: Duration = Duration::from_millis(30);
 /// The number of parameters of the visualization.
 const PARAMETERS: usize = 64;
-/// One measurement of both hana and the reference.
+/// The latencies of one measurement, for hana and for the reference.
 #[derive(Default)]
 struct Series {
     ours: Vec<Vec<Duration>>,
     raw: Vec<Vec<Duration>>,
 }
 
-/// Measures latency: `rounds` rounds of `messages` messages for each series, a thousand messages a second.
+/// Measures latency, with a thousand messages a second.
+///
+/// Each series has `rounds` rounds of `messages` messages.
 ///
 /// # Errors
 ///
-/// If a daemon already runs here, something cannot be started, or no message arrives.
+/// Fails if a daemon already runs on this machine, a part of the bench cannot be started, or no message arrives.
 pub(crate) fn latency(
     rounds: usize,
     messages: u64,
@@ -77,7 +79,7 @@ fn no_hosts() -> BenchError {
     BenchError::Network { doing: "starting two hosts", problem: "there are none".into() }
 }
 
-/// The measurements, in this order.
+/// The names and descriptions of the measurements, in the order in which they are made.
 const FIGURES: [(&str, &str, &str); 8] = [
     (
         "modulation",
@@ -101,7 +103,7 @@ const FIGURES: [(&str, &str, &str); 8] = [
     ("reliable_unordered", "a custom message through two daemons", "raw through two gateways"),
 ];
 
-/// All senders and receivers.
+/// All senders and receivers of the bench.
 struct LatencyStage {
     ours: HanaLatency,
     raw: LatencyBaseline,
@@ -122,7 +124,7 @@ struct HanaLatency {
     lanes: Lanes,
     answerer: NodeId,
     _answerer: BenchWorker,
-    // The app comes last, because the other fields belong to it.
+    // This field is last, because the other fields belong to the app and must be dropped first.
     app: Node<role::App>,
 }
 
@@ -156,7 +158,9 @@ fn lock(worker: &Mutex<BenchWorker>) -> std::sync::MutexGuard<'_, BenchWorker> {
 /// The arrivals of each subscription.
 type Came = Vec<Vec<(u64, u64)>>;
 
-/// Collects the arrivals of a subscription up to the last message; gives up after [`LAST`] without arrivals.
+/// Collects the arrivals of a subscription up to the last message.
+///
+/// Gives up if no message arrives for the duration [`LAST`] after an earlier one.
 fn take_until_last(
     subscriber: &Mutex<BenchWorker>,
     counter: usize,
@@ -188,7 +192,7 @@ fn series(
     lock(subscriber).query::<Came>("take", REPLY_TIMEOUT)?;
     let mut stamps = Vec::with_capacity(usize::try_from(messages).unwrap_or_default());
     run_at_rate(PERIOD, messages, ended, |number| {
-        // Numbers start at 1: setting a value to 0, its initial value, would not change it.
+        // Numbers start at 1, since setting a value to 0, its initial value, would not change it.
         stamps.push((number + 1, now_ns()));
         send(number + 1)
     })?;
@@ -260,7 +264,7 @@ impl PlayedParameter {
     }
 
     fn send_frame(&self, number: u64) -> Result<(), BenchError> {
-        // The first parameter is set last, because it is the one observed.
+        // The first parameter is set last, because the visualization records only its changes.
         for place in (0..PARAMETERS).rev() {
             self.frames
                 .set(place, value_of(number))
@@ -303,7 +307,7 @@ impl HanaLatency {
         Ok(ours)
     }
 
-    /// Waits until the two hosts see each other.
+    /// Waits until the nodes on the two hosts have discovered each other.
     fn meet(&self) -> Result<(), BenchError> {
         let deadline = Instant::now() + REPLY_TIMEOUT;
         loop {
@@ -372,7 +376,7 @@ impl HanaLatency {
     }
 }
 
-/// Sends queries one after the other, each at its scheduled time but not before the previous answer.
+/// Sends queries one after another, each at its scheduled time but not before the previous reply.
 fn questions(
     messages: u64,
     ended: &AtomicBool,

@@ -24,11 +24,11 @@ use crate::worker::role::WorkerRole;
 const PARAMETERS: usize = 64;
 /// The interval between two samples.
 const SAMPLE: Duration = Duration::from_millis(1);
-/// The number of samples in a batch, as [`BatcherSettings::default`] makes them at this rate.
+/// The number of samples in a batch of [`BatcherSettings::default`] at this rate.
 const IN_FRAME: u64 = 4;
-/// The longest continuous measurement of one side before the other side has its turn.
+/// The longest continuous measurement of one side before the other side is measured.
 const TURN: Duration = Duration::from_secs(10);
-/// The time the last messages may be in transit.
+/// How long the last messages may be in transit.
 const LAST: Duration = Duration::from_millis(500);
 
 /// Measures modulation: the share of lost values, and the number of stale values shown.
@@ -37,7 +37,7 @@ const LAST: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 ///
-/// If a daemon already runs here, something cannot be started, or no message arrives.
+/// Fails if a daemon already runs on this machine, a part of the bench cannot be started, or no message arrives.
 pub(crate) fn modulation(
     visualizations: usize,
     seconds: u64,
@@ -127,7 +127,7 @@ impl HanaModulation {
         each: Duration,
         ended: &AtomicBool,
     ) -> Result<((u64, Duration, u64), u64), BenchError> {
-        // The played value restarts from 0.
+        // The played value starts again from 0.
         let epoch = now_ns();
         for played in &mut self.played {
             played.query::<u64>("stale", REPLY_TIMEOUT)?;
@@ -143,7 +143,7 @@ impl HanaModulation {
             }
             std::thread::sleep((begun + SAMPLE * beat).saturating_duration_since(Instant::now()));
             beat += 1;
-            // Each value encodes the time at which it was set.
+            // Each value is the time at which it was set, in milliseconds.
             let value = value_of(now_ns().saturating_sub(epoch) / 1_000_000);
             for stream in &self.streams {
                 for place in 0..PARAMETERS {

@@ -13,7 +13,7 @@ use crate::figure::{FigureComparison, Report, TimeFigures};
 use crate::fixture::child_guard::{ChildGuard, Signal, signal};
 use crate::fixture::test_mesh::TestMesh;
 
-/// Three programs: one stays down, one is restarted, and one can be made to hang.
+/// The catalogue of three programs: one stays down, one is restarted, and one can be made to hang.
 const CATALOGUE: &str = r#"
 [visualizations.down]
 program = "pulse"
@@ -43,14 +43,14 @@ struct Samples {
     restored: Vec<Duration>,
 }
 
-/// Measures how soon a failure is noticed, and how soon the show has recovered.
+/// Measures how soon a failure is detected, and how soon the show has recovered.
 ///
-/// Each case is measured `rounds` times, in alternation, at a few seconds a round. Blocks until the end or until
+/// Each case is measured `rounds` times, in alternation, at a few seconds per round. Blocks until the end or until
 /// `ended` is set.
 ///
 /// # Errors
 ///
-/// If a daemon already runs here, a program is missing, or a step takes longer than 20 s.
+/// Fails if a daemon already runs on this machine, a program is missing, or a step takes longer than 20 s.
 pub(crate) fn recovery(rounds: usize, ended: &AtomicBool) -> Result<Report, BenchError> {
     let directory = tempfile::tempdir().map_err(BenchError::system("making a folder"))?;
     let catalogue = CATALOGUE
@@ -143,7 +143,7 @@ fn hang_noticed(
     show.wait_for(&started.node, "to run", is_running)?;
     let file = directory.join(started.node.as_str());
     fs::write(&file, "freeze").map_err(BenchError::system("making a program hang"))?;
-    // The program deletes the file, and draws no frame from then on.
+    // The program deletes the file and stops drawing frames.
     let deadline = Instant::now() + Duration::from_secs(10);
     while file.exists() {
         if Instant::now() > deadline {
@@ -161,7 +161,7 @@ fn hang_noticed(
     Ok(noticed.duration_since(hung))
 }
 
-/// Measures the program's own startup: from launch until an app sees its first frame.
+/// Measures the program's own startup, from its launch until an app receives its first frame count.
 fn plain_start(show: &mut TestMesh<'_>) -> Result<Duration, BenchError> {
     let id = NodeId::new("no_bevy").map_err(BenchError::network("naming a program"))?;
     let mut command = show.command("pulse")?;
@@ -179,7 +179,7 @@ fn restored(show: &mut TestMesh<'_>, round: usize) -> Result<Duration, BenchErro
     let started = show.launch("again")?;
     show.wait_for(&started.node, "to run", is_running)?;
     let zoom = ParameterName::new("zoom").map_err(BenchError::network("naming a parameter"))?;
-    // The value differs in each round, so that none is mistaken for an earlier one.
+    // The value differs from that of the previous round, so that an old value is not mistaken for the new one.
     let value = [0.25, 0.5, 0.75, 1.0][round % 4];
     let set = Set { parameters: [(zoom.clone(), value)].into(), ..Set::default() };
     show.set(&started.node, set)?;

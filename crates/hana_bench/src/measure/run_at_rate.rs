@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
 
-/// Calls a function `times` times at a steady rate; a late call does not delay those after it.
+/// Calls a function `times` times at a steady rate. A late call does not shift the due times of the calls after it.
 pub(crate) fn run_at_rate(
     period: Duration,
     times: u64,

@@ -24,21 +24,21 @@ use crate::worker::bench_worker::BenchWorker;
 use crate::worker::receive_counter::ReceiveCount;
 use crate::worker::role::WorkerRole;
 
-/// The number of messages received, the time from the first to the last, and the number of messages sent.
+/// The number of messages received, the time from the first to the last one, and the number of messages sent.
 type Round = (u64, Duration, u64);
 
-/// The number of parameters of the visualization: the maximum of a batch.
+/// The number of parameters of the visualization, which is the maximum of a batch.
 const PARAMETERS: usize = 1024;
 /// The interval at which all parameters are set, when values are sent in batches.
 const ROW: Duration = Duration::from_micros(333);
-/// The time the last messages may be in transit after sending has stopped.
+/// How long the last messages may be in transit after the sender has stopped.
 const LAST: Duration = Duration::from_millis(300);
 
 /// Measures throughput: the number of small messages a second, in `rounds` rounds of the duration `each`.
 ///
 /// # Errors
 ///
-/// If a daemon already runs here, something cannot be started, or no message arrives.
+/// Fails if a daemon already runs on this machine, a part of the bench cannot be started, or no message arrives.
 pub(crate) fn throughput(
     rounds: usize,
     each: Duration,
@@ -220,12 +220,12 @@ impl HanaThroughput {
         drop(stream);
         std::thread::sleep(LAST);
         let after = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
-        // This includes health messages, ten a second on this lane, for which there is no subscriber here.
+        // The count includes health messages, ten a second on this lane, which no subscriber of the bench receives.
         let sent = after.0.sent - before.0.sent;
         let missed = after.1.missed - before.1.missed;
         let rows_lost = after.0.coalesced - before.0.coalesced;
         let all = u64::from(rows) * PARAMETERS as u64;
-        // A lost batch counts as the average number of values; late values are counted individually.
+        // A missed batch counts as the average number of values per batch. Late values are counted individually.
         let late = after.1.late - before.1.late;
         let lost = rows_lost * PARAMETERS as u64 + all * missed / sent.max(1) + late;
         Ok((all.saturating_sub(lost), took, all))
@@ -251,7 +251,7 @@ impl HanaThroughput {
         Ok((after.1.received - before.1.received, took, after.0.sent - before.0.sent))
     }
 
-    /// Publishes custom messages as fast as possible.
+    /// Publishes custom messages of the type `M` as fast as possible.
     fn through<M: Numbered + Publishable<role::App>>(
         &mut self,
         counter: usize,
@@ -277,7 +277,7 @@ impl HanaThroughput {
     }
 }
 
-/// Returns the number received, and the time from the first to the last.
+/// Returns the number of messages received, the time from the first to the last one, and the number sent.
 fn counted(subscriber: &mut BenchWorker, counter: usize, sent: u64) -> Result<Round, BenchError> {
     let counts: Vec<ReceiveCount> = subscriber.query("counted", REPLY_TIMEOUT)?;
     let ReceiveCount { came, first_ns, last_ns } = counts.get(counter).copied().unwrap_or_default();
@@ -348,7 +348,7 @@ impl ThroughputBaseline {
     }
 }
 
-/// Publishes over plain Zenoh as fast as it allows.
+/// Publishes over plain Zenoh as fast as Zenoh allows.
 fn flood(
     subscriber: &mut BenchWorker,
     counter: usize,

@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The arrival times of numbered messages.
 ///
-/// Times are in nanoseconds by this machine's clock, which all its processes share.
+/// Times are in nanoseconds of this machine's clock, which all of its processes share.
 #[derive(Debug, Default)]
 pub(crate) struct ArrivalLog(Mutex<Vec<(u64, u64)>>);
 
-/// Returns the time by this machine's clock, in nanoseconds.
+/// Returns the time of this machine's clock, in nanoseconds.
 pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -27,7 +27,7 @@ impl ArrivalLog {
     }
 }
 
-/// Returns the latencies of the messages that arrived. Of duplicates, the first one counts.
+/// Returns the latencies of the messages that arrived. If a message arrived several times, its first arrival counts.
 pub(crate) fn latencies(sent: &[(u64, u64)], came: &[(u64, u64)]) -> Vec<Duration> {
     let mut first: HashMap<u64, u64> = HashMap::new();
     for (number, at) in came {

@@ -33,7 +33,7 @@ pub(crate) fn subscriber(arguments: &[String]) -> Result<(), BenchError> {
     let mut counters = vec![];
     for key in arguments.get(2..).unwrap_or_default() {
         let counter = Arc::new(ReceiveCounter::default());
-        // As in hana, Zenoh's thread passes messages on to another thread. In counting mode they are counted at once.
+        // As in hana, Zenoh's thread passes messages to another thread. In counting mode, Zenoh's thread counts them.
         let (callback_counter, thread_counter) = (Arc::clone(&counter), Arc::clone(&counter));
         let (number_tx, number_rx) = std::sync::mpsc::channel::<u64>();
         thread::spawn(move || {

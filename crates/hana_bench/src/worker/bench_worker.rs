@@ -10,10 +10,10 @@ use crate::error::BenchError;
 use crate::limits::REPLY_TIMEOUT;
 use crate::worker::role::WorkerRole;
 
-/// A worker process: this program again, as one end of a measurement.
+/// A worker process, which runs this program again as one end of a measurement.
 ///
-/// It receives commands as words, one per line, and replies to each with a line of JSON. It exits with the bench,
-/// however that ends, because it sees its input pipe close.
+/// It receives commands as words, one command per line, and replies to each with a line of JSON. It exits whenever
+/// the bench ends, for any reason, because its input pipe is closed.
 pub(crate) struct BenchWorker {
     role: WorkerRole,
     child: Child,
@@ -21,7 +21,7 @@ pub(crate) struct BenchWorker {
     lines: mpsc::Receiver<String>,
 }
 
-/// The time a worker may take to stop.
+/// The time limit for a worker to stop.
 const END: Duration = Duration::from_secs(3);
 
 impl BenchWorker {
@@ -50,7 +50,7 @@ impl BenchWorker {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
-            // Ctrl-C in the terminal reaches only the bench, which stops the workers in order.
+            // Ctrl-C in the terminal must reach only the bench, which stops the workers in order.
             command.process_group(0);
         }
         let mut child = command

@@ -11,7 +11,8 @@ use crate::worker::arrival_log::{ArrivalLog, now_ns};
 pub(crate) struct ReceiveCount {
     /// The number of messages.
     pub(crate) came: u64,
-    /// The arrival times of the first and the last message, in nanoseconds by this machine's clock.
+    /// The arrival time of the first message, in nanoseconds of this machine's clock; `last_ns` is that of the last
+    /// one.
     pub(crate) first_ns: u64,
     pub(crate) last_ns: u64,
 }
@@ -23,7 +24,7 @@ pub(crate) struct ReceiveCounter {
     came: AtomicU64,
     first_ns: AtomicU64,
     last_ns: AtomicU64,
-    /// Whether messages are only counted, without a timestamp for each.
+    /// Whether messages are only counted, without recording the time of each.
     pub(crate) counts_only: AtomicBool,
 }
 
@@ -37,7 +38,7 @@ impl ReceiveCounter {
         }
     }
 
-    /// Adds `more` messages. The first arrival time is only as precise as this is called often.
+    /// Adds `more` messages. The first arrival time is only as precise as the interval between calls.
     pub(crate) fn count(&self, more: u64) {
         let now = now_ns();
         if self.came.fetch_add(more, Ordering::Relaxed) == 0 {
@@ -55,8 +56,9 @@ impl ReceiveCounter {
     }
 }
 
-/// Handles the commands of subscribing workers: `stamp` or `count` selects the mode, `take` or `counted` returns the
-/// result of each subscription.
+/// Handles the commands of subscribing workers.
+///
+/// `stamp` and `count` select the mode; `take` and `counted` return the result of each subscription.
 pub(crate) fn reply_of(counters: &[Arc<ReceiveCounter>], word: &str) -> Option<Value> {
     match word {
         "stamp" | "count" => {

@@ -4,13 +4,13 @@ use crate::worker::role::WorkerRole;
 use crate::worker::serve::argument;
 use crate::worker::{baseline, subscriber, visualization, watchers};
 
-/// Runs a role until standard input ends, and replies to each line of it with a line of JSON.
+/// Runs a role until standard input ends, and replies to each line of the input with a line of JSON.
 ///
-/// A router and the holder of a token read no commands; they run until they are killed.
+/// The router and the holder of a token read no commands and run until they are killed.
 ///
 /// # Errors
 ///
-/// If it cannot join, or its arguments are invalid.
+/// Fails if the worker cannot join, or its arguments are invalid.
 pub(crate) fn run(role: WorkerRole, arguments: &[String]) -> Result<(), BenchError> {
     match role {
         WorkerRole::Visualization => visualization::run(arguments),

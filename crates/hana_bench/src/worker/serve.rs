@@ -1,4 +1,4 @@
-//! The loop of a worker process: a command per line on standard input, a line of JSON in reply.
+//! The loop of a worker process, which reads a command per line and replies with a line of JSON.
 
 use std::io::{BufRead, Write};
 use std::str::FromStr;
@@ -31,7 +31,7 @@ pub(crate) fn unknown(word: &str) -> BenchError {
     BenchError::Network { doing: "reading a command", problem: format!("unknown command '{word}'") }
 }
 
-/// Parses the argument at `place`.
+/// Parses the argument with the index `place`.
 pub(crate) fn argument<T: FromStr>(arguments: &[String], place: usize) -> Result<T, BenchError> {
     arguments.get(place).and_then(|text| text.parse().ok()).ok_or_else(|| BenchError::Network {
         doing: "reading its arguments",

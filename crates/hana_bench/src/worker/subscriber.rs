@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<(), BenchError> {
     outcome
 }
 
-/// Starts a thread that receives the messages of a type.
+/// Starts a thread that receives the messages of the type `M`.
 fn listen<M: Numbered + ReceivedBy<role::App>>(
     node: &Arc<Node<role::App>>,
     ended: &Arc<AtomicBool>,
@@ -55,7 +55,8 @@ fn listen<M: Numbered + ReceivedBy<role::App>>(
         while !ended.load(Ordering::Relaxed) {
             let message = messages.recv_timeout(Duration::from_millis(20));
             if thread_counter.counts_only.load(Ordering::Relaxed) {
-                // Counts messages that newer ones replaced before this thread read them, since they were delivered.
+                // The count includes messages that newer ones replaced before this thread read them, since they were
+                // delivered.
                 let now = node.lane(M::LANE).received;
                 if now > received {
                     thread_counter.count(now - received);

@@ -16,7 +16,7 @@ use crate::worker::arrival_log::now_ns;
 use crate::worker::receive_counter::ReceiveCounter;
 use crate::worker::serve::{argument, config, serve, unknown};
 
-/// Creates the parameters played in a bench: integers that identify the message that set them.
+/// Creates the parameters that are played in a bench. Their values are integers that identify messages.
 fn parameters(count: usize) -> Result<Vec<Parameter>, BenchError> {
     (0..count)
         .map(|number| {
@@ -27,18 +27,19 @@ fn parameters(count: usize) -> Result<Vec<Parameter>, BenchError> {
         .collect()
 }
 
-/// The limit up to which an `f32` represents every integer.
+/// The number up to which an `f32` represents every integer.
 const MOST: f32 = 16_777_216.0;
 
-/// The visualization's view of its board, read at its own rate.
+/// A reader of the visualization's board, with its own rate.
 #[derive(Default)]
 struct SeenValue {
     /// The changes of the first parameter, each recorded on arrival.
     counter: ReceiveCounter,
-    /// The number of values shown after newer ones, or too late.
+    /// The number of values that were shown after newer ones, or too late.
     stale: AtomicU64,
-    /// The time, in nanoseconds, at which the played value was 0; it grows by 1 each millisecond. Zero if not
-    /// measured.
+    /// The time, in nanoseconds, at which the played value was 0, or zero if stale values are not counted.
+    ///
+    /// The value grows by 1 each millisecond.
     epoch_ns: AtomicU64,
     ended: AtomicBool,
 }
@@ -103,7 +104,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), BenchError> {
 }
 
 impl SeenValue {
-    /// Compares the current values on the board with the previous ones.
+    /// Compares the current values on the board with the previous ones, and records the changes.
     fn look(&self, shown: &mut [f32], values: &[f32], delay: Duration) {
         let epoch = self.epoch_ns.load(Ordering::Relaxed);
         if epoch == 0 {
@@ -130,7 +131,7 @@ impl SeenValue {
     }
 }
 
-/// Converts a value, which is never negative and is below [`MOST`].
+/// Converts a value to an integer. It is never negative and is below [`MOST`].
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const fn whole(value: f32) -> u64 {
     value as u64

@@ -13,12 +13,13 @@ use crate::limits::REPLY_TIMEOUT;
 use crate::worker::arrival_log::now_ns;
 use crate::worker::serve::{argument, config, serve, unknown, words};
 
-/// The times at which an observer had first seen each number of nodes.
+/// The times at which an observer first saw each number of nodes.
 pub(crate) type Reached = Arc<Mutex<BTreeMap<usize, u64>>>;
 
 /// Replies to the commands for `count` observers: `join ROUND` starts them, `seen COUNT` waits, `leave` ends them.
 ///
-/// `observer` returns the function that runs one until the flag is set; it gets the round and the observer's number.
+/// `observer` receives the round and the observer's number, and returns the function that runs the observer until the
+/// flag is set.
 pub(crate) fn serve_watchers<F>(
     count: usize,
     observer: impl Fn(&str, usize) -> Result<F, BenchError>,
@@ -79,12 +80,12 @@ fn watch(config: NodeConfig, ended: &AtomicBool, reached: &Reached) {
     node.leave().wait(Duration::from_secs(2)).ok();
 }
 
-/// Records that an observer sees `count` nodes now.
+/// Records that an observer now sees `count` nodes.
 pub(crate) fn note(reached: &Reached, count: usize) {
     reached.lock().unwrap_or_else(PoisonError::into_inner).entry(count).or_insert_with(now_ns);
 }
 
-/// Returns the time at which the last observer had seen this many nodes; `None` if one does not within a limit.
+/// Returns the time at which the last observer saw `wanted` nodes, or `None` if one of them does not in time.
 fn await_seen(reached: &[Reached], wanted: &str) -> Option<u64> {
     let wanted: usize = wanted.parse().ok()?;
     let deadline = now_ns() + u64::try_from(REPLY_TIMEOUT.as_nanos()).ok()?;

@@ -27,7 +27,7 @@ impl LiveTable {
 
     /// Returns the text that draws this table and the lines below it.
     pub(crate) fn draw(&mut self, table: &str, below: &[String]) -> String {
-        // After Ctrl-Z a shell has written below the table.
+        // After Ctrl-Z, a shell has written below the table.
         #[cfg(unix)]
         if self.continued.swap(false, Ordering::Relaxed) {
             self.repaint.forget();

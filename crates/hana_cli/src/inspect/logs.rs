@@ -15,7 +15,7 @@ const READER_CHECK_INTERVAL: Duration = Duration::from_millis(300);
 pub(crate) fn run(arguments: &LogsArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let topics = Topics::<LogLine>::log_of(&arguments.node);
-    // Subscribes first, so that no line is lost between the stored and the new ones.
+    // Subscribes first, so that no line is lost between the stored and the new lines.
     let new_lines = arguments.follow.then(|| node.subscribe(topics.clone()));
     let mut stored = mesh::query(&node, topics)?;
     if stored.is_empty() && mesh::process_of(&node, &arguments.node)?.is_none() {
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &LogsArguments, format: Format) -> anyhow::Result<(
     }
 }
 
-/// Returns the instance of the daemon that logged the line, and the line's number there.
+/// Returns the instance of the daemon that logged the line, and the line's number in the output.
 fn place(received: &Received<LogLine>) -> (Option<u64>, u64) {
     (received.envelope.as_ref().map(|envelope| envelope.instance), received.message.number)
 }

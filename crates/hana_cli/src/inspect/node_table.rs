@@ -4,7 +4,7 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::Counters;
 
-/// Returns the list of nodes for people: a line each, columns as wide as they need to be.
+/// Formats the list of nodes for people: one line for each node, with columns as wide as their contents.
 pub(crate) fn node_table(views: &[NodeView]) -> String {
     let mut rows =
         vec![["NODE", "ROLE", "HOST", "STATE", "PID", "UP", "FPS", "FRAME", ""].map(String::from)];
@@ -74,7 +74,7 @@ fn row(view: &NodeView) -> [String; 9] {
     ]
 }
 
-/// Describes the problems with received messages, and where to read the details.
+/// Describes the problems with received messages, and the command that prints the details.
 fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
     let named = [
         (counters.malformed, "malformed"),

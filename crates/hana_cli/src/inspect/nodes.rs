@@ -10,8 +10,8 @@ use crate::{mesh, output};
 
 /// How long to wait for health reports.
 ///
-/// Every healthy node reports within a tenth of a second, which ends the wait. A node that has not reported
-/// after 0.7 s is unresponsive, and this is slightly more.
+/// Every healthy node reports within a tenth of a second, which ends the wait. A node that has not reported after 0.7
+/// s is unresponsive, and this limit is slightly longer.
 const HEALTH_TIMEOUT: Duration = Duration::from_millis(800);
 /// How often a continuous list is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &NodesArguments, format: Format) -> anyhow::Result<
     let mut watch = node.watch_mesh();
     watch.wait_until_complete(HEALTH_TIMEOUT);
     if watch.roster().is_empty() && daemon_is_listening() {
-        // The daemon itself is on the mesh, and has only not replied yet.
+        // The daemon itself is a node, so an empty roster means that it has not replied yet.
         watch.wait_until_complete(mesh::QUERY_TIMEOUT);
     }
     if arguments.watch {
@@ -58,8 +58,8 @@ fn refresh(watch: &mut MeshObserver, format: Format) -> anyhow::Result<()> {
         let views = watch.roster().views(unix_ms());
         if format == Format::Json {
             output::print(format, &views, String::new)?;
-            // Figures change with every health report; only a change of state is worth a line. Changes in
-            // quick succession share one line, so that a busy mesh does not cause constant printing.
+            // Measurements change with every health report, so a line is printed only for a change of state. Changes
+            // in quick succession share one line, so that a busy mesh does not cause constant printing.
             let printed = Instant::now();
             while watch.wait(REDRAW_INTERVAL).is_empty() {
                 output::check_reader()?;

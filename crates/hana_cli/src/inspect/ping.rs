@@ -17,7 +17,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 struct Pinged {
     node: String,
     mesh: RoundTrip,
-    /// `None` for a node that cannot be played.
+    /// The round trip over a direct link; `None` for a node that cannot be played.
     play: Option<RoundTrip>,
 }
 
@@ -31,7 +31,7 @@ struct RoundTrip {
 pub(crate) fn run(arguments: &PingArguments, format: Format) -> anyhow::Result<()> {
     let PingArguments { node: id, count } = arguments;
     let node = mesh::join()?;
-    // Every role answers a ping; it is sent as if to a visualization.
+    // Every role answers a ping, so the command is sent as if to a visualization.
     let over_mesh = measure(&node, *count, || {
         node.command::<role::Visualization, _>(id, Ping {}, PING_TIMEOUT)
     })?;

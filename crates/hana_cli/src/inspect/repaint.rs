@@ -2,11 +2,11 @@ use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Draws a table over the previous one, at a terminal of any size. Pure.
+/// Draws a table over the previous table, on a terminal of any size. Pure.
 ///
-/// The caller writes the returned text. It uses only "up", "erase this line" and "erase everything below",
-/// which every terminal supports. No line is as wide as the terminal, so none wraps, and together the lines
-/// are not higher than the terminal, so none scrolls away.
+/// The caller writes the returned text. It uses only "up", "erase this line" and "erase everything below", which
+/// every terminal supports. No line is as wide as the terminal, so no line wraps, and together the lines are not
+/// higher than the terminal, so no line scrolls away.
 #[derive(Debug, Default)]
 pub(crate) struct Repaint {
     /// The widths of the drawn lines.
@@ -62,7 +62,7 @@ impl Repaint {
         let mut lines = cut_to_rows(table, room.saturating_sub(below.len()).max(1));
         lines.extend(below.iter().cloned());
         lines.truncate(room);
-        // A terminal may wrap when its last column is written.
+        // The last column stays empty, since a terminal may wrap when it is written.
         let columns = size.columns.saturating_sub(1).max(1);
         let lines: Vec<String> = lines.iter().map(|line| cut_to_columns(line, columns)).collect();
 
@@ -82,14 +82,15 @@ impl Repaint {
         out
     }
 
-    /// Forgets the drawn table: the screen was replaced, or other output was written below. The next table is
-    /// drawn below it.
+    /// Forgets the drawn table, because the screen was replaced or other output was written below the table. The next
+    /// table is drawn below that output.
     #[cfg(unix)]
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns how far up the first line is. A terminal that has become narrower may have wrapped the lines.
+    /// Returns the number of rows up to the first line. A terminal that has become narrower may have wrapped the
+    /// lines.
     fn go_up(&mut self, size: Size) -> usize {
         let rows: usize =
             self.drawn.iter().map(|width| width.div_ceil(size.columns.max(1)).max(1)).sum();
@@ -101,7 +102,7 @@ impl Repaint {
     }
 }
 
-/// Returns as many lines of a table as fit, with a note in place of the others.
+/// Returns as many lines of a table as fit, with a note in place of the other lines.
 fn cut_to_rows(table: &str, rows: usize) -> Vec<String> {
     let lines: Vec<&str> = table.lines().collect();
     if lines.len() <= rows {
@@ -163,7 +164,7 @@ mod tests {
             self.parser.process(out.as_bytes());
         }
 
-        /// Returns the lines on the screen, and the number of tables, including scrolled-out ones.
+        /// Returns the lines on the screen, and the number of tables, including tables that have scrolled out.
         fn see(&mut self) -> (Vec<String>, usize) {
             let columns = self.parser.screen().size().1.get();
             let screen: Vec<String> = self.parser.screen().rows(0, columns).collect();

@@ -11,7 +11,7 @@ use crate::mesh;
 
 /// The announced custom message types of nodes, queried when needed and then cached.
 ///
-/// A watching command defines none of these types itself.
+/// A command that watches messages does not define these types itself.
 pub(crate) struct SchemaCache<'a> {
     node: &'a Node<role::App>,
     known: HashMap<NodeId, Known>,
@@ -20,7 +20,7 @@ pub(crate) struct SchemaCache<'a> {
 
 struct Known {
     queried: Instant,
-    /// `None` for a name that is not a node, or a node that does not answer.
+    /// The announcement; `None` if the name is not that of a node, or the node does not reply.
     info: Option<NodeInfo>,
 }
 
@@ -41,7 +41,8 @@ impl<'a> SchemaCache<'a> {
         Self { node, known: HashMap::new(), all_nodes: None }
     }
 
-    /// Returns the type of a message on a custom topic, as its sender announces it, else as a recipient does.
+    /// Returns the type of a message on a custom topic, as its sender announces it, or else as a recipient announces
+    /// it.
     ///
     /// Queries an unknown type, and waits a moment for the reply.
     pub(crate) fn type_of(&mut self, key: &Key, envelope: Option<&Envelope>) -> Option<TypeName> {

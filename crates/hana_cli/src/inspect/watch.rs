@@ -25,7 +25,7 @@ struct WatchedMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u32>,
     from: Option<NodeId>,
-    /// When it was sent, by the sender's clock in Unix microseconds; without that, when it arrived.
+    /// The time of sending in Unix microseconds by the sender's clock; if unknown, the time of arrival.
     at: i64,
     value: Value,
 }
@@ -69,7 +69,7 @@ impl WatchedMessage {
                 | Key::KindInbox { ref topic, .. }),
             ) => match schemas.type_of(key, raw.envelope.as_ref()) {
                 Some(TypeName { name, version }) => (name, Some(version)),
-                // No node announces it; only the topic is known.
+                // No node announces the type, so only the topic is known.
                 None => (topic.to_string(), None),
             },
             Some(key) => (key.kind().message().unwrap_or("-").into(), None),

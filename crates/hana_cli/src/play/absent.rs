@@ -1,5 +1,4 @@
-//! Handling of a node that does not take a command because it is not on the mesh: whether to wait, and why it
-//! is away.
+//! Handling of a command to a node that is not on the mesh: whether to wait for the node, and why it is absent.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,9 @@ use hana_protocol::message::{LossCause, ProcessState};
 use crate::mesh;
 use crate::mesh::QUERY_TIMEOUT;
 
-/// A node that lost its daemon is back without one after five seconds; this is slightly more.
+/// How long to wait for an absent node. A node that lost its daemon returns without a daemon after five seconds.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(8);
-/// Time limit for the roster in later attempts. In the first, it is [`QUERY_TIMEOUT`].
+/// How long each retry waits for a complete roster. The first attempt waits [`QUERY_TIMEOUT`].
 const ROSTER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Interval between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -21,15 +20,15 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Whether to wait for an absent node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Absence {
-    /// It may be back within seconds.
+    /// The node may be back within seconds.
     MayComeBack,
-    /// It is away for this reason.
+    /// The node is away, for this reason.
     Away(String),
     /// The node is unknown.
     Unknown,
 }
 
-/// Sends a command to `id` by `command`, and retries while the node is absent and may be back within seconds.
+/// Sends a command to `id` by calling `command`, and retries while the node is absent and may be back within seconds.
 ///
 /// # Errors
 ///
@@ -84,7 +83,7 @@ fn gave_up(
 /// Classifies an absent node by its entry in the roster.
 fn absence(view: Option<&NodeView>, is_daemon_here: bool) -> Absence {
     match view {
-        // Without a daemon here, nothing is known of a node that lost its own.
+        // Without a daemon on this machine, a node that lost its daemon may be missing from the roster.
         None if is_daemon_here => Absence::Unknown,
         None => Absence::MayComeBack,
         Some(view) if view.reason.starts_with(LossCause::HostLost.as_str()) => {

@@ -4,7 +4,7 @@ use hana_time::sanitize_line;
 /// Maximum length of a text that the visualization announces.
 const LONGEST: usize = 120;
 
-/// Returns the parameters of a visualization for people: a line each, by groups.
+/// Formats the parameters of a visualization for people: one line for each parameter, in groups.
 pub(crate) fn of_parameters(parameters: &[Parameter]) -> String {
     let shown: Vec<&Parameter> = parameters.iter().filter(|one| !is_later_part(one)).collect();
     let mut groups: Vec<&str> = vec![""];
@@ -33,12 +33,12 @@ pub(crate) fn of_parameters(parameters: &[Parameter]) -> String {
     lines.join("\n")
 }
 
-/// Whether it is the green or blue part of a colour, which is shown with the red part.
+/// Whether the parameter is the green or blue component of a colour, which is shown with the red component.
 const fn is_later_part(parameter: &Parameter) -> bool {
     matches!(&parameter.kind, ParameterKind::Colour { part, .. } if !matches!(part, ColourPart::Red))
 }
 
-/// Returns the name, the values and the meaning.
+/// Returns the name, the valid values and the description of a parameter.
 fn row(parameter: &Parameter) -> [String; 3] {
     let Parameter { name, min, max, kind, unit, label, description, .. } = parameter;
     let (name, values) = match kind {

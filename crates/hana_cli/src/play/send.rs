@@ -1,4 +1,4 @@
-//! Custom messages by the receiver's announced schema: listed, checked, sent.
+//! Lists, checks and sends custom messages, by the schema that the receiver announces.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::output::Format;
 use crate::suggest::did_you_mean;
 use crate::{mesh, output};
 
-/// How long the session may take to close; published messages are on their way by then.
+/// How long the session may take to close.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The printed form of a message type that can be sent.
@@ -35,7 +35,7 @@ struct ListedMessage<'a> {
 /// The printed form of a message that was sent.
 #[derive(Serialize)]
 struct Sent<'a> {
-    /// The recipients: one node that has accepted it, or all of a kind, which do not reply.
+    /// The recipients: one node that has accepted the message, or all nodes of a kind, which do not reply.
     nodes: Vec<&'a NodeId>,
     topic: &'a TopicName,
     #[serde(rename = "type")]
@@ -48,7 +48,7 @@ struct Sent<'a> {
 #[serde(rename_all = "snake_case")]
 enum Answered {
     Accepted,
-    /// A message to a kind gets no reply.
+    /// A message to a kind receives no reply.
     None,
 }
 
@@ -113,7 +113,7 @@ fn send_to_kind(
     let accepts =
         |info: &&NodeInfo| info.subscribed_messages().any(|known| known.topic == topic.as_str());
     let subscribers: Vec<&NodeInfo> = infos.iter().filter(accepts).collect();
-    // If no node subscribes to the topic, the first one's error lists its topics instead.
+    // If no node subscribes to the topic, the error of the first node lists its topics instead.
     let mut known = checked(subscribers.first().copied().unwrap_or(&infos[0]), topic, message)?;
     for info in &subscribers {
         known = checked(info, topic, message)?;
@@ -129,7 +129,7 @@ fn send_to_kind(
     })
 }
 
-/// Returns the type that a node receives on a topic, if the message fits; else the problem and its remedy.
+/// Returns the type that a node receives on a topic, if the message fits. The error names the problem and the remedy.
 fn checked<'a>(
     info: &'a NodeInfo,
     topic: &TopicName,

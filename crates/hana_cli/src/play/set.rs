@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &SetArguments, format: Format) -> anyhow::Result<()
     output::print(format, &done, || describe(arguments, report))
 }
 
-/// Adds the nearest parameter to the error, if a name is not declared.
+/// Adds the most similar parameter to the error, if a name is not declared.
 fn with_hint(
     own: &Node<role::App>,
     arguments: &SetArguments,
@@ -95,7 +95,7 @@ fn modulators_and_words(
     Ok((modulators, values))
 }
 
-/// Converts words to values. Numbers need no conversion; for others the visualization's declaration is queried.
+/// Converts words to values. Numbers need no conversion; for other words, the visualization's declaration is queried.
 fn values_of(
     own: &Node<role::App>,
     node: &NodeId,

@@ -17,7 +17,7 @@ use crate::{mesh, output};
 
 /// How long to wait for a timeline.
 const TIMELINE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a change may take to become visible here.
+/// How long a change may take to reach this program.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ struct TempoLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_us: Option<u64>,
     followers: u32,
-    /// How often the beat jumped.
+    /// The number of jumps of the beat.
     jumps: u64,
     #[serde(skip)]
     words: String,
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &TempoArguments, format: Format) -> anyhow::Result<
         let node = mesh::join()?;
         return show(node.timeline(), format);
     };
-    // The receiver would refuse it too; this check needs no daemon.
+    // A daemon would refuse an invalid tempo too, but this check needs no daemon.
     Timeline::new(bpm, 0, 0.0)?;
     send(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, format)
 }
@@ -84,7 +84,7 @@ pub(crate) fn pause(format: Format) -> anyhow::Result<()> {
     send(Pause {}, |timeline| !timeline.is_playing(), format)
 }
 
-/// Sends the command to the daemon of this host, else to any other, and shows the result.
+/// Sends the command to the daemon of this host, or else to that of any other host, and prints the result.
 fn send<C>(command: C, is_so: impl Fn(&Timeline) -> bool, format: Format) -> anyhow::Result<()>
 where
     C: Command<Reply = Accepted> + Route<role::App, role::Daemon> + Copy,
@@ -112,7 +112,7 @@ where
     show(&timeline, format)
 }
 
-/// Returns a host that publishes a timeline; of several, the leader.
+/// Returns a host that publishes a timeline; if there are several, the leader.
 fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
     let found = mesh::query_all(node, &Topics::<HostTimeline>::every_timeline(), |_| true)?;
     let best = found.into_iter().max_by_key(|received| received.message.from.is_none());

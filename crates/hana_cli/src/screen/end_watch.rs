@@ -26,7 +26,7 @@ struct Flags {
 
 /// How often the terminal is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a screen may take to end by itself.
+/// How long a screen may take to end before this watch ends the process.
 const END_TIMEOUT: Duration = Duration::from_millis(700);
 
 impl EndWatch {
@@ -59,12 +59,12 @@ impl EndWatch {
         self.flags.end.load(Ordering::Relaxed)
     }
 
-    /// Takes the request to stop the process for a while, if there is one.
+    /// Returns whether SIGTSTP requested a stop of the process, and clears the request.
     pub(super) fn take_stop(&self) -> bool {
         self.flags.stop.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether the process was stopped without a request, and goes on.
+    /// Returns whether the process was continued after a stop without a request, and clears the flag.
     pub(super) fn take_continued(&self) -> bool {
         self.flags.continued.swap(false, Ordering::Relaxed)
     }
@@ -79,7 +79,7 @@ impl EndWatch {
 
     /// Waits until the terminal may be changed.
     ///
-    /// A change from the background would stop the process again, and it could not end.
+    /// A change from the background would stop the process again, so that it could not end.
     pub(super) fn wait_for_foreground(&self) {
         while !self.is_to_end() && !is_in_foreground() {
             thread::sleep(CHECK_INTERVAL);
@@ -87,7 +87,7 @@ impl EndWatch {
         self.take_continued();
     }
 
-    /// Does what Ctrl-Z does: stops the whole job of this process. Does nothing without a shell to continue it.
+    /// Stops the whole job of this process, as Ctrl-Z does. Does nothing if no shell could continue the job.
     pub(super) fn stop_job() {
         #[cfg(unix)]
         {
@@ -100,7 +100,7 @@ impl EndWatch {
     }
 }
 
-/// Runs on after the screen has ended, to cover the rest of the process.
+/// Watches until the process ends, even after the screen has ended.
 fn watch(flags: &Flags) -> ! {
     let mut deadline = EndDeadline::default();
     loop {
@@ -116,7 +116,8 @@ fn watch(flags: &Flags) -> ! {
     }
 }
 
-/// Whether this process has the terminal. A terminal that is not the controlling one counts as such.
+/// Whether this process is in the foreground of its terminal; also `true` if standard input is not its controlling
+/// terminal.
 #[cfg(unix)]
 fn is_in_foreground() -> bool {
     rustix::termios::tcgetpgrp(std::io::stdin())

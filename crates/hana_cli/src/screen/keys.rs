@@ -7,7 +7,7 @@ use std::{io, thread};
 use ratatui::crossterm::event;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
-/// Reads keys on a thread of its own.
+/// Reads keys on a dedicated thread.
 ///
 /// `crossterm` blocks inside a read until a key is complete, and never returns at the end of the input.
 pub(super) struct Keys {
@@ -17,7 +17,7 @@ pub(super) struct Keys {
 
 /// How often the thread checks whether keys are still wanted.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// Keys that wait to be handled.
+/// Maximum number of keys that wait to be handled.
 const MAX_KEYS: usize = 64;
 
 impl Keys {
@@ -49,7 +49,7 @@ impl Keys {
         match self.pressed.recv_timeout(within) {
             Ok(key) => Some(key),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
-            // The terminal is closed; a loop that draws still keeps its pace.
+            // The terminal is closed. The sleep keeps the caller's drawing loop at its rate.
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 thread::sleep(within);
                 None
@@ -71,7 +71,7 @@ pub(crate) fn is_ctrl(pressed: &KeyEvent, letter: char) -> bool {
 enum Input {
     None,
     Some,
-    /// No more input.
+    /// The end of the input.
     Over,
 }
 
@@ -89,7 +89,7 @@ mod input {
         let stdin = io::stdin();
         let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
         if rustix::event::poll(&mut polled, Some(&within)).is_err() {
-            // Interrupted, or short of resources for a moment.
+            // The poll was interrupted, or resources were briefly unavailable.
             thread::sleep(Duration::from_millis(10));
             return Input::None;
         }

@@ -22,7 +22,7 @@ pub(crate) use self::keys::is_ctrl;
 
 /// A full-screen view in the terminal. Dropping it restores the terminal.
 ///
-/// It ends with its terminal, and on SIGINT, SIGTERM, SIGHUP and SIGQUIT, even while it waits for a terminal
+/// The view ends with its terminal, and on SIGINT, SIGTERM, SIGHUP and SIGQUIT, even while it waits for a terminal
 /// that accepts no output: [`EndWatch`] ends the process then.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
@@ -48,7 +48,8 @@ impl Screen {
         Ok(Self { terminal, keys, watch, output_failed })
     }
 
-    /// Whether to go on. Stops the process in between if Ctrl-Z or SIGTSTP requests it.
+    /// Returns whether the screen continues. If Ctrl-Z or SIGTSTP requested a stop, first stops the process until it
+    /// is continued.
     pub(crate) fn goes_on(&mut self) -> anyhow::Result<bool> {
         if self.watch.is_to_end() || self.output_failed.load(Ordering::Relaxed) {
             return Ok(false);
@@ -64,7 +65,7 @@ impl Screen {
         if self.watch.is_to_end() {
             return Ok(false);
         }
-        // A shell has used the terminal in between.
+        // A shell has used the terminal in the meantime.
         terminal::disable_raw_mode().ok();
         take().context("taking over the terminal again")?;
         self.terminal = blank(&self.output_failed).context("taking over the terminal again")?;
@@ -132,7 +133,9 @@ fn restore_in_a_panic() {
     }));
 }
 
-/// Never fails: on a failure while it ends, `ratatui` calls `eprintln!`, which panics if the terminal is closed.
+/// A writer to the terminal that never fails.
+///
+/// On a failure at its end, `ratatui` calls `eprintln!`, which panics if the terminal is closed.
 struct Output {
     failed: Arc<AtomicBool>,
 }

@@ -1,7 +1,7 @@
 //! The names on the mesh that a shell completes.
 //!
-//! A shell waits for them, so everything together takes at most [`TIMEOUT`]. Without a daemon on this machine, or if it
-//! does not reply in time, there are no names and no error.
+//! A shell waits for these names, so a completion takes at most [`TIMEOUT`]. Without a daemon on this machine, or if
+//! the daemon does not reply in time, there are no names and no error.
 
 use std::sync::mpsc;
 use std::thread;
@@ -45,7 +45,7 @@ impl MeshNames {
             return Self::default();
         }
         let names = names_rx.recv_timeout(remaining(deadline)).unwrap_or_default();
-        // The process exits after this: a daemon logs a session that is cut off.
+        // Waits for the session to close before the process exits, since a daemon logs a session that is cut off.
         left_rx.recv_timeout(remaining(deadline)).ok();
         names
     }
@@ -94,14 +94,14 @@ pub(crate) fn hosts() -> Vec<CompletionCandidate> {
     candidates(ids_with_role(&MeshNames::query().infos, Role::Daemon))
 }
 
-/// Returns the ids of all visualizations, also of launched ones that have ended.
+/// Returns the ids of all visualizations, including launched visualizations that have ended.
 pub(crate) fn visualizations() -> Vec<CompletionCandidate> {
     let names = MeshNames::query();
     let launched = names.processes.iter().map(|process| process.node.as_str());
     candidates(ids_with_role(&names.infos, Role::Visualization).chain(launched))
 }
 
-/// Returns the ids of all nodes that have a log: daemons and what they launched.
+/// Returns the ids of all nodes that have a log: daemons and the processes that they launched.
 pub(crate) fn processes() -> Vec<CompletionCandidate> {
     let names = MeshNames::query();
     let launched = names.processes.iter().map(|process| process.node.as_str());

@@ -1,4 +1,4 @@
-//! `hana completions`: the script that lets a shell ask this program for completions.
+//! `hana completions`: the script by which a shell requests completions from this program.
 
 use anyhow::Context;
 use clap_complete::env::{CompleteEnv, Shells};
@@ -6,7 +6,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use crate::arguments::{CompletionsArguments, Shell};
 use crate::{arguments, output};
 
-/// The variable by which the script asks for completions.
+/// The variable by which the script requests completions.
 const VARIABLE: &str = "HANA_COMPLETE";
 
 pub(crate) fn run(arguments: &CompletionsArguments) -> anyhow::Result<()> {

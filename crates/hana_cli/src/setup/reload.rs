@@ -9,7 +9,7 @@ use crate::arguments::ReloadArguments;
 use crate::output::Format;
 use crate::{mesh, output};
 
-/// A disk may be slow.
+/// Time limit for the reload, since a disk may be slow.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(arguments: &ReloadArguments, format: Format) -> anyhow::Result<()> {

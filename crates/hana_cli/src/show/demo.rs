@@ -25,14 +25,14 @@ use crate::{mesh, output};
 /// The program that the demo starts; its two instances swing at different phases.
 const PROGRAM: &str = "ripples";
 const COUNT: u32 = 2;
-/// The parameter that moves by itself, as only a modulator is sent: name, bars for one swing, depth.
+/// The parameter for which the demo sends only a modulator: name, bars for one swing, depth.
 const MODULATED: (&str, f64, f32) = ("zoom", 4.0, 0.6);
 /// The parameters that the demo plays: name, bars for one swing, depth.
 const PLAYED: [(&str, f64, f32); 2] = [("hue", 8.0, 0.9), ("speed", 16.0, 0.5)];
 
 /// Interval between two played values.
 const PLAY_INTERVAL: Duration = Duration::from_millis(10);
-/// Interval between two drawings of the table at a terminal; a file gets fewer.
+/// Interval between two drawings of the table at a terminal. To a file, the table is written less often.
 const DRAW_INTERVAL: Duration = Duration::from_millis(250);
 const WRITE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a daemon may take to listen, and a window to open.
@@ -78,7 +78,7 @@ struct DemoPlayer {
 
 /// Returns the modulator for the visualization at that index.
 fn swing((_, bars, depth): (&str, f64, f32), index: usize) -> Modulator {
-    // `COUNT` is two.
+    // The casts are exact, since `COUNT` is two.
     #[allow(clippy::cast_precision_loss)]
     let phase = index as f64 / f64::from(COUNT);
     Modulator::Lfo(Lfo { phase, depth, ..Lfo::new(Wave::Sine, Period::Bars(bars)) })
@@ -170,7 +170,7 @@ impl DemoPlayer {
     fn swing(&self, timeline: &Timeline, now_us: i64) {
         for (parameter, swing) in &self.played {
             let value = swing.value_at(parameter, timeline, now_us);
-            // A swing stays within the range.
+            // An error is ignored, since a swing stays within the range.
             self.session.set(&parameter.name, value).ok();
         }
     }
@@ -228,7 +228,7 @@ impl DemoDaemon {
     }
 }
 
-/// Returns the path of a program that is installed beside this one.
+/// Returns the path of a program that is installed in the directory of this program.
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("finding the path of this program")?;
     let program = this.with_file_name(name).with_extension(env::consts::EXE_EXTENSION);
@@ -261,5 +261,5 @@ fn terminate(child: &Child) {
 
 #[cfg(not(unix))]
 fn terminate(_: &Child) {
-    // Windows has no polite way to end a program without a window; the daemon is killed after the deadline.
+    // Windows cannot request the end of a program without a window; the daemon is killed after the deadline.
 }

@@ -19,7 +19,7 @@ use crate::{mesh, output};
 pub(crate) trait Overriding:
     Command<Reply = Accepted> + Route<role::App, role::Visualization> + Copy + Default
 {
-    /// The text about a visualization that has carried it out.
+    /// The text about a visualization that has carried out the command.
     const DONE: &'static str;
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn run<C: Overriding>(
     format: Format,
 ) -> anyhow::Result<()> {
     let own = mesh::join()?;
-    // Sends the command to each node as soon as it is found, so that a frozen one delays no other.
+    // Sends the command to each node as soon as it is found, so that a node that hangs does not delay the others.
     let mut pending = BTreeMap::new();
     let mut send = |id: &NodeId| {
         pending.entry(id.clone()).or_insert_with(|| {

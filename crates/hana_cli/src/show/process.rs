@@ -14,13 +14,13 @@ use crate::output::Format;
 use crate::show::start_outcome::StartOutcome;
 use crate::{mesh, output};
 
-/// A polite request, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
+/// Time limit for stopping a process: the daemon's deadlines for the request, SIGTERM and SIGKILL, and a margin.
 const STOP_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a process that no daemon launched may take to end after the request.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a start on a beat, which may be far in the future.
 const BEAT_TIMEOUT: Duration = Duration::from_mins(10);
-/// How long a new daemon observes the mesh before it takes commands, and some more.
+/// How long a new daemon observes the mesh before it accepts commands, and a margin.
 const DAEMON_START_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) fn start(arguments: &StartArguments, format: Format) -> anyhow::Result<()> {
@@ -49,7 +49,7 @@ pub(crate) fn start_on(
     start: Start,
 ) -> anyhow::Result<Started> {
     let timeout = if start.at.is_now() { mesh::COMMAND * 2 } else { BEAT_TIMEOUT };
-    // A daemon that has just begun to listen may still be observing the mesh before it takes commands.
+    // A daemon that has just begun to listen may still be observing the mesh before it accepts commands.
     let deadline = Instant::now() + DAEMON_START_TIMEOUT;
     loop {
         let pending = own.command::<role::Daemon, _>(host, start.clone(), timeout);
@@ -77,7 +77,7 @@ pub(crate) fn stop(argument: &NodeArgument, format: Format) -> anyhow::Result<()
 
 /// Ends a visualization on any host: through its daemon, or by a direct request if no daemon launched it.
 pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReply> {
-    // A daemon that hangs does not reply; the node itself may still end when asked.
+    // A daemon that hangs does not reply, but the node itself may still exit on request.
     if let Some((host, _)) = mesh::process_of(node, id).unwrap_or_default() {
         let stop = Stop { node: id.clone() };
         return Ok(node
@@ -87,7 +87,7 @@ pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Sto
     let pending = node.command::<role::Visualization, _>(id, Shutdown {}, mesh::COMMAND);
     let accepted = pending.wait(mesh::COMMAND * 2)?;
     accepted.map_err(|problem| mesh::explain(node, problem))?;
-    // The node has only promised to end, and no daemon enforces it.
+    // The node has only promised to exit, and no daemon enforces it.
     let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
     loop {
         let is_over = Instant::now() >= deadline;
@@ -133,7 +133,7 @@ pub(crate) fn acknowledge(argument: &NodeArgument, format: Format) -> anyhow::Re
     })
 }
 
-/// Returns the host whose daemon launched it; if none did, an error that names the alternatives.
+/// Returns the host whose daemon launched the node. If no daemon did, the error names the alternatives.
 fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Result<NodeId> {
     if let Some((host, _)) = mesh::process_of(node, id)? {
         return Ok(host);

@@ -1,4 +1,4 @@
-//! The outcome of a start: whether the launched program runs, and what the person should know about it.
+//! The outcome of a start: whether the launched program runs, and remarks about it for the person.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::mesh;
 
 /// How long to wait until the launched program runs or has ended. A longer start is reported as starting.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
-/// Interval between two looks at its state.
+/// Interval between two checks of the program's state.
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 /// The launched program, and its state a moment later.
@@ -28,7 +28,7 @@ pub(crate) struct StartOutcome {
 }
 
 impl StartOutcome {
-    /// Waits until the program runs or has ended, a few seconds at most, by the status from the daemon of `host`.
+    /// Waits a few seconds at most until the daemon of `host` reports that the program runs or has ended.
     pub(crate) fn wait(node: &Node<role::App>, host: &NodeId, started: &Started) -> Self {
         let deadline = Instant::now() + START_TIMEOUT;
         let topic = Topic::<ProcessStatus>::process(host.clone(), started.node.clone());
@@ -54,7 +54,7 @@ impl StartOutcome {
         }
     }
 
-    /// Returns one line for people.
+    /// Describes the outcome for people, in one line.
     pub(crate) fn describe(&self, host: &NodeId) -> String {
         let Self { node, pid, state, reason } = self;
         let more = if reason.is_empty() { String::new() } else { format!("; {reason}") };

@@ -13,13 +13,13 @@ use hana_protocol::wire::Lane;
 /// |---|---|---|
 /// | [`Lane::ReliableOrdered`] | each once, in order; messages after a gap wait for it | yes |
 /// | [`Lane::ReliableUnordered`] | each once, on arrival | yes |
-/// | [`Lane::UnreliableSequenced`] | each message newer than all before it | no |
+/// | [`Lane::UnreliableSequenced`] | each message newer than all delivered before | no |
 /// | [`Lane::UnreliableUnordered`] | each at most once, on arrival | no |
 ///
 /// Invariants:
 /// - no message is delivered twice;
-/// - every number from the first to the newest is delivered, missing for less than the patience, or counted as lost,
-///   except for messages sent before the receiver subscribed;
+/// - every number from the first to the newest is delivered, missing for less than the time to give up, or counted as
+///   lost, except for messages sent before the receiver subscribed;
 /// - memory is bounded by the limits, whatever numbers arrive.
 #[derive(Debug, Clone)]
 pub struct LaneReceiver<M> {
@@ -34,9 +34,9 @@ pub struct LaneReceiver<M> {
     counts: LaneCounts,
     /// Whether any missing message has arrived since the last reply ended.
     has_progressed: bool,
-    /// Whether the last request found no node that answers it.
+    /// Whether no node answered the last request.
     is_unanswered: bool,
-    /// A lower bound of all deadlines; `None` while nothing is missing. It spares each message a scan of all gaps.
+    /// A lower bound of all deadlines; `None` while nothing is missing. It avoids a scan of all gaps per message.
     due: Option<Instant>,
 }
 
@@ -48,7 +48,7 @@ pub struct LaneLimits {
     /// Messages that may have been sent before the receiver subscribed are given up sooner if no node answers the
     /// request: after at most four times `retry_interval`.
     pub give_up_after: Duration,
-    /// Time in which a missing message may still arrive by itself, before it is requested.
+    /// Time in which a missing message may still arrive out of order, before it is requested.
     ///
     /// Zero on transports that keep the order, such as TCP.
     pub reorder_window: Duration,
@@ -56,9 +56,9 @@ pub struct LaneLimits {
     pub retry_interval: Duration,
     /// Number of recent messages that the publisher keeps for retransmission; older ones are unavailable.
     pub publisher_history: u64,
-    /// Maximum number of buffered messages; beyond it, the oldest gap is given up.
+    /// Maximum number of buffered messages; beyond it, the earliest gap is given up.
     pub max_buffered: usize,
-    /// Maximum number of gaps; beyond it, the oldest is given up.
+    /// Maximum number of gaps; beyond it, the earliest gap is given up.
     pub gaps: usize,
 }
 
@@ -75,7 +75,7 @@ pub enum LaneAction<M> {
     /// Request these numbers from the publisher, both ends inclusive.
     ///
     /// Pass retransmitted messages to [`LaneReceiver::arrive`], and the numbers that the publisher no longer has to
-    /// [`LaneReceiver::absent`].
+    /// [`LaneReceiver::mark_unavailable`].
     Ask {
         /// The first number.
         first: u64,
@@ -104,14 +104,14 @@ pub struct LaneCounts {
     pub lost: u64,
 }
 
-/// How the receiver treats the numbers before the first one it learns of.
+/// The treatment of the numbers below the first one that the receiver learns of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JoinPoint {
-    /// They were sent before the receiver subscribed.
+    /// Those messages were sent before the receiver subscribed.
     AfterStart,
-    /// Unknown; the receiver requests them from the publisher.
+    /// It is unknown when those messages were sent; the receiver requests them from the publisher.
     Unknown,
-    /// They are missing.
+    /// Those messages are missing.
     FromStart,
 }
 
@@ -165,15 +165,15 @@ impl<M> LaneReceiver<M> {
 
     /// Creates a receiver for which it is unknown whether the subscriber or the publisher started first.
     ///
-    /// It requests everything before the first received message. The publisher's reply determines what predates the
-    /// subscription ([`LaneReceiver::not_for_us`]); numbers without any reply do not count as lost.
+    /// It requests everything before the first received message. The publisher's reply determines which messages
+    /// predate the subscription ([`LaneReceiver::skip_before_join`]); numbers without any reply do not count as lost.
     #[must_use]
     pub fn unknown_join(lane: Lane, limits: LaneLimits) -> Self {
         Self { before: JoinPoint::Unknown, ..Self::late_joiner(lane, limits) }
     }
 
-    /// Creates a receiver that continues after `reached` of the same publisher: any later number is missing until it
-    /// arrives.
+    /// Creates a receiver that continues after message `reached` of the same publisher instance: any later number is
+    /// missing until it arrives.
     #[must_use]
     pub fn going_on(lane: Lane, limits: LaneLimits, reached: u64) -> Self {
         Self { newest: Some(reached), ..Self::late_joiner(lane, limits) }
@@ -191,7 +191,7 @@ impl<M> LaneReceiver<M> {
         self.counts
     }
 
-    /// Returns how many numbers are missing and not yet given up.
+    /// Returns how many messages are missing and not yet given up.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.gaps.iter().map(|(first, gap)| gap.last - first + 1).sum()
@@ -203,7 +203,7 @@ impl<M> LaneReceiver<M> {
         self.held.len()
     }
 
-    /// Handles a message that arrived, by itself or as a retransmission.
+    /// Handles a message that arrived, either as first sent or as a retransmission.
     pub fn arrive(
         &mut self,
         sequence: u64,
@@ -290,7 +290,7 @@ impl<M> LaneReceiver<M> {
 
     /// Handles a request that no node answered: the publisher is gone, or does not support retransmission.
     ///
-    /// Not for a reply that is merely slow.
+    /// Must not be called for a reply that is merely slow.
     pub fn unanswered(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         self.is_unanswered = true;
         self.tick(now, actions);
@@ -305,7 +305,7 @@ impl<M> LaneReceiver<M> {
         self.ask(now, actions);
     }
 
-    /// Ends the publisher's instance, which answers no more: missing messages are lost, buffered ones are delivered.
+    /// Handles the end of the publisher's instance: missing messages are lost, and buffered messages are delivered.
     pub fn end(&mut self, actions: &mut Vec<LaneAction<M>>) {
         while let Some((&first, _)) = self.gaps.first_key_value() {
             self.give_up(first, actions);
@@ -320,7 +320,7 @@ impl<M> LaneReceiver<M> {
         self.due.filter(|_| !self.gaps.is_empty())
     }
 
-    /// Returns when a gap next requires an action.
+    /// Returns the time at which a gap next requires an action.
     fn due_of(&self, gap: &Gap) -> Instant {
         let lost = gap.since + self.give_up_after(gap);
         self.asks_at(gap).map_or(lost, |asks| asks.min(lost))

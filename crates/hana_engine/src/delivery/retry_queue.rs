@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use hana_protocol::wire::Lane;
 use thiserror::Error;
 
-/// The send side of reliable direct messages: sends each one until it is answered or its deadline passes.
+/// The send side of reliable direct messages: sends each message until it is answered or its deadline passes.
 ///
-/// Pure: it identifies messages by number and returns which to send when. On [`Lane::ReliableOrdered`], a message
-/// waits until the previous one to the same address is answered or has failed; on other lanes up to
-/// [`RetryLimits::at_once`] are in flight together. A retransmitted message keeps its number, so the receiver can
-/// drop duplicates. `A` is the address: a node and a topic.
+/// Pure: it identifies each message by a number, and returns which message to send at which time. On
+/// [`Lane::ReliableOrdered`], a message waits until the previous one to the same address is answered or has failed;
+/// on other lanes, up to [`RetryLimits::at_once`] are in flight at the same time. A retransmitted message keeps its
+/// number, so the receiver can drop duplicates. `A` is the address: a node and a topic.
 #[derive(Debug)]
 pub struct RetryQueue<A> {
     limits: RetryLimits,
@@ -43,7 +43,7 @@ pub enum RetryAction {
         /// Time to wait for the answer.
         within: Duration,
     },
-    /// The deadline passed.
+    /// Report the message as failed: its deadline passed.
     Failed {
         /// The message.
         send_id: u64,
@@ -52,12 +52,12 @@ pub enum RetryAction {
     },
 }
 
-/// Why a message failed.
+/// The reason why a message failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendFailure {
     /// No attempt found a receiver.
     NoReceiver,
-    /// A receiver was present and did not answer; it may or may not have taken the message.
+    /// A receiver was present but did not answer; it may or may not have accepted the message.
     Unconfirmed,
     /// The message was never sent: earlier messages used up all the time.
     NeverSent,
@@ -84,11 +84,11 @@ struct PendingSend<A> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PendingSendState {
-    /// In its queue, not sent yet.
+    /// The message is in its queue and was not sent yet.
     Waiting,
-    /// Sent and not answered yet.
+    /// The message was sent and is not answered yet.
     UnderWay,
-    /// To be retransmitted at this time.
+    /// The message is due for retransmission at this time.
     Again(Instant),
 }
 
@@ -102,7 +102,7 @@ enum SendAttempt {
 struct Queue {
     waiting: VecDeque<u64>,
     at_once: usize,
-    /// Messages in flight or between two attempts.
+    /// Number of messages in flight or between two attempts.
     open: usize,
 }
 
@@ -163,7 +163,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         self.close(send_id, now, actions);
     }
 
-    /// Records an attempt that ended without an answer; `heard` is whether a receiver was present.
+    /// Records an attempt that ended without an answer; `heard` is true if a receiver was present.
     pub fn unanswered(
         &mut self,
         send_id: u64,
@@ -176,7 +176,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         if known.state != PendingSendState::UnderWay {
             return;
         }
-        // Once any attempt found a receiver, the message may have been taken, whatever later attempts find.
+        // Once any attempt found a receiver, the message may have been accepted, whatever later attempts find.
         let before = known.last == Some(SendAttempt::Unconfirmed);
         known.last =
             Some(if heard || before { SendAttempt::Unconfirmed } else { SendAttempt::NoReceiver });
@@ -383,8 +383,8 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(300))]
 
-        // Each message ends exactly once, whatever the order of events, and none is forgotten. On the ordered lane,
-        // none is sent before the previous one has ended.
+        // Each message ends exactly once, whatever the order of events, and no message is forgotten. On the ordered
+        // lane, no message is sent before the previous one has ended.
         #[test]
         fn every_message_is_acknowledged_or_fails_once(
             ordered: bool,
@@ -405,7 +405,7 @@ mod tests {
                         }
                     },
                     2 => {
-                        // Only messages that were sent and have not ended.
+                        // Only messages that were sent and have not ended yet are answered.
                         if said.contains(&send_id) && ended.insert(send_id) {
                             dispatch.answered(send_id, now, &mut actions);
                         }

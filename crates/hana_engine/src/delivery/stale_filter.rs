@@ -9,14 +9,14 @@ use hana_protocol::wire::Envelope;
 /// A publisher is one instance of a node. Messages without an envelope are unsequenced and always pass. One filter
 /// serves one key.
 ///
-/// An unknown instance replaces the current one at once: the node restarted. Instance numbers do not order instances,
-/// because they are wall clocks at joining, and clocks are set back; the number decides only between two instances
-/// that both arrive within [`GRACE`](Self::GRACE).
+/// A message of an unknown instance means that the node restarted, so the new instance replaces the current one at
+/// once. Instance numbers do not order instances: each is the wall-clock time at joining, and clocks may be set back.
+/// The number decides only between two instances that both arrive within [`GRACE`](Self::GRACE).
 ///
-/// A replaced instance that keeps sending means that two programs use one id, by mistake or on purpose. The earlier
-/// one keeps the id, as it does on joining: after [`GRACE`](Self::GRACE) the filter delivers its messages again and
-/// rejects the other's until the earlier one has been silent for [`SILENCE`](Self::SILENCE). So a forged envelope
-/// never blocks the real publisher for longer.
+/// If a replaced instance keeps sending, two programs use one id, by mistake or on purpose. The earlier program keeps
+/// the id, as it does on joining: after [`GRACE`](Self::GRACE) the filter delivers its messages again, and rejects the
+/// other program's until the earlier one has been silent for [`SILENCE`](Self::SILENCE). So an envelope with a forged
+/// instance never blocks the real publisher for longer than [`GRACE`](Self::GRACE).
 #[derive(Debug, Default)]
 pub struct StaleFilter {
     publishers: HashMap<NodeId, TrackedPublisher>,
@@ -25,27 +25,27 @@ pub struct StaleFilter {
 /// The verdict of a [`StaleFilter`] on one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// Deliver; `missed` messages of the same publisher never arrived before it.
+    /// Deliver the message; `missed` earlier messages of the same publisher have not arrived.
     New {
         /// Number of skipped sequence numbers.
         missed: u64,
     },
-    /// Deliver; the publisher is reinstated after another one used its id.
+    /// Deliver the message: its publisher is reinstated, after another instance or a forged number displaced it.
     Reinstated,
-    /// Drop and count: already delivered, or older than the newest.
+    /// Drop and count the message: it was already delivered, or is older than the newest message.
     Stale,
-    /// Never deliver: another publisher uses the id of a live one.
+    /// Drop the message: its sender uses the id of another, live publisher.
     Impostor,
 }
 
 #[derive(Debug)]
 struct TrackedPublisher {
     current: TrackedInstance,
-    /// Replaced instances with the last number of each, most recent last.
+    /// Replaced instances, each with its last number; the most recently replaced one is last.
     passed: Vec<Passed>,
-    /// When a rival was last rejected or replaced; for a while after it, no new instance takes over at once.
+    /// Time at which a rival was last rejected or replaced. For a while after it, no new instance takes over at once.
     last_conflict: Option<Instant>,
-    /// Consecutive numbers of the current instance that are below its newest one.
+    /// Ascending numbers of the current instance that are below its newest number.
     behind: Option<Behind>,
 }
 
@@ -60,9 +60,9 @@ struct TrackedInstance {
 #[derive(Debug, Clone, Copy)]
 struct Passed {
     run: TrackedInstance,
-    /// When another instance replaced it.
+    /// Time at which another instance replaced this one.
     since: Instant,
-    /// Whether it was the original owner of the id, which is reinstated if it still sends.
+    /// Whether this instance was the original owner of the id, which is reinstated if it still sends.
     is_first: bool,
 }
 
@@ -74,24 +74,24 @@ struct Behind {
 }
 
 impl StaleFilter {
-    /// Maximum number of publishers; beyond it, a new one evicts the one that has been silent for longest.
+    /// Maximum number of publishers; beyond it, a new publisher evicts the one that has been silent for longest.
     ///
     /// This bounds the memory against forged sender names.
     pub const MAX_PUBLISHERS: usize = 32;
-    /// Messages in flight from a replaced instance arrive within this time; anything later proves that it still
-    /// sends.
+    /// Time within which messages in flight from a replaced instance arrive; a later message proves that the instance
+    /// still sends.
     ///
     /// Observed transit times stay below a tenth of this.
     pub const GRACE: Duration = Duration::from_millis(500);
-    /// Silence after which any other instance may take a publisher's place.
+    /// Silence of the current instance after which any other instance may replace it.
     pub const SILENCE: Duration = Duration::from_secs(1);
     /// Time after a conflict in which a new instance does not take over at once.
     ///
     /// A restart within it takes effect once the older instance has been silent for [`SILENCE`](Self::SILENCE).
     pub const CONFLICT_COOLDOWN: Duration = Duration::from_secs(5);
-    /// Time after which a publisher that keeps counting below the newest number is believed: that number was forged.
+    /// Time after which ascending numbers below the newest number are believed: the newest number was forged.
     ///
-    /// Merely late messages arrive in one burst, and sooner.
+    /// Messages that are only late arrive sooner, and in one burst.
     pub const RESYNC_AFTER: Duration = Duration::from_secs(3);
 
     /// Judges a message by its envelope.
@@ -126,7 +126,7 @@ impl TrackedInstance {
         Self { instance, sequence, first: now, last: now }
     }
 
-    /// Advances to `sequence` and returns how many numbers it skips, or `None` if it is not newer.
+    /// Advances to `sequence` and returns how many numbers this skips, or `None` if `sequence` is not newer.
     const fn go_on(&mut self, sequence: u64) -> Option<u64> {
         if sequence <= self.sequence {
             return None;
@@ -160,8 +160,8 @@ impl TrackedPublisher {
             self.last_conflict = Some(now);
             return Arrival::Impostor;
         }
-        // The instance number is a wall clock, which may have been set, so it does not order instances. Only if two
-        // arrive almost together may the smaller one have been overtaken in transit.
+        // The instance number is a wall-clock time, and the clock may have been set, so the number does not order
+        // instances. Only if both appear almost at the same time is the smaller number likely to be the older instance.
         let is_young = since(self.current.first, now) < StaleFilter::GRACE;
         if is_young && envelope.instance < self.current.instance {
             return Arrival::Stale;
@@ -203,7 +203,7 @@ impl TrackedPublisher {
             return Arrival::New { missed };
         }
         match &mut self.behind {
-            // The numbers are consecutive, without a long pause.
+            // The numbers ascend, without a long pause.
             Some(behind)
                 if sequence > behind.sequence
                     && now.saturating_duration_since(behind.last) < StaleFilter::SILENCE =>
@@ -223,7 +223,7 @@ impl TrackedPublisher {
     }
 
     fn take_over(&mut self, envelope: &Envelope, now: Instant) {
-        // If several instances arrive in quick succession, the one before all of them was the original.
+        // If several instances arrive in quick succession, the instance before all of them is the original.
         let is_new = since(self.current.first, now) < StaleFilter::GRACE;
         let is_first = !is_new || !self.passed.iter().any(|passed| passed.is_first);
         if is_first {
@@ -283,7 +283,7 @@ mod tests {
         let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(1, 900)), now);
         assert_eq!(filter.arrive(Some(&envelope(2, 0)), now + ms(1)), NEW);
-        // A message in flight.
+        // This message was in flight.
         assert_eq!(filter.arrive(Some(&envelope(1, 901)), now + ms(2)), Arrival::Stale);
         assert_eq!(filter.arrive(Some(&envelope(2, 1)), now + ms(3)), NEW);
         assert_eq!(filter.arrive(Some(&envelope(1, 902)), now + ms(300)), Arrival::Stale);
@@ -305,10 +305,10 @@ mod tests {
         assert_eq!(filter.publishers.len(), StaleFilter::MAX_PUBLISHERS);
     }
 
-    /// Returns the longest gap between the beats of a genuine sender (ten per second) while an impostor sends every
-    /// `every`.
+    /// Returns the longest pause between two delivered messages of a genuine sender, which sends ten per second, and
+    /// the number of messages rejected as an impostor's.
     ///
-    /// The impostor uses the same id, with the instance that `forged` returns.
+    /// The impostor sends every `every`, under the same id, with the instance that `forged` returns.
     fn longest_pause(every: Duration, forged: impl Fn(u64) -> u64) -> (Duration, usize) {
         let start = Instant::now();
         let mut filter = StaleFilter::default();
@@ -393,10 +393,10 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(256))]
 
-        /// Restarts with arbitrary instance numbers, as clock changes cause them.
+        /// Simulates restarts with arbitrary instance numbers, as changes of the clock cause them.
         ///
-        /// Each instance is accepted within the grace and stays, and late messages of an earlier one are never
-        /// delivered.
+        /// Each instance is accepted within the grace, and so are all its later messages. Late messages of an earlier
+        /// instance are never delivered.
         #[test]
         fn any_instance_number_is_accepted_within_the_grace(
             instances in prop::collection::hash_set(any::<u64>(), 2..8),
@@ -426,7 +426,7 @@ mod tests {
             }
         }
 
-        /// Restarts, each instance gone before the next begins, with messages of both in flight.
+        /// Simulates restarts: each instance ends before the next begins, and messages of both are in flight.
         ///
         /// The first message to arrive from each instance is new, and no message of an older instance is delivered
         /// after it.

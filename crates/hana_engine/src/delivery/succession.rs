@@ -19,23 +19,23 @@ pub struct Succession {
 #[derive(Debug, Clone, Copy)]
 struct Former {
     instance: u64,
-    /// Largest sequence number received from it.
+    /// Largest sequence number received from the instance.
     reached: u64,
     since: Instant,
 }
 
-/// How an instance relates to the current one.
+/// The relation of an instance to the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It is the current one.
+    /// The instance is the current one.
     Current,
-    /// It succeeds the current one.
+    /// The instance succeeds the current one.
     Successor,
-    /// It was succeeded: its messages are late.
+    /// The instance was succeeded: its messages are late.
     Former,
-    /// It was succeeded and still sends: it never ended.
+    /// The instance was succeeded but still sends, so it never ended.
     Returned {
-        /// Largest sequence number received from it before.
+        /// Largest sequence number received from the instance before.
         reached: u64,
     },
 }
@@ -43,7 +43,7 @@ pub enum Turn {
 impl Succession {
     /// Messages of two consecutive instances arrive in order, or within this time of each other.
     pub const GRACE: Duration = Duration::from_millis(500);
-    /// Time after which a succeeded instance that sends something new has not ended.
+    /// Time after which a new message from a succeeded instance proves that the instance has not ended.
     pub const RETURN: Duration = Duration::from_secs(1);
     /// Maximum number of former instances to remember; a node does not restart more often within one transit time.
     const MAX_FORMER: usize = 8;
@@ -89,9 +89,9 @@ impl Succession {
         (self.current, self.since) = (instance, now);
     }
 
-    /// Judges an unsequenced message, such as a state, and adopts its instance if it is the one to believe.
+    /// Judges an unsequenced message, such as a state, and makes its instance current if it is new or has returned.
     ///
-    /// Returns whether the message is to be used.
+    /// Returns whether the message is valid: it is not from a former instance.
     pub fn admit(&mut self, instance: u64, now: Instant) -> bool {
         match self.judge(instance, u64::MAX, now) {
             Turn::Current => true,

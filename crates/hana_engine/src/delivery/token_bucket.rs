@@ -5,12 +5,12 @@ use hana_protocol::wire::Envelope;
 
 /// A token bucket that holds one second's worth of messages and refills evenly. Pure.
 ///
-/// It admits a burst of that size at once; anything faster is over the limit.
+/// It admits a burst of that size at once; messages that arrive faster are over the limit.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     /// Time between two tokens.
     interval: Duration,
-    /// When the bucket is full again; it is empty when this lies one second ahead.
+    /// Time at which the bucket is full again; the bucket is empty when this time is one second ahead.
     full_at: Instant,
 }
 
@@ -51,7 +51,7 @@ impl TokenBucket {
     }
 }
 
-/// A [`TokenBucket`] for each sender on one key, so that a flooding sender costs the others nothing.
+/// A [`TokenBucket`] for each sender on one key, so that a flooding sender does not affect the others.
 ///
 /// A sender is one instance of a node, as named by the envelope; all messages without an envelope share one bucket.
 /// Senders beyond [`MAX_SENDERS`](Self::MAX_SENDERS) also share one, so forged names neither grow the table nor raise

@@ -11,7 +11,7 @@ use crate::delivery::succession::{Succession, Turn};
 /// The receive side of a topic: one [`LaneReceiver`] per key and publisher, replaced when a publisher restarts.
 ///
 /// Pure, like its parts: each call passes in the event and the current time and returns actions. Messages without an
-/// envelope have no sequence number and do not belong here.
+/// envelope have no sequence number and must not be passed in.
 #[derive(Debug)]
 pub struct TopicReceiver<M> {
     lane: Lane,
@@ -35,9 +35,9 @@ struct SourceInstance<M> {
     instances: Succession,
     receiver: LaneReceiver<M>,
     heard: Instant,
-    /// Number of the first message received from it, or announced by it.
+    /// Sequence number of the first message that the instance sent to this receiver or announced to it.
     first: u64,
-    /// Upper bound, in microseconds, of the time between subscribing and the sending of `first`.
+    /// Upper bound, in microseconds, of the time from the subscription to the sending of message `first`.
     subscribed_for_us: u64,
 }
 
@@ -45,7 +45,7 @@ struct SourceInstance<M> {
 #[derive(Debug, Clone, Copy)]
 struct SourcePosition {
     number: u64,
-    /// Known minimum of the time since it was sent.
+    /// Lower bound of the time since the message was sent.
     age: Duration,
 }
 
@@ -61,7 +61,7 @@ pub enum TopicAction<M> {
         /// The request.
         question: RetransmitRequest,
     },
-    /// Report these numbers as lost.
+    /// Report the messages with these numbers as lost.
     Lost {
         /// The publisher.
         source: PublisherState,
@@ -91,16 +91,16 @@ impl<M> SourceInstance<M> {
 }
 
 impl<M> TopicReceiver<M> {
-    /// Maximum number of publishers on keys; beyond it, the one that has been silent for longest is dropped.
+    /// Maximum number of pairs of a publisher and a key; beyond it, the one silent for longest is dropped.
     pub const MAX_SOURCES: usize = 1024;
 
-    /// Creates a receiver that subscribed at `now`; earlier messages are not for it.
+    /// Creates the receiver of a subscription that began at `now`, to which earlier messages do not belong.
     #[must_use]
     pub const fn new(lane: Lane, limits: LaneLimits, now: Instant) -> Self {
         Self { lane, limits, since: now, sources: BTreeMap::new() }
     }
 
-    /// Handles a message that arrived, by itself or as a retransmission.
+    /// Handles a message that arrived, either as first sent or as a retransmission.
     pub fn arrive(
         &mut self,
         key: &str,
@@ -204,8 +204,9 @@ impl<M> TopicReceiver<M> {
         self.sources.values().filter_map(|run| run.receiver.next_deadline()).min()
     }
 
-    /// Returns the state of a source's current instance, replacing a former one, or `None` for a message of a former
-    /// one.
+    /// Returns the state of the instance of `source` that sent a message; a new instance replaces the previous one.
+    ///
+    /// Returns `None` if the message is from a former instance.
     fn run_of(
         &mut self,
         source: &PublisherState,
@@ -238,7 +239,7 @@ impl<M> TopicReceiver<M> {
             instances = before.instances;
             instances.succeed(instance, reached, now);
         }
-        // Ignores transit time, so the bound errs on the long side: nothing that this topic should receive is
+        // This ignores transit time, so the bound errs on the long side: no message that this topic should receive is
         // skipped, and a few older messages may be delivered.
         let subscribed_for_us = microseconds(listening.saturating_sub(place.age));
         let run = SourceInstance {
@@ -323,10 +324,10 @@ impl<M> TopicReceiver<M> {
     }
 }
 
-/// Returns whether a node joined after this topic was subscribed, by the node's own clock.
+/// Returns whether a node joined after this subscription began, by the node's own clock.
 ///
-/// If so, all its messages belong to the subscription, from number 0. Transit time may make a node that joined
-/// slightly earlier pass as well; its reply then names the messages that predate the subscription.
+/// If so, all its messages belong to the subscription, from number 0. Because of transit time, a node that joined
+/// slightly earlier may qualify as well; its reply then names the messages that predate the subscription.
 fn has_joined_within(envelope: &Envelope, listening: Duration) -> bool {
     let age = envelope.at.saturating_sub_unsigned(envelope.instance);
     u64::try_from(age).is_ok_and(|age| age <= microseconds(listening))
@@ -347,7 +348,7 @@ mod tests {
     const KEY: &str = "hana/v/topic/spark";
 
     fn envelope(instance: u64, sequence: u64) -> Envelope {
-        // The node joined long before.
+        // The node joined long before the subscription.
         let at = i64::try_from(instance).unwrap() + 60_000_000;
         Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at }
     }

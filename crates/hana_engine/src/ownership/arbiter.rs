@@ -14,10 +14,11 @@ use crate::ownership::writers::{GRACE, Writers};
 
 /// The owners of a visualization's parameters. The visualization decides, because every controller reaches it.
 ///
-/// A parameter has one owner at a time. A controller that plays a free parameter owns it while the values continue; a
-/// controller that *takes* it owns it until it releases it, another controller takes it, or it vanishes. A mixed
-/// parameter has no owner: all controllers contribute. The arbiter also remembers which app played a parameter last,
-/// so that the values of a vanished app can return to their defaults. Pure: it takes events and the time.
+/// A parameter has one owner at a time. A controller that plays a free parameter owns it while it keeps sending
+/// values. A controller that *takes* a parameter owns it until it releases the parameter, another controller takes
+/// it, or the owner vanishes. A mixed parameter has no owner: all controllers contribute. The arbiter also remembers
+/// which app played a parameter last, so that the values of a vanished app can return to their defaults. Pure: it
+/// takes events and the time.
 #[derive(Debug)]
 pub struct OwnershipArbiter {
     names: Vec<ParameterName>,
@@ -27,9 +28,9 @@ pub struct OwnershipArbiter {
 }
 
 impl OwnershipArbiter {
-    /// The silence after which a controller that plays without having taken the parameter loses it.
+    /// The time without values after which a controller that did not take the parameter loses it.
     pub const IDLE_RELEASE: Duration = IDLE_RELEASE;
-    /// The time for which a vanished app keeps what it owned.
+    /// The time for which a vanished app keeps its parameters.
     pub const GRACE: Duration = GRACE;
 
     /// Creates the arbiter of a visualization with these parameters.
@@ -53,11 +54,13 @@ impl OwnershipArbiter {
         self.version
     }
 
-    /// Checks whether a controller may play or set the parameter at `place`; `by` is `None` for an anonymous one.
+    /// Checks whether a controller may play or set the parameter with index `place`.
+    ///
+    /// `by` is `None` for an anonymous controller.
     ///
     /// # Errors
     ///
-    /// If another controller owns it.
+    /// Fails if another controller owns the parameter, or a command preempted this controller.
     pub fn may_play(
         &mut self,
         place: usize,
@@ -105,7 +108,7 @@ impl OwnershipArbiter {
         }
         match &mut slot.playing {
             Some(playing) if playing.by == *by => {
-                // Its ownership may have lapsed; it is renewed, because no other controller played in between.
+                // This controller's ownership may have lapsed; it is renewed, because no other one played in between.
                 playing.last_seen = now;
             },
             playing => {
@@ -117,7 +120,7 @@ impl OwnershipArbiter {
         }
     }
 
-    /// Records a value set by a command or by the program itself, which does not own the parameter.
+    /// Records a value set by a command or by the program itself; neither of them owns the parameter.
     pub fn was_set(&mut self, place: usize, by: Option<&NodeId>) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         match (&mut slot.last, by) {
@@ -132,9 +135,9 @@ impl OwnershipArbiter {
         }
     }
 
-    /// Takes the parameter from its owner, for a one-off command that then sets it and owns nothing.
+    /// Ends the ownership of a parameter, for a one-off command that then sets it without owning it.
     ///
-    /// A claim on it ends; a controller that plays it is refused until it pauses. Returns the previous owner.
+    /// A claim to the parameter ends, and the previous owner's values are refused until it pauses. Returns that owner.
     pub fn preempt(&mut self, place: usize, stamp: Stamp, now: Instant) -> Option<NodeId> {
         let slot = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One)?;
         let (holder, _, priority) = slot.holder(now)?;
@@ -156,12 +159,12 @@ impl OwnershipArbiter {
 
     /// Takes a parameter for an app, even while a controller with a higher priority is playing it.
     ///
-    /// Of two claims to one parameter the higher priority wins; at equal priority the newer claim wins. A claim that
-    /// is older than one that has ended since is void.
+    /// Of two claims to one parameter, the one with the higher priority wins; at equal priority, the newer claim wins.
+    /// A claim is void if a newer claim of another app to the same parameter has already ended.
     ///
     /// # Errors
     ///
-    /// If the other claim wins. A mixed parameter cannot be taken; callers check [`Sharing`] first.
+    /// Fails if the other claim wins. A mixed parameter cannot be taken; callers check [`Sharing`] first.
     pub fn take(
         &mut self,
         place: usize,
@@ -203,7 +206,7 @@ impl OwnershipArbiter {
         Ok(())
     }
 
-    /// Releases a parameter: ends the app's claims up to `stamp`, and its playing.
+    /// Releases a parameter: ends the app's claim, unless it is newer than `stamp`, and the ownership by playing.
     pub fn release(&mut self, place: usize, by: &NodeId, stamp: &Stamp) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let taken = slot.taken.take_if(|taken| taken.by == *by && taken.stamp <= *stamp);
@@ -246,7 +249,7 @@ impl OwnershipArbiter {
         self.writers.token_removed(app, token, now);
     }
 
-    /// Clears the token sets after this node reconnected to the mesh ; live tokens are announced again.
+    /// Clears the token sets after this node reconnected to the mesh; live tokens are announced again.
     ///
     /// A repeated call with the same `session_id` has no effect.
     pub fn reset_tokens(&mut self, session_id: &str, now: Instant) {
@@ -268,7 +271,8 @@ impl OwnershipArbiter {
     /// Ends the ownership of silent and of vanished controllers; returns the mixed parameters that lost a
     /// contribution.
     ///
-    /// A silent controller loses what it plays without having taken it; a vanished one loses everything.
+    /// A silent controller loses the parameters that it plays without having taken them; a vanished controller loses
+    /// all its parameters.
     pub fn expire(&mut self, now: Instant) -> Vec<usize> {
         let is_gone = |app: &NodeId| self.writers.has_vanished(app, now);
         let mut unmixed = vec![];
@@ -276,7 +280,7 @@ impl OwnershipArbiter {
             if slot.playing.take_if(|playing| !playing.is_active(now)).is_some() {
                 self.version += 1;
             }
-            // An app that was not stored (table full) would never be seen to vanish, so its claim ends now.
+            // An app that was not stored, because the table is full, would never vanish, so its claim ends now.
             let has_left =
                 |taken: &mut Claimed| !self.writers.is_known(&taken.by) || is_gone(&taken.by);
             if let Some(taken) = slot.taken.take_if(has_left) {
@@ -308,7 +312,7 @@ impl OwnershipArbiter {
         unmixed
     }
 
-    /// Returns the value of a mixed parameter if `by` played `value`; `value` itself if the parameter is not mixed.
+    /// Returns the value that a mixed parameter takes if `by` plays `value`; `value` itself if it is not mixed.
     ///
     /// The mix is the default plus the sum of all deviations from it, clamped to the parameter's range.
     #[must_use]
@@ -401,7 +405,7 @@ impl OwnershipArbiter {
         ParameterOwners { owners, mixed: mixers, priorities: self.writers.priorities() }
     }
 
-    /// Returns whether a parameter is returning to its default, or may start to soon.
+    /// Returns whether no parameter is returning to its default, or may start to soon.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         self.writers.are_all_present()
@@ -410,8 +414,8 @@ impl OwnershipArbiter {
     /// Returns the index and the current value of each parameter that returns to its default.
     ///
     /// A parameter returns to its default if the app that played it last vanished. The return begins when that app
-    /// has been gone for [`GRACE`](Self::GRACE), and takes as long as `over`. `value_of` returns the value and the
-    /// default of the parameter at an index.
+    /// has been gone for [`GRACE`](Self::GRACE), and lasts for `over`. `value_of` returns the value and the default of
+    /// the parameter at an index.
     pub fn fade_to_default(
         &mut self,
         over: Duration,

@@ -1,4 +1,4 @@
-//! The claims of an app, and what it knows of the claims of others.
+//! The claims of an app, and its copy of the claims of other apps.
 
 pub(crate) mod claim_event;
 mod claim_key;
@@ -36,7 +36,7 @@ pub struct ClaimManager {
     present: BTreeSet<NodeId>,
     /// The writes that present apps made but do not publish, because they lost them in a restart.
     unreported: BTreeMap<NodeId, (BTreeSet<ClaimKey>, BTreeSet<NodeId>)>,
-    /// The own claims that this instance has made or ended.
+    /// The claims of this app that its current instance has made or ended.
     decided: BTreeSet<ClaimKey>,
     /// The claims that the visualizations have confirmed.
     confirmed: BTreeMap<(NodeId, ParameterName), Stamp>,
@@ -44,7 +44,7 @@ pub struct ClaimManager {
     version: u64,
 }
 
-/// The maximum number of waiting notifications; beyond it the oldest are dropped.
+/// The maximum number of waiting notifications; beyond it, the oldest are dropped.
 const MAX_EVENTS: usize = 1024;
 
 impl ClaimManager {
@@ -100,7 +100,7 @@ impl ClaimManager {
         self.request_now(node);
     }
 
-    /// Releases parameters.
+    /// Releases parameters of a visualization.
     pub fn release(
         &mut self,
         node: &NodeId,
@@ -125,7 +125,7 @@ impl ClaimManager {
         self.request_all_now();
     }
 
-    /// Claims all parameters that another app owns, claims, or had when it vanished; returns their number.
+    /// Claims all parameters that another app owns, claims, or owned when it vanished; returns their number.
     pub fn take_over(&mut self, app: &NodeId, unix_ms: u64) -> usize {
         let of_wish = self.live(app).map(|(of, _)| (of.node.clone(), of.parameter.clone()));
         let of_owners = self.played.iter().flat_map(|(node, played)| {
@@ -152,7 +152,7 @@ impl ClaimManager {
         self.version += 1;
     }
 
-    /// Returns the current notes, by the apps at which they were written.
+    /// Returns the current notes, each with the app at which it was written.
     pub fn notes(&self) -> impl Iterator<Item = (&NodeId, &str)> {
         self.notes
             .iter()
@@ -173,7 +173,7 @@ impl ClaimManager {
         self.map.get(&of).is_some_and(|state| !state.ended)
     }
 
-    /// Returns the apps that have vanished and left parameters to take over, each with the number of these
+    /// Returns the apps that have vanished and left parameters to take over, each with the number of those
     /// parameters.
     #[must_use]
     pub fn left_behind(&self) -> BTreeMap<NodeId, usize> {
@@ -209,7 +209,7 @@ impl ClaimManager {
         self.version
     }
 
-    /// Returns the notifications that are new to the operator.
+    /// Returns the notifications for the operator since the last call.
     pub fn take_events(&mut self) -> Vec<ClaimEvent> {
         self.news.drain(..).collect()
     }

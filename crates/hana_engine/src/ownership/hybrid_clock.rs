@@ -15,8 +15,8 @@ pub struct HybridClock {
 impl HybridClock {
     /// The latest valid stamp: the year 3000, in Unix milliseconds.
     ///
-    /// Clocks of two machines may be years apart, so a stamp that is years ahead is followed: new stamps are later
-    /// still. A stamp beyond this limit is fabricated, and following it would leave no room for later stamps.
+    /// The clocks of two machines may be years apart, so a stamp that is years ahead is accepted, and new stamps are
+    /// later still. A stamp beyond this limit is fabricated; if it were accepted, no later stamps would remain.
     pub const END_MS: u64 = 32_503_680_000_000;
 
     /// Creates the clock of the node `own`.
@@ -38,7 +38,7 @@ impl HybridClock {
         stamp
     }
 
-    /// Takes in another node's stamp; returns whether it is plausible.
+    /// Advances the clock past another node's stamp, if the stamp is plausible; returns whether it is.
     pub fn observe(&mut self, stamp: &Stamp) -> bool {
         if !Self::is_plausible(stamp) {
             return false;

@@ -139,7 +139,7 @@ mod tests {
 
         #[test]
         fn merge_is_commutative_associative_and_idempotent(a in writes(), b in writes(), c in writes()) {
-            // The keys do not overlap, so no two writes share a stamp.
+            // Each of the three sets has its own count in the stamps, so no two writes share a stamp.
             let shift = |writes: Vec<(u8, LwwEntry<u32>)>, by: u64| -> Vec<_> {
                 writes.into_iter().map(|(key, mut written)| {
                     written.stamp.count = u32::try_from(by).unwrap();
@@ -161,7 +161,8 @@ mod tests {
             heard_by in vec(0_u8..8, 60),
             gossip in vec((0_usize..3, 0_usize..3), 0..30),
         ) {
-            // Each write reaches some of the three nodes, or only its writer; then they synchronize, rarely at first.
+            // Each write reaches some of the three nodes, or only its writer; the nodes then synchronize,
+            // rarely at first.
             let mut maps = [(); 3].map(|()| Map::new(CAPACITY));
             for ((key, written), heard_by) in writes.iter().zip(&heard_by) {
                 for (place, map) in maps.iter_mut().enumerate() {

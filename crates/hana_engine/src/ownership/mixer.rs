@@ -16,7 +16,7 @@ struct Contribution {
     last_seen: Instant,
 }
 
-/// The maximum number of contributions to a mixed parameter; beyond it the one that was silent longest is dropped.
+/// The maximum number of contributions to a parameter; beyond it, the one that was silent for longest is dropped.
 pub(super) const MOST_CONTRIBUTIONS: usize = 16;
 
 impl Mixer {
@@ -60,7 +60,7 @@ impl Mixer {
         self.0.push(Contribution { by: None, value, last_seen: now });
     }
 
-    /// Removes the contributions of some apps; returns whether there were any.
+    /// Removes the contributions of the apps for which `is_removed` is true; returns whether there were any.
     pub(super) fn remove_if(&mut self, is_removed: impl Fn(&NodeId) -> bool) -> bool {
         let count = self.0.len();
         self.0.retain(|of| !of.by.as_ref().is_some_and(&is_removed));

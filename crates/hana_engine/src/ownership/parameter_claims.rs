@@ -1,4 +1,4 @@
-//! The claims to one parameter: who took it, who plays it, who lost it.
+//! The claims to one parameter: the controllers that took it, play it or lost it.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use hana_protocol::parameter::{ParameterName, Sharing};
 
 use crate::ownership::mixer::Mixer;
 
-/// The silence after which a controller that plays without having taken the parameter loses it.
+/// The time without values after which a controller that did not take the parameter loses it.
 ///
-/// Longer than the pauses within a gesture, shorter than the walk to another keyboard.
+/// It is longer than the pauses within a gesture, and shorter than the walk to another keyboard.
 pub(super) const IDLE_RELEASE: Duration = Duration::from_secs(1);
 /// The minimum interval between two reports of refused values, for each parameter.
 const REPORT_INTERVAL: Duration = Duration::from_secs(3);
@@ -21,13 +21,14 @@ pub(super) struct ParameterClaims {
     pub(super) sharing: Sharing,
     /// The controller that took the parameter.
     pub(super) taken: Option<Claimed>,
-    /// The controller that plays without having taken it: the parameter was free, or this one's priority is higher.
+    /// The controller that plays the parameter without having taken it, because the parameter was free or the
+    /// controller's priority is higher than the claim's.
     pub(super) playing: Option<ActiveWriter>,
     /// The ownership that ended last, while there is no new one.
     pub(super) before: Option<Ownership>,
     /// The controller preempted by a one-off command; its values are refused until it pauses.
     pub(super) preempted: Option<Preempted>,
-    /// The controller that played last, needed if it vanishes.
+    /// The controller that played last; if it vanishes, the parameter returns to its default.
     pub(super) last: Option<LastWriter>,
     pub(super) contributions: Mixer,
     pub(super) refused: WriteRefused,
@@ -57,11 +58,11 @@ pub(super) struct Preempted {
 #[derive(Debug)]
 pub(super) struct LastWriter {
     pub(super) by: NodeId,
-    /// The value and the time at which the return to the default began, if it has.
+    /// The value and the time at which the return to the default began, if it has begun.
     pub(super) from: Option<(f32, Instant)>,
 }
 
-/// Refused values: another controller owns the parameter.
+/// Counts the values that were refused because another controller owns the parameter.
 #[derive(Debug, Default)]
 pub(super) struct WriteRefused {
     unreported: u64,
@@ -109,7 +110,7 @@ impl ActiveWriter {
 }
 
 impl LastWriter {
-    /// Returns the value on the way to `default`, and whether it has arrived there.
+    /// Returns the value on the way to `default`, and whether the default is reached.
     ///
     /// The return starts from the value at the first call, so the value never jumps.
     pub(super) fn fade_step(

@@ -18,16 +18,16 @@ pub(super) struct Writers {
 #[derive(Debug, Default)]
 pub(super) struct ParameterWriter {
     tokens: BTreeSet<String>,
-    /// The time since when it has had no token.
+    /// The time since which the app has had no token.
     gone: Option<Instant>,
     priority: Priority,
-    /// Whether its tokens are watched.
+    /// Whether the app's tokens are watched.
     is_watched: bool,
 }
 
 /// The maximum number of remembered apps. Beyond it, a live app is indistinguishable from one that was never seen.
 pub(super) const MOST_APPS: usize = 256;
-/// The time for which a vanished app keeps what it owned: an app whose daemon crashed reconnects by itself before this.
+/// The time for which a vanished app keeps its parameters: if its daemon crashes, an app reconnects sooner.
 pub(super) const GRACE: Duration = Duration::from_secs(6);
 
 impl Writers {
@@ -55,12 +55,12 @@ impl Writers {
         self.apps.contains_key(app)
     }
 
-    /// Whether no app is without a token.
+    /// Returns whether every known app has a token.
     pub(super) const fn are_all_present(&self) -> bool {
         self.gone == 0
     }
 
-    /// Whether an app has had no token for [`GRACE`].
+    /// Returns whether an app has had no token for [`GRACE`].
     pub(super) fn has_vanished(&self, app: &NodeId, now: Instant) -> bool {
         let gone = self.apps.get(app).and_then(|app| app.gone);
         gone.is_some_and(|gone| now.saturating_duration_since(gone) >= GRACE)
@@ -132,7 +132,7 @@ impl Writers {
         self.count_gone();
     }
 
-    /// Clears the token sets after this node reconnected to the mesh ; live tokens are announced again.
+    /// Clears the token sets after this node reconnected to the mesh; live tokens are announced again.
     ///
     /// A repeated call with the same `session_id` has no effect.
     pub(super) fn reset_tokens(&mut self, session_id: &str, now: Instant) {
@@ -148,7 +148,7 @@ impl Writers {
         self.count_gone();
     }
 
-    /// Adds apps that were not known, then returns all whose tokens are not watched yet and marks them as watched.
+    /// Adds unknown apps; returns all apps whose tokens are not watched yet, and marks them as watched.
     pub(super) fn take_unwatched(&mut self, strangers: Vec<NodeId>, now: Instant) -> Vec<NodeId> {
         for app in strangers {
             if self.apps.contains_key(&app) || !self.has_room(now) {

@@ -5,10 +5,11 @@ use hana_protocol::message::ModulationBatch;
 /// A batcher: gathers the values that are set for a visualization's parameters and packs them into modulation
 /// batches.
 ///
-/// Values set within [`BatcherSettings::moment`] count as set at the same time. A batch leaves as soon as a moment is
-/// over, but at least [`BatcherSettings::every`] after the previous one: a value after a pause is sent at once, a
-/// stream in few messages. A batch may be lost, so a value that does not change is retransmitted twice, with its
-/// original timestamp. Pure: it takes the time as Unix microseconds. It allocates only when it is created.
+/// Values set within [`BatcherSettings::moment`] count as set at the same time. A batch is sent as soon as a moment
+/// is over, but at least [`BatcherSettings::every`] after the previous batch. So a value after a pause is sent at
+/// once, and a stream of values takes few messages. A batch may be lost, so a value that does not change is
+/// retransmitted twice, with its original timestamp. Pure: it takes the time as Unix microseconds. It allocates only
+/// when it is created.
 #[derive(Debug, Clone)]
 pub struct Batcher {
     settings: BatcherSettings,
@@ -21,7 +22,7 @@ pub struct Batcher {
     rows: Vec<f32>,
     most_rows: usize,
     parameters: Vec<RecordedBatch>,
-    /// The time at which the last batch left.
+    /// The time at which the last batch was sent.
     left: Option<i64>,
     next_repeat: Option<i64>,
     dropped: u64,
@@ -30,15 +31,15 @@ pub struct Batcher {
 /// The timing of the batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatcherSettings {
-    /// The time within which values count as set together; only the last value of each parameter is kept.
+    /// The time within which values count as set at the same time; of each parameter, only the last value is kept.
     pub moment: Duration,
-    /// The minimum interval between two batches, and so the longest wait of a value. Zero sends each moment
+    /// The minimum interval between two batches, and so about the longest wait of a value. Zero sends each moment
     /// separately.
     pub every: Duration,
 }
 
 impl Default for BatcherSettings {
-    /// Suits a thousand samples a second: a batch holds four of them and adds 4 ms at most.
+    /// Returns settings for a thousand values a second: a batch holds four and delays each by about 4 ms at most.
     fn default() -> Self {
         Self { moment: Duration::from_micros(500), every: Duration::from_millis(4) }
     }
@@ -61,7 +62,7 @@ enum SampleStage {
     New,
     /// The value was sent, and has been retransmitted this many times.
     Repeated(usize),
-    /// The value is to be retransmitted once more, since earlier transmissions may be lost.
+    /// The value is due for one more retransmission, since earlier transmissions may be lost.
     Again,
 }
 
@@ -112,12 +113,12 @@ impl Batcher {
         if let [first, ..] = self.times[..]
             && now.saturating_sub(first) >= us(ModulationBatch::MAX_SPAN)
         {
-            // The moments have waited for longer than a batch may span: the last one is kept and counts as of now.
+            // The moments have waited for longer than a batch may span: they are merged into one at the current time.
             self.forget(self.times.len() - 1);
             self.times[0] = now;
             self.began = (now, now);
         }
-        // A clock that is set back meanwhile does not put the moments out of order.
+        // If the clock is set back meanwhile, the moments still stay in order.
         let now = self.times.last().map_or(now, |last| now.max(*last));
         let is_over = now.saturating_sub(self.began.1) >= us(self.settings.moment).max(1);
         match self.times.last_mut() {
@@ -167,7 +168,7 @@ impl Batcher {
         }
     }
 
-    /// Drops the oldest moments, but keeps the newest value of each parameter. There must be more moments than that.
+    /// Drops the oldest `moments` moments, but keeps the newest value of each parameter. More moments must exist.
     fn forget(&mut self, moments: usize) {
         let width = self.parameters.len();
         for place in 0..moments * width {
@@ -181,7 +182,7 @@ impl Batcher {
         self.rows.drain(..moments * width);
     }
 
-    /// Clears all due times, which are unknown after the clock was set back.
+    /// Clears all due times, which are meaningless after the clock was set back.
     fn begin_anew(&mut self) {
         self.left = None;
         self.next_repeat = None;
@@ -204,12 +205,14 @@ impl Batcher {
         let earliest = self.began.0.saturating_add(moment);
         let next = self.left.map_or(earliest, |left| left.saturating_add(us(self.settings.every)));
         let due = next.max(earliest);
-        // A moment that is still growing delays the batch, but only up to a limit.
+        // A moment that is still growing delays the batch, by two moments at most.
         let over = self.began.1.saturating_add(moment);
         Some(over.clamp(due, due.saturating_add(2 * moment)))
     }
 
-    /// Fills `frame` with the next batch due at `now`; returns `false` if there is none. Call it until then.
+    /// Fills `frame` with the next batch due at `now`; returns `false` if there is none.
+    ///
+    /// Call it until it returns `false`.
     pub fn take(&mut self, now: i64, frame: &mut ModulationBatch) -> bool {
         frame.instance = self.instance;
         frame.after.clear();
@@ -228,7 +231,7 @@ impl Batcher {
         !frame.indices.is_empty()
     }
 
-    // Indices fit: the number of parameters is limited.
+    // The indices fit into 16 bits, because the number of parameters is limited.
     #[allow(clippy::cast_possible_truncation)]
     fn take_slices(&mut self, now: i64, frame: &mut ModulationBatch) {
         let Some(first) = self.times.first().copied() else { return };

@@ -32,8 +32,10 @@ pub struct JitterBufferSettings {
     pub delay: Duration,
     /// The curve between two samples.
     pub curve: Curve,
-    /// The longest interval between two samples that is interpolated. Over a longer one the sender had paused or
-    /// samples were lost, so the first value stays until the second one is due.
+    /// The longest interval between two samples that is interpolated.
+    ///
+    /// A longer interval means that the sender paused or samples were lost, so the first value stays until the second
+    /// one is due.
     pub gap: Duration,
     /// The time in which the output covers 63 % of a step; zero disables smoothing.
     pub smoothing: Duration,
@@ -90,11 +92,11 @@ impl PackedSettings {
 }
 
 impl JitterBuffer {
-    /// The maximum number of waiting samples; beyond it the oldest is discarded.
+    /// The maximum number of waiting samples; beyond it, the oldest sample is discarded.
     ///
-    /// At 1 kHz this is a quarter of a second, far longer than any useful delay.
+    /// At 1 kHz this is a quarter of a second, longer than the longest delay.
     pub const MAX_SAMPLES: usize = 256;
-    /// The longest delay; its samples fit into the buffer at 1 kHz.
+    /// The longest delay; at 1 kHz, the samples of this period fit into the buffer.
     pub const MAX_DELAY: Duration = Duration::from_millis(200);
     /// The difference below which smoothing has reached its target.
     const NEAR: f32 = 1e-5;
@@ -127,7 +129,7 @@ impl JitterBuffer {
         self.late
     }
 
-    /// Restarts with another sender, or another instance of it, whose clock differs.
+    /// Restarts with another sender, or another instance of the same sender, whose clock differs.
     ///
     /// The shown value stays until the new sender's first sample is due.
     pub fn reset(&mut self) {
@@ -226,7 +228,7 @@ impl JitterBuffer {
         passed
     }
 
-    /// Returns the value to show at the sender's time `sender_us`; `None` before the first sample is due.
+    /// Returns the value to show at the sender's time `sender_us`; `None` if no value is known yet.
     ///
     /// `passed` is the time since the previous frame, and is the time step of the smoothing. It is not the time since
     /// the previous call, because settled parameters are skipped.

@@ -5,20 +5,20 @@ use hana_protocol::message::{PlayPath, PlayStatus};
 
 use crate::playout::receiver::ModulationReceiver;
 
-/// The path selector of a play session: uses the direct link while it answers, else the mesh.
+/// The path selector of a play session: uses the direct link while it answers probes, else the mesh.
 ///
-/// It sends small probes along the path in use, and along the direct link even while that is not in use; an
-/// unanswered probe indicates a blocked path. A silent link is still probed, and a new link is opened beside it,
-/// because data stuck in the old connection may take as long to recover as the outage lasted (TCP backs off
-/// exponentially). After a switch, every value set since the last acknowledged one is retransmitted over the new
-/// path. Pure: it takes events and the time, and returns actions.
+/// It sends small probes along the path in use, and along an open direct link even while the mesh is in use. An
+/// unanswered probe indicates a blocked path. While a link is silent, the selector keeps probing it and also opens a
+/// new one: after an outage, TCP may retransmit the data in the old connection only after another period as long as
+/// the outage, because it backs off exponentially. After a switch, every value set since the last acknowledged one is
+/// retransmitted over the new path. Pure: it takes events and the time, and returns actions.
 #[derive(Debug)]
 pub struct PathSelector {
     way: PlayPath,
     /// The time of the switch to the current path.
     turned: Instant,
     has_link: bool,
-    /// The number of consecutive answers required before the link is used.
+    /// The number of consecutive answers that are required before the link is used.
     needed: u32,
     direct: PathProbe,
     mesh: PathProbe,
@@ -27,7 +27,7 @@ pub struct PathSelector {
     /// The interval between probes while values are set.
     every: Duration,
     next_number: u64,
-    /// The time before which every value that was set has arrived.
+    /// The time up to which all set values are known to have arrived.
     arrived: Option<Instant>,
     /// The time by which retransmitted values take effect; probes sent earlier do not confirm them.
     said: Instant,
@@ -80,12 +80,12 @@ pub enum PathAction {
     SwitchPath {
         /// The path.
         way: PlayPath,
-        /// The time before which every value that was set has arrived.
+        /// The time up to which all set values are known to have arrived.
         since: Option<Instant>,
     },
-    /// Retransmit the values set since `since`: they may be lost.
+    /// Retransmit the values set since `since`, which may be lost.
     RetransmitSince {
-        /// The time before which every value that was set has arrived.
+        /// The time up to which all set values are known to have arrived.
         since: Option<Instant>,
     },
 }
@@ -104,13 +104,13 @@ struct PathProbe {
     asked: VecDeque<Probe>,
     /// The time of the next probe.
     next: Option<Instant>,
-    /// The send time of the oldest probe since the last answer.
+    /// The send time of the oldest unanswered probe since the last answer, even if the probe was given up.
     silent_since: Option<Instant>,
     /// Whether a probe was given up since the last answer.
     has_lost: bool,
     /// The number of consecutive answers in time.
     in_row: u32,
-    /// The lost probes among the most recent ones, as bits; the newest is the lowest bit.
+    /// One bit per recent probe, set if the probe was lost; the lowest bit is the newest probe.
     lost: u32,
     judged: u32,
     round_trip: Option<Duration>,
@@ -123,11 +123,11 @@ struct Probe {
 }
 
 impl PathSelector {
-    /// The time within which a value leaves after it is set: ten times the wait for its batch.
+    /// The upper bound of the time from setting a value to sending it: ten times the usual wait for its batch.
     pub const SENT: Duration = Duration::from_millis(50);
-    /// The upper bound for a retransmitted value to take effect, if it arrives.
+    /// The upper bound of the time until a retransmitted value takes effect, if it arrives.
     ///
-    /// The receiver defers stale values by [`ModulationReceiver::QUIET`], in case a newer one follows.
+    /// The receiver defers stale values by [`ModulationReceiver::QUIET`], in case a newer value follows.
     pub const SAID: Duration =
         Self::SENT.saturating_add(ModulationReceiver::QUIET.saturating_mul(2));
     /// The interval between probes of the path in use, and of a link that may come into use, while values are set.
@@ -142,9 +142,9 @@ impl PathSelector {
     ///
     /// This is ten times the delay of a busy machine, or of the worst network that is usable for playing.
     pub const BLOCKED: Duration = Duration::from_millis(250);
-    /// The probing budget of a program with many sessions: the probe interval grows by this for each session.
+    /// The probe interval per session of a program with many sessions, which limits the total rate of probes.
     pub const SHARE: Duration = Duration::from_millis(30);
-    /// The time after which an unanswered probe is lost.
+    /// The time after which an unanswered probe counts as lost.
     pub const LOST: Duration = Duration::from_secs(1);
     /// The initial delay before a failed link is retried; it doubles up to [`LONGEST`](Self::LONGEST).
     pub const PAUSE: Duration = Duration::from_millis(200);
@@ -178,8 +178,9 @@ impl PathSelector {
         }
     }
 
-    /// Sets the number of sessions in the program. Beyond three, each session probes less often and detects a blocked
-    /// path later.
+    /// Sets the number of sessions in the program.
+    ///
+    /// Beyond three sessions, each session probes less often and detects a blocked path later.
     pub fn share_with(&mut self, sessions: usize) {
         let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
         self.every = Self::SHARE.saturating_mul(sessions).clamp(Self::ASK, Self::ASK_IDLE);
@@ -196,7 +197,7 @@ impl PathSelector {
         self.way
     }
 
-    /// Returns the time before which every value that was set has arrived, as far as is known.
+    /// Returns the time up to which all set values are known to have arrived, if any have.
     #[must_use]
     pub const fn arrived(&self) -> Option<Instant> {
         self.arrived
@@ -367,8 +368,8 @@ impl PathSelector {
         if self.has_link && self.direct.is_blocked(now, self.blocked_after()) {
             if self.way == PlayPath::Direct {
                 self.switch_to(PlayPath::Mesh, now, actions);
-                // An answer over the mesh moves this up; without one the visualization is busy or gone, and another
-                // link is no help.
+                // An answer over the mesh schedules the attempt earlier. Without such an answer, the visualization is
+                // busy or gone, and another link would not help.
                 self.open_soon(now, Self::LONGEST);
             } else if self.opening == Opening::No {
                 self.open_soon(now, self.pause);
@@ -382,7 +383,7 @@ impl PathSelector {
         }
         for way in [PlayPath::Direct, PlayPath::Mesh] {
             if self.next_ask(way).is_some_and(|at| at <= now) {
-                // Probes are sent even before there is a link: a loss with no probe in transit would go unnoticed.
+                // The mesh is probed even before a link exists: without a probe in transit, a loss would go unnoticed.
                 let every = if self.is_played(now) { self.every } else { Self::ASK_IDLE };
                 let number = self.next_number;
                 self.next_number += 1;
@@ -426,7 +427,7 @@ impl PathSelector {
 struct ProbeReply {
     /// The send time of the probe.
     asked: Instant,
-    /// Whether the path had been silent for long, or had lost a probe.
+    /// Whether the path had been blocked, or had lost a probe.
     was_silent: bool,
 }
 
@@ -442,7 +443,7 @@ impl PathProbe {
         self.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
     }
 
-    /// Gives up the probes that have been unanswered for too long.
+    /// Gives up the probes that have been unanswered for [`PathSelector::LOST`].
     fn give_up(&mut self, now: Instant) {
         while let Some(first) = self.asked.front().copied()
             && now.saturating_duration_since(first.at) >= PathSelector::LOST
@@ -462,8 +463,8 @@ impl PathProbe {
     fn answered(&mut self, number: u64, now: Instant, limit: Duration) -> Option<ProbeReply> {
         let place = self.asked.iter().position(|asked| asked.number == number)?;
         let Probe { at, .. } = self.asked.remove(place)?;
-        // Answers arrive in the order of the probes, so earlier probes are lost, and values set around them may be
-        // too.
+        // Answers arrive in the order of the probes, so earlier unanswered probes are lost, and so may be the values
+        // that were set around them.
         let is_gap = place > 0 || self.has_lost;
         let was_silent = is_gap || self.is_blocked(now, limit);
         for _ in 0..place {

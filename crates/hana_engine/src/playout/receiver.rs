@@ -12,10 +12,10 @@ use crate::playout::sender_clock::{ClockObservation, SenderClock};
 /// parameters.
 ///
 /// All timestamps are converted to the local clock, so the value that was sent last wins, whichever sender it came
-/// from. A value older than [`STALE`](Self::STALE) belongs to a backlog and is not shown, whether it arrives that old
-/// or gets that old while this program hangs. Only the last value of a backlog is shown, once no newer one has
-/// arrived for [`QUIET`](Self::QUIET), because a value that was not changed afterwards is still valid. Pure; does not
-/// allocate in the steady state.
+/// from. A value older than [`STALE`](Self::STALE) belongs to a backlog and is not shown, whether it is that old on
+/// arrival or becomes that old while this program hangs. The last value of a backlog is an exception, because it is
+/// still valid: it is shown once no newer value has arrived for [`QUIET`](Self::QUIET). Pure; does not allocate in
+/// the steady state.
 #[derive(Debug)]
 pub struct ModulationReceiver {
     epoch: Instant,
@@ -28,7 +28,7 @@ pub struct ModulationReceiver {
     advanced: Instant,
 }
 
-/// The number of received values that were accepted and dropped.
+/// The numbers of received values that were accepted and that were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReceiveOutcome {
     /// The values that are played, or deferred until it is known whether a newer one follows.
@@ -44,7 +44,7 @@ struct Track {
     shown: u32,
     /// Whether a value of this parameter is deferred.
     is_parked: bool,
-    /// Whether the shown value stays the same until another one arrives.
+    /// Whether the shown value stays the same until another value arrives.
     is_settled: bool,
 }
 
@@ -53,7 +53,7 @@ struct Arrivals {
     newest: Option<Newest>,
     /// The sender's instance and timestamp of the last value; a batch may repeat that value.
     last: Option<(u64, i64)>,
-    /// The value that arrived too late but may turn out to be the last one.
+    /// A value that arrived too late but may turn out to be the last one.
     parked: Option<Deferred>,
 }
 
@@ -61,7 +61,7 @@ struct Arrivals {
 struct Deferred {
     value: f32,
     since: Instant,
-    /// The known send time. A value sent after it wins, even if it arrives later still.
+    /// The send time, if known. A value that was sent later wins, even if it arrives after this one is shown.
     sent: Option<Newest>,
 }
 
@@ -94,11 +94,11 @@ struct Arriving {
 impl ModulationReceiver {
     /// The age, by the sender's clock, above which an arriving value is not played.
     ///
-    /// Longer than a usable network delays for any length of time; shorter than an operator would notice as a delay.
+    /// It is longer than any lasting delay of a usable network, and shorter than a delay that an operator notices.
     pub const STALE: Duration = Duration::from_millis(250);
     /// The time without a newer value after which a deferred value is shown, however old it is.
     pub const QUIET: Duration = Duration::from_millis(100);
-    /// The maximum number of tracked sender clocks; beyond it the sender that was silent longest is dropped.
+    /// The maximum number of tracked sender clocks; beyond it, the sender that has been silent for longest is dropped.
     pub const MAX_SENDERS: usize = 16;
 
     /// Creates a receiver with one parameter per entry of the settings, starting with `values`.
@@ -209,7 +209,7 @@ impl ModulationReceiver {
             {
                 arrivals.take_parked(track);
                 let sent = parked.sent.unwrap_or(Newest { local_us: local, sent: None });
-                // The value counts as of its send time, so a value that was sent later and is still in transit is
+                // The value counts as sent at its send time, so a value that was sent later and is still in transit is
                 // newer.
                 track.playout.show(sent.local_us, parked.value);
                 arrivals.newest = Some(sent);
@@ -301,7 +301,7 @@ impl ModulationReceiver {
             },
             None if is_newest => {
                 let before = arrivals.take_parked(track);
-                // Without a known sender clock, the value counts as of now.
+                // Without a known sender clock, the value counts as sent now.
                 let sent = Newest { local_us: local_us.unwrap_or(now_us), sent: Some(sent) };
                 arrivals.park(track, Deferred { value, since: now, sent: Some(sent) });
                 taken.late += u64::from(before.is_some());
@@ -323,7 +323,7 @@ impl ModulationReceiver {
 impl Newest {
     /// Returns the send time of a value, clamped so that the values of one instance stay in order.
     ///
-    /// Until the sender's clock is known, the head of a backlog looks fresh, and the rest arrives in the same burst.
+    /// Until the sender's clock is known, the first values of a backlog look fresh; the rest arrives in the same burst.
     fn in_order(self, local_us: i64, sent: (u64, i64)) -> i64 {
         match self.sent {
             Some((run, at)) if run == sent.0 && at < sent.1 => {
@@ -341,7 +341,7 @@ impl Newest {
 }
 
 impl Arrivals {
-    /// Discards waiting values that got old while the program hung, and defers the newest of them.
+    /// Discards waiting values that became too old while the program hung, and defers the newest of them.
     fn drop_backlog(&mut self, track: &mut Track, local: i64, now: Instant) {
         let limit = ModulationReceiver::STALE + track.playout.delay();
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);

@@ -2,10 +2,11 @@ use std::time::{Duration, Instant};
 
 /// An estimate of a sender's clock, derived from the arrival times of its messages.
 ///
-/// No message arrives before it is sent, so the fastest message gives the best estimate: the clock offset is the
-/// minimum over the last two [`WINDOW`](Self::WINDOW)s, which follows drift. Corrections are slewed, so playback by
-/// this clock neither jumps nor stalls. Only a correction of more than [`JUMP`](Self::JUMP), as when a clock is set,
-/// is applied at once. A backlog does not trigger such a jump, because its messages arrive in one burst. Pure.
+/// No message arrives before it is sent, so the fastest message gives the best estimate. The clock offset is the
+/// minimum over the last two [`WINDOW`](Self::WINDOW)s, so it follows drift. Small corrections are slewed, so playback
+/// by this clock neither jumps nor stalls. A large reduction of the offset is applied at once, and so is a confirmed
+/// change of more than [`JUMP`](Self::JUMP), as when a clock is set. A backlog is not taken for such a change, because
+/// its messages arrive in one burst. Pure.
 #[derive(Debug, Clone)]
 pub struct SenderClock {
     /// The origin of local time.
@@ -48,7 +49,7 @@ pub enum ClockObservation {
 impl SenderClock {
     /// The length of a window. A drift of 100 ppm, more than a quartz has, amounts to 0.4 ms over two windows.
     pub const WINDOW: Duration = Duration::from_secs(2);
-    /// The deviation that counts as a jump. No network delays by more than this for long.
+    /// The deviation that counts as a jump. No network delays messages by more than this for long.
     pub const JUMP: Duration = Duration::from_secs(1);
     /// The number of consecutive messages required to confirm that the clock was set.
     const SURE: u32 = 5;
@@ -57,7 +58,7 @@ impl SenderClock {
     /// A backlog looks the same, but it arrives faster than this, and each message is less late than the previous
     /// one.
     const SURE_IT_IS_BACK: Duration = Duration::from_millis(500);
-    /// The interval after which a second message suffices as confirmation, for senders that rarely send.
+    /// The interval after which a second message suffices as confirmation, for senders that send rarely.
     const SELDOM: Duration = Duration::from_secs(2);
     /// The tolerance, in microseconds, within which consecutive messages agree on a new offset.
     const ALIKE: u64 = 100_000;
@@ -131,7 +132,7 @@ impl SenderClock {
     /// Returns the earliest arrival time of a message sent at `sent_us`, in microseconds since this estimate was
     /// created.
     ///
-    /// `None` before the first message.
+    /// Returns `None` before the first message.
     #[must_use]
     pub fn local_us(&self, sent_us: i64) -> Option<i64> {
         self.used.map(|used| sent_us.saturating_add(used.difference))
@@ -160,7 +161,7 @@ impl SenderClock {
         let passed = now.saturating_duration_since(used.at).as_micros();
         let passed = i64::try_from(passed.min(10_000_000)).unwrap_or(i64::MAX);
         let most = passed * Self::SLEW_PER_SECOND / 1_000_000;
-        // An interval too short for a step of one microsecond stays in the balance for the next call.
+        // An interval that is too short for a step of one microsecond is carried over to the next call.
         if most > 0 {
             used.difference += (target - used.difference).clamp(-most, most);
             used.at = now;

@@ -20,32 +20,32 @@ use crate::roster::observation::Observation;
 /// The known state of one node.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// Zenoh ids of its present sessions, with its role.
+    /// The node's current Zenoh sessions, by Zenoh id, each with the role of the node.
     present: BTreeMap<String, Role>,
-    /// The role of its last presence.
+    /// The role of the node's last token.
     was: Option<Role>,
     info: Option<NodeInfo>,
     /// The instance that published `info`, and the former ones.
     instances: Option<Succession>,
     health: Option<HealthMonitor>,
-    /// Reports of the daemons that launched it, usually one.
+    /// Reports of the daemons that launched the node, usually of one daemon.
     ///
     /// On the two sides of a network partition, two daemons may each have launched a node of the same name.
     claims: BTreeMap<NodeId, DaemonReport>,
     look: Look,
     owners: ParameterOwners,
     session: Arc<OperatorState>,
-    /// Time of its first observation.
+    /// Time of the first observation of the node.
     heard_of: Option<Instant>,
-    /// When it left the mesh after being present, also as Unix milliseconds.
+    /// Time at which the node left the mesh, also in Unix milliseconds; `None` while it is present, or if it never was.
     gone: Option<(Instant, u64)>,
     said_goodbye: bool,
-    /// Its loss as other daemons report it.
+    /// The loss of the node as other daemons report it.
     told: Option<ReportedLoss>,
-    /// Whether the roster has reported that it is lost alone.
+    /// Whether the roster has reported that the node is lost without its host.
     said_lost_alone: bool,
     said: Option<PublishedState>,
-    /// Whether the roster has reported it as added.
+    /// Whether the roster has reported the node as added.
     listed: bool,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 struct DaemonReport {
     status: ProcessStatus,
-    /// Since when the daemon is a new instance that has not published this status again.
+    /// Time at which a new instance of the daemon started that has not published this status again.
     stale_since: Option<Instant>,
 }
 
@@ -62,7 +62,7 @@ struct DaemonReport {
 pub(super) struct ReportedLoss {
     pub(super) role: Role,
     pub(super) host: NodeId,
-    /// `None` if the node is lost alone.
+    /// Cause of the loss of the host; `None` if the node is lost without its host.
     pub(super) cause: Option<LossCause>,
     pub(super) since_ms: u64,
 }
@@ -73,7 +73,7 @@ struct PublishedState {
     state: ProcessState,
     cause: Option<LossCause>,
     reason: String,
-    /// When it was first reported, in Unix milliseconds.
+    /// Time at which the state was first reported, in Unix milliseconds.
     at_ms: u64,
     /// Whether another state preceded it, so that `at_ms` is the time of an observed change.
     change_seen: bool,
@@ -82,21 +82,21 @@ struct PublishedState {
 /// The state of a node's host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostView {
-    /// The daemon is present, or never was.
+    /// The daemon of the host is present, exited cleanly, or was never observed.
     There,
-    /// The daemon disappeared without a clean exit; the cause, once known.
+    /// The daemon of the host disappeared without a clean exit, for this cause, once it is known.
     Missing(Option<LossCause>),
 }
 
 /// Maximum number of sessions to track per node. A node has one, or two while it changes its attach mode.
 const MAX_SESSIONS: usize = 16;
-/// Time in which a daemon that returned must publish the status of a process again.
+/// Time within which a daemon that returned must publish the status of a process again.
 const CONFIRM: Duration = Duration::from_secs(3);
 /// How long the messages of a node may precede its token.
 const ORPHAN_DATA_TTL: Duration = Duration::from_secs(2);
-/// Time in which a node that left, while its host is present, may still return over another session.
+/// Time within which a node that left, while its host is present, may still return over another session.
 const COMING_BACK: Duration = Duration::from_secs(1);
-/// How long a node that is lost alone stays listed.
+/// How long a node that is lost without its host stays listed.
 const LOST_NODE_TTL: Duration = Duration::from_mins(1);
 /// How long the nodes of a lost host stay listed.
 const LOST_WITH_HOST: Duration = Duration::from_hours(7 * 24);
@@ -118,7 +118,7 @@ impl Entry {
         !self.present.is_empty()
     }
 
-    /// Returns whether `zid` is its only present session.
+    /// Returns whether `zid` is the node's only current session.
     pub(super) fn is_present_only_as(&self, zid: &str) -> bool {
         self.present.len() == 1 && self.present.contains_key(zid)
     }
@@ -151,9 +151,10 @@ impl Entry {
         self.said_goodbye
     }
 
-    /// Returns the status published by its daemon, and that daemon's host.
+    /// Returns the host whose daemon launched the node, and the status which that daemon published.
     ///
-    /// Among several, a live process wins, then the most recent status; the result is the same on all hosts.
+    /// Among the statuses of several daemons, a live process wins, then the most recent status; the result is the same
+    /// on all hosts.
     fn process(&self) -> Option<(&NodeId, &ProcessStatus)> {
         let rank = |status: &ProcessStatus| (status.state.is_alive(), status.since_ms);
         self.claims
@@ -162,7 +163,7 @@ impl Entry {
             .max_by_key(|(host, status)| (rank(status), *host))
     }
 
-    /// Returns its current or last host.
+    /// Returns the current or last host of the node.
     pub(super) fn host(&self) -> Option<&NodeId> {
         let of_process = self.process().map(|(host, _)| host);
         let of_told = self.told.as_ref().map(|told| &told.host);
@@ -175,7 +176,7 @@ impl Entry {
         self.info.is_some() && self.health.as_ref().is_some_and(|watch| watch.last().is_some())
     }
 
-    /// Applies an observation of this node; returns whether anything but its health changed.
+    /// Applies an observation of this node; returns whether it changed anything that is shown, except for the health.
     pub(super) fn take(&mut self, sighting: Observation, now: Instant, unix_ms: u64) -> bool {
         self.heard_of.get_or_insert(now);
         match sighting {
@@ -245,7 +246,8 @@ impl Entry {
         }
     }
 
-    /// Returns whether its id is in use: the node is present, about to start, or was on a lost host.
+    /// Returns whether the node's id is in use: the node is present, its process runs or restarts, or it was lost with
+    /// its host.
     pub(super) fn reserves_id(&self, host: HostView) -> bool {
         let state = self.process().map(|(_, status)| status.state);
         let is_kept =
@@ -258,21 +260,21 @@ impl Entry {
         self.told = told;
     }
 
-    /// Marks the status from `host` as stale: its daemon was replaced and must publish it again.
+    /// Marks the status from `host` as stale: the daemon there was replaced and must publish the status again.
     pub(super) fn mark_stale(&mut self, host: &NodeId, now: Instant) {
         if let Some(claim) = self.claims.get_mut(host) {
             claim.stale_since = Some(now);
         }
     }
 
-    /// Drops the status from `host`: its daemon exited cleanly and first stopped the processes it launched.
+    /// Drops the status from `host`: the daemon there exited cleanly, after it stopped the processes it launched.
     pub(super) fn forget_process_of(&mut self, host: &NodeId) {
         if self.claims.remove(host).is_some() {
             self.said_goodbye = true;
         }
     }
 
-    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms`.
+    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms` (back if negative).
     pub(super) fn wall_clock_was_set(&mut self, set_ms: i64) {
         let of_claims = self.claims.values_mut().map(|claim| &mut claim.status.since_ms);
         let of_info = self.info.as_mut().map(|info| &mut info.started_ms);
@@ -285,7 +287,7 @@ impl Entry {
         }
     }
 
-    /// Drops statuses that have been stale for too long.
+    /// Drops the statuses that have been stale for [`CONFIRM`].
     pub(super) fn age(&mut self, now: Instant) {
         let is_stale = |claim: &DaemonReport| {
             claim.stale_since.is_some_and(|at| now.saturating_duration_since(at) >= CONFIRM)
@@ -300,14 +302,14 @@ impl Entry {
         self.was.or(of_info).or(of_process).or(of_told)
     }
 
-    /// Returns whether it is to be shown: it was present at some time, or a daemon reports it.
+    /// Returns whether the node is shown: it was present at some time, or a daemon reports its process or its loss.
     ///
     /// Messages alone do not suffice: they may precede the token or come from a node that has left.
     pub(super) fn is_shown(&self) -> bool {
         self.was.is_some() || !self.claims.is_empty() || self.told.is_some()
     }
 
-    /// Returns whether nothing worth listing is left, as for an app that has left.
+    /// Returns whether the node is no longer worth listing, for example an app that has left.
     pub(super) fn is_forgotten(&self, host: HostView, now: Instant) -> bool {
         if self.is_present() || !self.claims.is_empty() || self.told.is_some() {
             return false;
@@ -334,9 +336,10 @@ impl Entry {
         }
     }
 
-    /// Returns since when it has been lost alone, in Unix milliseconds.
+    /// Returns the time at which the node was lost without its host, in Unix milliseconds.
     ///
-    /// Lost alone means: it left without a clean exit while its host is present, and no daemon launched it.
+    /// This applies to a visualization that left without a clean exit at least [`COMING_BACK`] ago, whose host is not
+    /// missing, and that no daemon launched.
     pub(super) fn lost_alone_since(&self, host: HostView, now: Instant) -> Option<u64> {
         let (gone, since_ms) = self.gone?;
         let alone = self.is_visualization()
@@ -401,8 +404,9 @@ impl Entry {
         (state, verdict.reason())
     }
 
-    /// Recomputes the state; returns whether it or its cause changed. A new reason alone is no change: it may count
-    /// seconds.
+    /// Recomputes the state; returns whether the state or its cause changed.
+    ///
+    /// A new reason alone does not count as a change, because the reason may contain a number of seconds.
     pub(super) fn recompute_state(
         &mut self,
         node: &NodeId,
@@ -424,10 +428,11 @@ impl Entry {
         }
     }
 
-    /// Returns the start of its current state, in Unix milliseconds.
+    /// Returns the start of the node's current state, in Unix milliseconds.
     ///
-    /// The source is its own departure or the reported loss, else the status from its daemon, else the time it joined
-    /// if no change was observed here.
+    /// For an unreachable node, this is the time at which it left, or else the time of the reported loss. For any other
+    /// node, it is the time in the status from its daemon, or else the start of the node if no change was observed
+    /// here. If none of these is known, it is the time at which the state was first reported.
     fn since_ms(&self, said: &PublishedState) -> u64 {
         if said.state == ProcessState::Unreachable {
             let of_gone = self.gone.map(|(_, unix_ms)| unix_ms);
@@ -465,7 +470,7 @@ impl Entry {
             since_ms,
             pid: process
                 .map_or_else(|| info.filter(|_| alive).map(|info| info.pid), |status| status.pid),
-            // The node's own uptime, since its wall clock and this host's may be years apart.
+            // The uptime that the node reports, because its wall clock and this host's may be years apart.
             uptime_s: health.filter(|_| alive).map_or(0, |health| health.uptime_ms / 1000),
             frame: frames.map(|frames| frames.count),
             fps: frames.map(|frames| frames.fps),
@@ -489,13 +494,13 @@ impl Entry {
         }
     }
 
-    /// Returns the status of its play session with a visualization, if it has one.
+    /// Returns the status of this node's play session with the visualization `node`, if it has one.
     pub(super) fn plays(&self, node: &NodeId) -> Option<PlayStatus> {
         let health = self.health.as_ref().and_then(HealthMonitor::last);
         health.filter(|_| self.is_present())?.plays.get(node).copied()
     }
 
-    /// Returns what it shows, as text: values, and the modulators that move parameters.
+    /// Returns the node's values as text; a parameter that a modulator moves has the modulator instead of its value.
     fn playing(&self, values: &BTreeMap<ParameterName, f32>) -> Vec<(String, String)> {
         let mut words = words_of_values(self.declared(), values);
         for (name, modulator) in &self.look.modulators {
@@ -507,18 +512,18 @@ impl Entry {
         words
     }
 
-    /// Returns its operator's note to the others.
+    /// Returns the note that the node's operator wrote for the other operators; `None` if it is empty.
     fn note(&self, node: &NodeId) -> Option<String> {
         let own = self.session.notes.iter().find(|note| note.app == *node);
         own.map(|note| note.text.clone()).filter(|text| !text.is_empty())
     }
 
-    /// Returns the parameters it declares.
+    /// Returns the parameters that the node declares.
     fn declared(&self) -> &[Parameter] {
         self.info.as_ref().map(|info| info.parameters.as_slice()).unwrap_or_default()
     }
 
-    /// Returns the current values, with defaults for those not received yet.
+    /// Returns the current value of each parameter, or its default if no value was received yet.
     fn parameters(&self) -> BTreeMap<ParameterName, f32> {
         let mut values: BTreeMap<_, _> = self
             .info

@@ -21,9 +21,9 @@ pub struct HealthLimits {
     pub slow_after: Duration,
 }
 
-/// A rate that crosses the limit repeatedly within this time is one condition.
+/// Time after a recovery within which a node that becomes slow again has relapsed.
 const FLAPPING: Duration = Duration::from_mins(1);
-/// How many times the recovery time is doubled at most.
+/// Maximum number of times that the recovery time is doubled.
 const MOST_DOUBLINGS: u32 = 5;
 
 impl Default for HealthLimits {
@@ -43,7 +43,7 @@ impl Default for HealthLimits {
 #[derive(Debug, Clone)]
 pub struct HealthMonitor {
     limits: HealthLimits,
-    /// When it last made progress: a health message arrived and, if the node draws, its frame counter had changed.
+    /// Time of the last progress: a health message arrived and, if the node draws, its frame counter had changed.
     moved_at: Instant,
     heard_at: Instant,
     /// Whether health is expected from the start, because the node is known to be present.
@@ -51,16 +51,16 @@ pub struct HealthMonitor {
     /// Whether the node must first be seen to make progress; its first health message is only a baseline.
     is_doubted: bool,
     last: Option<Health>,
-    /// Since when its rate has been on the other side of the limit than `slow` indicates.
+    /// Time since which the rate has been on the other side of the limit than `slow` indicates.
     crossing: Option<Instant>,
     slow: bool,
-    /// How often it became slow again soon after a recovery.
+    /// Number of consecutive times that the node became slow again soon after a recovery.
     relapses: u32,
-    /// When its rate last recovered.
+    /// Time at which the rate last recovered.
     recovered_at: Option<Instant>,
-    /// Pauses of its loop while health messages arrived.
+    /// Pauses of the node's loop while health messages arrived.
     stalls: StallMemory,
-    /// Pauses of its health messages.
+    /// Pauses of the node's health messages.
     silences: StallMemory,
 }
 
@@ -92,7 +92,7 @@ impl HealthMonitor {
         watch
     }
 
-    /// Starts monitoring a node that another monitor judged as `slow` or not before.
+    /// Starts monitoring a node that another monitor judged before; `slow` is true if it judged the node as slow.
     ///
     /// It counts as making progress only after the frame counter changes: a first health message does not prove that
     /// a frozen loop recovered.
@@ -128,7 +128,7 @@ impl HealthMonitor {
         let moved = match (self.last.as_ref().and_then(|last| last.frames), health.frames) {
             (Some(before), Some(frames)) => before.count != frames.count,
             (None, Some(_)) if self.is_doubted => {
-                // Count progress from here on.
+                // Progress counts from here on.
                 self.moved_at = now;
                 false
             },
@@ -204,8 +204,8 @@ impl HealthMonitor {
         // While health messages may be late, the state of the loop is unknown too.
         let allowed = self.allowed_stall(now).max(self.allowed_silence(now));
         if has_drawn && still >= allowed {
-            // A process that is suspended may have missed frames first; call it frozen only if health messages still
-            // arrive.
+            // A suspended process may stop drawing before its messages stop, so it is frozen only if health messages
+            // still arrive.
             let is_heard = silent * 3 < still * 2;
             return if is_heard {
                 HealthVerdict::Frozen { for_: still }
@@ -245,7 +245,7 @@ impl HealthMonitor {
         self.silences.allowance(self.limits.unresponsive_after, now)
     }
 
-    /// Returns when the verdict would change if no further message arrived.
+    /// Returns the time at which the verdict would change if no further message arrived.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let (stall, silence) = (self.allowed_stall(now), self.allowed_silence(now));

@@ -3,28 +3,29 @@ use std::time::Duration;
 /// The condition of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HealthVerdict {
-    /// It has sent no health yet, or drawn no frame.
+    /// The node has sent no health yet, or drawn no frame.
     Starting,
-    /// It makes normal progress.
+    /// The node makes normal progress.
     Running,
-    /// It makes progress, but slowly.
+    /// The node makes progress, but slowly.
     Slow {
         /// Frames per second.
         fps: f32,
     },
-    /// It makes progress, with repeated pauses longer than [`HealthLimits::unresponsive_after`](crate::roster::HealthLimits::unresponsive_after).
+    /// The node makes progress, with repeated pauses longer than
+    /// [`HealthLimits::unresponsive_after`](crate::roster::HealthLimits::unresponsive_after).
     Stalling,
-    /// It draws single frames with long pauses, as when a window system throttles a hidden window.
+    /// The node draws single frames with long pauses, as when a window system throttles a hidden window.
     Throttled {
         /// Time between two frames.
         every: Duration,
     },
-    /// Its network threads are alive, but its loop makes no progress.
+    /// The network threads of the node are alive, but its loop makes no progress.
     Frozen {
         /// Time since the last progress.
         for_: Duration,
     },
-    /// No message arrives from it.
+    /// No message arrives from the node.
     Silent {
         /// Time since the last message.
         for_: Duration,
@@ -32,7 +33,7 @@ pub enum HealthVerdict {
 }
 
 impl HealthVerdict {
-    /// Returns the verdict in plain words; empty if all is well.
+    /// Returns the verdict in plain words; empty for a running node.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -60,7 +61,7 @@ impl HealthVerdict {
         }
     }
 
-    /// Returns whether its loop has made no progress for too long.
+    /// Returns whether the node is unresponsive: its loop is frozen, or its messages have stopped.
     #[must_use]
     pub const fn is_unresponsive(&self) -> bool {
         matches!(self, Self::Frozen { .. } | Self::Silent { .. })

@@ -6,14 +6,14 @@ use hana_protocol::message::LossCause;
 
 /// Distinguishes a lost host from a lost daemon by probing the daemon's port. Pure.
 ///
-/// The caller reports which daemons disappear and return, and the outcome of each probe; the detector returns when to
-/// probe.
+/// The caller reports which daemons disappear and return, and the outcome of each probe; the detector determines when
+/// to probe.
 ///
 /// | outcome of the probe | verdict |
 /// |---|---|
 /// | no answer | the host is lost |
 /// | connection refused | the daemon is lost |
-/// | connection accepted | neither: the daemon is about to join, or is unreachable from here |
+/// | connection accepted | neither: the daemon is about to join, or is unreachable over the mesh |
 #[derive(Debug, Default)]
 pub struct HostLossDetector {
     hosts: BTreeMap<NodeId, Loss>,
@@ -23,7 +23,7 @@ pub struct HostLossDetector {
 struct Loss {
     since_ms: u64,
     cause: Option<LossCause>,
-    /// Since when every probe has been accepted.
+    /// Time since which every probe has been accepted.
     answers_since: Option<Instant>,
     /// Time of the next probe; `None` while one is running.
     knock_at: Option<Instant>,
@@ -32,25 +32,25 @@ struct Loss {
 /// The outcome of a probe of a daemon's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProbeOutcome {
-    /// Refused: the port is closed, so the machine is up.
+    /// The connection was refused: the port is closed, so the machine is up.
     Refused,
-    /// No answer, or no route.
+    /// There was no answer, or no route.
     Timeout,
-    /// Accepted.
+    /// The connection was accepted.
     Connected,
 }
 
-/// Maximum number of missing hosts; more are taken for forged names.
+/// Maximum number of missing hosts; names beyond it are considered forged.
 const MAX_HOSTS: usize = 256;
 /// Delay before the first probe: the announcement of a clean exit may arrive shortly after the token is removed.
 const LAST_WORD: Duration = Duration::from_millis(40);
-/// Time in which a daemon whose port accepts is probably joining: after a lost packet, discovery takes longer.
+/// Time for which a daemon whose port accepts is assumed to be joining: after a lost packet, discovery takes longer.
 const JOINING: Duration = Duration::from_secs(12);
 /// Interval between two probes.
 const KNOCK_AGAIN: Duration = Duration::from_secs(2);
 
 impl HostLossDetector {
-    /// Handles the disappearance of the daemon of `host`, without a clean exit so far.
+    /// Handles the disappearance of the daemon of `host`, for which no clean exit was announced so far.
     pub fn vanished(&mut self, host: &NodeId, now: Instant, unix_ms: u64) {
         if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(host) {
             return;
@@ -68,7 +68,7 @@ impl HostLossDetector {
         self.hosts.remove(host)?.cause
     }
 
-    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms`.
+    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms` (back if negative).
     pub fn wall_clock_was_set(&mut self, set_ms: i64) {
         for loss in self.hosts.values_mut() {
             loss.since_ms = loss.since_ms.saturating_add_signed(set_ms);
@@ -87,7 +87,7 @@ impl HostLossDetector {
             .collect()
     }
 
-    /// Returns when to call [`HostLossDetector::due`] next.
+    /// Returns the time of the next call of [`HostLossDetector::due`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.hosts.values().filter_map(|loss| loss.knock_at).min()
@@ -130,7 +130,7 @@ impl HostLossDetector {
         self.hosts.get(host)?.cause
     }
 
-    /// Returns all losses with a known cause: host, cause, and start in Unix milliseconds.
+    /// Returns all losses with a known cause, each with the host, the cause, and its start in Unix milliseconds.
     pub fn lost(&self) -> impl Iterator<Item = (&NodeId, LossCause, u64)> {
         self.hosts.iter().filter_map(|(host, loss)| Some((host, loss.cause?, loss.since_ms)))
     }

@@ -47,13 +47,13 @@ pub struct NodeView {
     /// The override in effect, set by an operator.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
-    /// The current and former owners of its parameters; of two for one parameter, the first counts.
+    /// The current and former owners of its parameters; of two entries for one parameter, the first is the owner.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<Ownership>,
     /// Controllers that contribute to its mixed parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
-    /// Its operator's note to the others.
+    /// Its operator's note to the other operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The visualizations it plays, with the status of each play session.
@@ -65,17 +65,17 @@ pub struct NodeView {
     /// Its counters, if messages were lost or unusable, or changes arrived after their beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
-    /// The same by lane, under the same condition.
+    /// Its counters by lane, under the same condition.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<Lane, LaneTraffic>,
-    /// The senders of those messages, most faults first, under the same condition.
+    /// The senders of the lost, unusable and late messages, the one with most faults first, under the same condition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<MessageFault>,
     /// The current values of its parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
-    /// The same as text, by name: `on`, `spiral`, a colour as one `#ff8800`; the modulator where one moves the
-    /// parameter.
+    /// The current values as text, by parameter name: `on`, `spiral`, a colour as one `#ff8800`. A parameter that
+    /// a modulator moves has the text of the modulator.
     #[serde(skip_serializing)]
     pub playing: Vec<(String, String)>,
 }
@@ -87,7 +87,7 @@ impl NodeView {
         self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
-    /// Returns the controller that claimed a parameter, even while one with a higher priority plays it.
+    /// Returns the controller that claimed a parameter, even while another one with a higher priority plays it.
     #[must_use]
     pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let is_it =
@@ -95,8 +95,9 @@ impl NodeView {
         self.owners.iter().find(is_it).map(|held| &held.by)
     }
 
-    /// Returns its owners and how many parameters each has, as text: `desk has 2, osc plays 1`; empty if there are
-    /// none.
+    /// Returns the owners of its parameters as text, each with the number of parameters: `desk has 2, osc plays 1`.
+    ///
+    /// The text is empty if no parameter has an owner.
     #[must_use]
     pub fn owners_in_words(&self) -> String {
         let mut counts: BTreeMap<(&NodeId, bool), usize> = BTreeMap::new();
@@ -111,10 +112,10 @@ impl NodeView {
         words.collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns its play sessions as text: `played by desk (direct 0.2 ms), osc (mesh 1.4 ms)`; empty if there are
-    /// none.
+    /// Returns its play sessions as text: `played by desk (direct 0.2 ms), osc (mesh 1.4 ms)`.
     ///
-    /// Beyond `most` sessions it returns only their number, and how many of them are not direct.
+    /// The text is empty if there are no sessions. Beyond `most` sessions, it has only their number, and how many of
+    /// them are not direct.
     #[must_use]
     pub fn sessions_in_words(&self, most: usize) -> String {
         let in_words = |verb: &str, sessions: &BTreeMap<NodeId, PlayStatus>| {
@@ -136,9 +137,9 @@ impl NodeView {
         there.map(|(verb, sessions)| in_words(verb, sessions)).collect::<Vec<_>>().join("; ")
     }
 
-    /// Returns the number of messages that never reached this node, or that it dropped before its program read them.
+    /// Returns the number of messages that never reached this node, or that were dropped before its program read them.
     ///
-    /// On lanes where the newest message counts, an overtaken one is no loss.
+    /// On lanes where only the newest message counts, an overtaken message is not lost.
     #[must_use]
     pub fn lost_messages(&self) -> u64 {
         let is_loss = |lane: &Lane| !lane.drops_older();
@@ -173,7 +174,7 @@ impl NodeView {
         matches!(self.state, ProcessState::Running | ProcessState::Slow)
     }
 
-    /// Returns what is wrong with it, as a sentence.
+    /// Returns a sentence that describes the trouble of the node.
     #[must_use]
     pub fn trouble_in_words(&self) -> String {
         let is = match self.state {

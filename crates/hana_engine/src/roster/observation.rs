@@ -14,16 +14,16 @@ pub enum Observation {
     TokenAdded {
         /// The node.
         node: NodeId,
-        /// Its role.
+        /// The role of the node.
         role: Role,
-        /// The Zenoh id of its session.
+        /// The Zenoh id of the node's session.
         zid: String,
     },
     /// A liveliness token was removed.
     TokenRemoved {
         /// The node.
         node: NodeId,
-        /// The Zenoh id of its session.
+        /// The Zenoh id of the node's session.
         zid: String,
     },
     /// A node announced its clean exit.
@@ -54,7 +54,7 @@ impl Observation {
         is_goodbye.then(|| Self::Closed(from.clone()))
     }
 
-    /// Returns the node that it concerns.
+    /// Returns the node that the observation concerns.
     #[must_use]
     pub const fn node(&self) -> &NodeId {
         match self {

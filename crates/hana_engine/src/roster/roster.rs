@@ -17,8 +17,8 @@ use crate::roster::observation::Observation;
 /// time.
 ///
 /// A visualization or a daemon that disappears without a clean exit stays listed as unreachable, with the reason, and
-/// is the same node when it returns. A lost node is forgotten after a minute if it is lost alone, and after a week if
-/// its host is lost with it.
+/// is the same node when it returns. It is forgotten after a week if its host was lost with it, or after a minute if
+/// the node was lost without its host.
 #[derive(Debug, Default)]
 pub struct Roster {
     nodes: BTreeMap<NodeId, Entry>,
@@ -35,7 +35,7 @@ pub struct Roster {
 pub enum RosterChange {
     /// A node was added.
     Added(NodeId),
-    /// The state of a node, or another property that is shown, changed.
+    /// The state of a node, or another displayed property of it, changed.
     Changed(NodeId),
     /// A node was removed.
     Removed(NodeId),
@@ -43,7 +43,7 @@ pub enum RosterChange {
 
 /// A loss or return of a host, or the loss of a visualization that no daemon launched.
 ///
-/// One event per incident, however many nodes it affects.
+/// There is one event per incident, however many nodes it affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterEvent {
     /// A host is no longer on the mesh.
@@ -71,11 +71,11 @@ pub enum RosterEvent {
     },
 }
 
-/// Maximum number of daemons whose loss reports are kept; more are taken for forged names.
+/// Maximum number of daemons whose loss reports are kept; names beyond it are considered forged.
 const MAX_REPORTERS: usize = 256;
 
 impl Roster {
-    /// Maximum number of nodes; more are taken for forged names and not added.
+    /// Maximum number of nodes; names beyond it are considered forged and not added.
     pub const MAX_NODES: usize = 4096;
 
     /// Applies an observation made at `now`, which is `unix_ms` by the wall clock.
@@ -131,7 +131,7 @@ impl Roster {
                 return vec![];
             }
             if self.nodes.len() >= Self::MAX_NODES {
-                // A present node may evict one that is known only from messages.
+                // A present node may evict a node that is known only from messages.
                 let is_here = matches!(sighting, Observation::TokenAdded { .. });
                 let words = self.nodes.iter().find(|(_, entry)| !entry.is_shown());
                 let Some(words) = words.map(|(id, _)| id.clone()).filter(|_| is_here) else {
@@ -198,7 +198,7 @@ impl Roster {
         }
     }
 
-    /// Handles the clean exit of a daemon: its loss reports and processes are gone with it.
+    /// Handles the clean exit of a daemon: discards its loss reports and the statuses of its processes.
     fn leaves(&mut self, host: &NodeId) {
         self.told.remove(host);
         if self.left.len() < Self::MAX_NODES {
@@ -263,7 +263,7 @@ impl Roster {
         changes
     }
 
-    /// Recomputes all states at `now`: silent nodes become unresponsive, and nodes lost for good are removed.
+    /// Recomputes all states at `now`: silent nodes become unresponsive, and nodes lost for too long are removed.
     pub fn tick(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
         for entry in self.nodes.values_mut() {
             entry.age(now);
@@ -273,7 +273,7 @@ impl Roster {
 
     /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms` (back if negative).
     ///
-    /// Durations stay as they were.
+    /// Durations are not affected.
     pub fn wall_clock_was_set(&mut self, set_ms: i64) {
         for entry in self.nodes.values_mut() {
             entry.wall_clock_was_set(set_ms);
@@ -348,7 +348,7 @@ impl Roster {
             .collect()
     }
 
-    /// Takes the events since the last call.
+    /// Returns the events since the last call.
     pub fn take_news(&mut self) -> Vec<RosterEvent> {
         std::mem::take(&mut self.news)
     }
@@ -367,13 +367,13 @@ impl Roster {
             .collect()
     }
 
-    /// Returns when to call [`Roster::to_knock`] next.
+    /// Returns the time of the next call of [`Roster::to_knock`].
     #[must_use]
     pub fn next_knock(&self) -> Option<Instant> {
         self.losses.next_deadline()
     }
 
-    /// Returns all known losses, for nodes that join later.
+    /// Returns all losses that this roster detected, for nodes that join later.
     #[must_use]
     pub fn lost(&self, now: Instant) -> LostPeers {
         let hosts = self
@@ -393,10 +393,9 @@ impl Roster {
         LostPeers { hosts, nodes: self.nodes.iter().filter_map(alone).collect() }
     }
 
-    /// Returns whether the daemon `own` publishes host events: of the daemons present, the one with the smallest id
-    /// does.
+    /// Returns whether the daemon `own` publishes the host events.
     ///
-    /// This way each event is published once.
+    /// Only the present daemon with the smallest id publishes, so each event is published once.
     #[must_use]
     pub fn is_reporter(&self, own: &NodeId) -> bool {
         let daemons = self.nodes.iter().filter(|(_, entry)| entry.is_daemon());
@@ -404,7 +403,7 @@ impl Roster {
         here.next().is_none_or(|first| first >= own)
     }
 
-    /// Returns whether `node` runs, or may be running, on another host than `own`, even if it is not present.
+    /// Returns whether `node` runs, or may run, on another host than `own`, even if the node is not present.
     #[must_use]
     pub fn is_held_elsewhere(&self, node: &NodeId, own: &NodeId) -> bool {
         let Some(entry) = self.nodes.get(node) else { return false };
@@ -430,7 +429,7 @@ impl Roster {
         view
     }
 
-    /// Returns the views of all nodes at `unix_ms`, by id.
+    /// Returns the views of all nodes at `unix_ms`, sorted by id.
     #[must_use]
     pub fn views(&self, unix_ms: u64) -> Vec<NodeView> {
         let shown = self.nodes.iter().filter(|(_, entry)| entry.is_shown());

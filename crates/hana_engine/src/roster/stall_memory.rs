@@ -1,26 +1,26 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Remembers pauses that ended by themselves, so that repeated pauses are one condition instead of many alarms. Pure.
+/// Remembers past pauses, so that repeated pauses count as one condition instead of many alarms. Pure.
 ///
-/// It determines how long a pause may last before the next alarm. That is the plain limit, except
+/// It determines how long a pause may last before the next alarm: the plain limit, except
 /// - while pauses follow one another (a covered window that draws once a second), and
-/// - while they recur within [`WINDOW`].
+/// - while pauses recur within [`WINDOW`].
 ///
-/// In both cases the alarm comes somewhat later than the longest of those pauses.
+/// In both cases, a pause may last twice as long as the longest of those pauses plus half the limit, up to a maximum.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StallMemory {
-    /// The last pauses: when each ended, and its length.
+    /// The last pauses: the time at which each ended, and its length.
     last: VecDeque<(Instant, Duration)>,
     /// Number of the last pauses that followed one another without a recovery in between.
     consecutive: usize,
-    /// Since when progress has been fast again.
+    /// Time since which progress has been fast again.
     brisk_since: Option<Instant>,
-    /// Whether pauses recurred often enough, and have not been absent for a whole [`WINDOW`] since.
+    /// Whether [`RECURRING`] pauses occurred within a [`WINDOW`], and no [`WINDOW`] since was without a pause.
     is_recurring: bool,
 }
 
-/// Distance beyond which two pauses are unrelated.
+/// Interval beyond which two pauses are unrelated.
 const WINDOW: Duration = Duration::from_mins(1);
 /// Number of pauses within [`WINDOW`] that make one condition.
 const RECURRING: usize = 3;
@@ -32,7 +32,7 @@ const STEADY: Duration = Duration::from_secs(5);
 const KEPT: usize = 16;
 /// Upper bound of the allowed pause, in multiples of the limit.
 const MOST_LIMITS: u32 = 4;
-/// The same while pauses follow one another: the loop then makes progress, however slowly.
+/// The same bound while pauses follow one another, because the loop then makes progress, however slowly.
 const MOST_LIMITS_CONSECUTIVE: u32 = 10;
 
 impl StallMemory {
@@ -64,7 +64,7 @@ impl StallMemory {
     /// Returns how long a pause may last before the next alarm.
     pub(crate) fn allowance(&self, limit: Duration, now: Instant) -> Duration {
         let Some((_, newest)) = self.last.back().copied() else { return limit };
-        // One long pause is a freeze that has ended; only short ones announce others.
+        // A single long pause is a freeze that has ended; only a short pause announces others.
         let follow = match self.consecutive {
             0 => 0,
             1 if newest > limit * 2 => 0,
@@ -97,9 +97,10 @@ impl StallMemory {
         self.is_recurring && self.recent(now) > 0
     }
 
-    /// Returns whether the pauses still recur.
+    /// Returns whether pauses recur and the node has not become steady since.
     ///
-    /// A node is steady again after fast progress for twice the mean interval between its pauses, and at least [`STEADY`].
+    /// A node is steady again after fast progress for twice the mean interval between its pauses, and for at least
+    /// [`STEADY`].
     pub(crate) fn is_unsteady(&self, now: Instant) -> bool {
         let Some((newest, _)) = self.last.back().copied() else { return false };
         let intervals = self.recent(now).saturating_sub(1);
@@ -126,7 +127,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(700);
     const TICK: Duration = Duration::from_millis(100);
 
-    /// Makes fast progress for this duration.
+    /// Simulates fast progress for the duration `for_`.
     fn recover(memory: &mut StallMemory, from: Instant, for_: Duration) -> Instant {
         let mut now = from;
         while now < from + for_ {

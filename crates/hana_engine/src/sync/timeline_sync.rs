@@ -12,17 +12,19 @@ use hana_time::{
 /// Pure: each call passes in the event and the time on the local clock and returns actions.
 ///
 /// Of all hosts that can reach each other, one leads. The others follow its beat and its beat count, because Link
-/// shares the place in the bar but not the number of the bar. Each host elects the leader for itself, from the
-/// timelines that all publish four times a second, and all reach the same result. The candidate wins
+/// shares the position in the bar but not the number of the bar. Each host elects the leader independently, from the
+/// timelines that all hosts publish four times a second, and all hosts reach the same result. The first of these
+/// criteria in which two candidates differ decides between them:
 ///
-/// 1. that is in a Link session with other peers: that session cannot follow ours;
-/// 2. that more hosts follow already, so a machine that joins or returns does not reset a running group;
-/// 3. whose timeline has been running for longer; a follower inherits this age and keeps it when the leader is gone;
-/// 4. whose timeline was changed more often by operators;
-/// 5. whose id is smaller.
+/// 1. A host in a Link session with other peers wins, because that session cannot follow our beat.
+/// 2. The host with more followers wins, so a machine that joins or returns does not reset a running group.
+/// 3. The host whose timeline has been running for longer wins. A follower inherits the age of its leader's timeline
+///    and keeps it when the leader is gone.
+/// 4. The host whose timeline operators have changed more often wins.
+/// 5. The host with the smaller id wins.
 ///
-/// When the leader is gone, all hosts continue from the same beat, and one of them becomes the next leader. A host
-/// that leads is replaced only by one that has been the better candidate for a second.
+/// When the leader is gone, all hosts continue from the same beat, and one of them becomes the next leader. A leader
+/// is replaced only after another host has been the better candidate for a second.
 ///
 /// A host approaches another timeline gradually, by [`Slew`]. Where that is impossible, because two unrelated
 /// timelines merge, the beat jumps and the jump is reported.
@@ -35,16 +37,16 @@ pub struct TimelineSync {
     jump: Option<TimelineStep>,
     jumps: u64,
     hosts: BTreeMap<NodeId, PeerTimeline>,
-    /// The host it follows; `None` while it leads.
+    /// The host that this host follows; `None` while this host leads.
     follows: Option<NodeId>,
-    /// The better candidate, and since when it has been better.
+    /// The candidate that is to replace the current leader, and the time since which it has been preferred.
     preferred: Option<(NodeId, i64)>,
     link: Option<LinkState>,
-    /// Until when Link's reports may not yet reflect the last command.
+    /// End of the period in which Link's reports may not yet reflect the last command.
     ordered_until_us: i64,
-    /// When Link last received our beat; `i64::MIN` if it never did.
+    /// Time at which Link and this timeline were last aligned; `i64::MIN` if never since `hana-link` ended.
     adopted_us: i64,
-    /// When this daemon started or woke up. Others should not follow it for a while after that.
+    /// Time at which this daemon started or woke up; for a while after it, the host follows a better leader at once.
     started_us: i64,
     seen_us: i64,
     say_us: i64,
@@ -76,9 +78,9 @@ pub enum TransportRequest {
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Routing {
-    /// Applied here, with the actions that follow from it.
+    /// The request was applied here and requires these actions.
     Done(Vec<TimelineSyncAction>),
-    /// Forward the request to this host, which leads.
+    /// Forward the request to this host, which is the leader.
     Tell(NodeId),
 }
 
@@ -87,11 +89,11 @@ pub enum Routing {
 struct PeerTimeline {
     said: HostTimeline,
     at_us: i64,
-    /// Its tempo map, by its own clock.
+    /// Tempo map of the host, by the host's own clock.
     course: Option<TempoMap>,
-    /// The offset of its clock; known only for the host that is followed.
+    /// Offset of the host's clock; known only for the host that is followed.
     clock: Option<ClockEstimate>,
-    /// Since when both hosts have led, each preferring itself.
+    /// Time since which both that host and this one have led, each preferring itself.
     disputes_us: Option<i64>,
 }
 
@@ -101,7 +103,7 @@ struct LinkState {
     heard_us: i64,
 }
 
-/// The criteria of the election.
+/// The properties of a candidate that decide the election.
 struct Candidacy<'a> {
     is_in_link: bool,
     followers: u32,
@@ -112,27 +114,29 @@ struct Candidacy<'a> {
 
 /// Interval at which a timeline is published and steered.
 const PERIOD_US: i64 = 250_000;
-/// Silence after which a host is gone.
+/// Time without a message after which a host counts as gone.
 const SILENT_US: i64 = 1_500_000;
-/// Silence after which Link is gone; `hana-link` reports four times a second.
+/// Time without a report after which Link counts as gone; `hana-link` reports four times a second.
 const LINK_SILENT_US: i64 = 2_000_000;
 /// How long another candidate must have been better before it replaces the leader.
 const PATIENCE_US: i64 = 1_000_000;
-/// A host up for less than this follows a better leader without the usual delay, since it has no followers.
+/// A host that started less than this ago and has no followers follows a better leader without the usual delay.
 const WARM_UP_US: i64 = 3_000_000;
-/// A pause between two updates after which this host counts as away: suspended or asleep.
+/// Pause between two rounds from which on this host counts as having been away: suspended or asleep.
 const AWAY_US: i64 = 2_000_000;
 /// Duration of a dispute after which the id alone decides.
 const DISPUTE_US: i64 = 3_000_000;
-/// How much longer a timeline must have been running to count as older; it covers the inaccuracy of the clocks.
+/// Age difference, plus 1/500 of the greater age, up to which two timelines count as equally old.
+///
+/// It covers the inaccuracy of the clocks.
 const OLDER_US: u64 = 1_000_000;
-/// Time until a Link command shows in Link's reports.
+/// Upper bound of the time until Link's reports reflect a command to Link.
 const ORDERED_US: i64 = 700_000;
-/// Minimum interval between two corrections of Link, while no other peer is in its session.
+/// Minimum interval between two corrections of Link while no other peer is in its session.
 const ADOPT_US: i64 = 1_000_000;
-/// Error of Link beyond which it is corrected, in microseconds.
+/// Difference between Link's beat and ours, in microseconds, beyond which Link is corrected.
 const ADOPT_OFF_US: f64 = 500.0;
-/// Maximum number of other hosts to keep.
+/// Maximum number of other hosts whose timelines are kept.
 const HOSTS: usize = 1024;
 
 impl TimelineSync {
@@ -159,7 +163,9 @@ impl TimelineSync {
         }
     }
 
-    /// Continues from what an earlier instance of this daemon published, on the same clock.
+    /// Continues the timeline that an earlier instance of this daemon published, on the same clock.
+    ///
+    /// Returns `None` if that timeline is invalid or later than `now_us`, which means that the clock restarted.
     #[must_use]
     pub fn resuming(own: NodeId, said: &HostTimeline, now_us: i64) -> Option<Self> {
         let first = said.timeline()?;
@@ -179,13 +185,13 @@ impl TimelineSync {
         self.course
     }
 
-    /// Returns the host it follows, whose clock must therefore be measured, or `None` while it leads.
+    /// Returns the followed host, whose clock must therefore be measured, or `None` while this host leads.
     #[must_use]
     pub const fn follows(&self) -> Option<&NodeId> {
         self.follows.as_ref()
     }
 
-    /// Returns when to call [`tick`](Self::tick) next if nothing happens before.
+    /// Returns the time of the next call of [`tick`](Self::tick), unless another event comes first.
     #[must_use]
     pub const fn next_us(&self) -> i64 {
         self.say_us
@@ -230,7 +236,7 @@ impl TimelineSync {
         }
     }
 
-    /// Handles the start of `hana-link`, which receives the timeline to use while no other peer is in its session.
+    /// Handles the start of `hana-link`: sends it the timeline to use while no other peer is in its session.
     pub fn link_began(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.adopted_us = now_us;
         self.ordered_until_us = now_us.saturating_add(ORDERED_US);
@@ -384,7 +390,7 @@ impl TimelineSync {
         if stands && now_us.saturating_sub(since) < PATIENCE_US {
             self.preferred = Some((candidate, since));
         } else {
-            // An older estimate of this host's clock may no longer hold.
+            // An older estimate of the new leader's clock may no longer be valid.
             if let Some(heard) = wanted.as_ref().and_then(|host| self.hosts.get_mut(host)) {
                 heard.clock = None;
             }
@@ -392,13 +398,13 @@ impl TimelineSync {
         }
     }
 
-    /// Returns the leader's tempo map by the local clock, if the offset of its clock is known.
+    /// Returns the leader's tempo map by the local clock; `None` if the offset of the leader's clock is unknown.
     fn of_leader(&self) -> Option<TempoMap> {
         let heard = self.hosts.get(self.follows.as_ref()?)?;
         Some(heard.course?.to_local(&heard.clock?))
     }
 
-    /// Returns where the timeline comes from.
+    /// Returns the source of the current timeline.
     fn source(&self) -> TimelineSource {
         let is_of_link = |link: &LinkState| {
             link.report.peers > 0 || (self.follows.is_none() && self.adopted_us != i64::MIN)
@@ -428,7 +434,7 @@ impl TimelineSync {
                 return None;
             }
         }
-        // Link shares only the place in the bar. The number of the bar comes from the leader, or from our own
+        // Link shares only the position in the bar. The number of the bar comes from the leader, or from our own
         // timeline.
         let soon = now_us.saturating_add(Slew::LOOKAHEAD_US);
         let quantum = reported.quantum();
@@ -475,7 +481,7 @@ impl TimelineSync {
         vec![TimelineSyncAction::Jumped(jump)]
     }
 
-    /// Aligns a Link session without other peers with our timeline, so that a peer who joins finds the current beat.
+    /// Aligns a Link session without other peers with our timeline, so that a peer that joins finds the current beat.
     fn align_link(&mut self, now_us: i64) -> Option<TimelineSyncAction> {
         let soon = now_us.saturating_add(Slew::LOOKAHEAD_US);
         let own = self.course.at(soon);
@@ -484,7 +490,7 @@ impl TimelineSync {
         let differs = (link.report.quantum - own.quantum()).abs() > 1e-9;
         if link.report.peers > 0 {
             self.adopted_us = now_us;
-            // The jump to the session's beat is already done; only the length of the bar is ours.
+            // `steer` has already moved our timeline to the session's beat; only the length of the bar is set here.
             return (is_new || differs)
                 .then(|| TimelineSyncAction::Link(LinkOrder::Quantum { beats: own.quantum() }));
         }
@@ -508,7 +514,7 @@ impl TimelineSync {
         self.say_us = now_us.saturating_add(PERIOD_US);
         self.course = self.course.since(now_us);
         let coming = self.course.last_between(now_us, now_us.saturating_add(Slew::LOOKAHEAD_US));
-        // A change that is about to take effect is published in advance; otherwise the current state is.
+        // A change that is about to take effect is published in advance; otherwise, the current state is published.
         let (shown, easing) = coming.map_or_else(
             || (self.course.at(now_us).anchored_at(now_us), self.course.easing_at(now_us)),
             |coming| (coming, self.course.easing_at(coming.origin().0)),

@@ -1,15 +1,16 @@
-//! The helper program of the tests of the lab, run on its hosts: it sends and receives datagrams, draws a window, or
-//! holds a lab until it is killed.
+//! The helper program that tests of the lab run on its hosts.
+//!
+//! It sends and receives datagrams, draws a window, or holds a lab until it is killed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
-// Part of the tests; see `lib.rs`.
+// This program is part of the tests; see `lib.rs`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use std::{env, thread};
 
-/// Ends every process that a test forgot.
+/// The time limit after which a process that a test forgot ends.
 const LIFE: Duration = Duration::from_mins(1);
 
 fn main() {
@@ -31,7 +32,7 @@ fn main() {
     }
 }
 
-/// Sends every datagram back.
+/// Returns every datagram to its sender.
 fn echo(address: SocketAddr) {
     let socket = UdpSocket::bind(address).unwrap();
     println!("ready");
@@ -71,7 +72,7 @@ fn say(group: &str, text: &str) {
     socket.send_to(text.as_bytes(), group).unwrap();
 }
 
-/// Makes a lab with a process in it, prints its parts, and waits to be killed.
+/// Creates a lab with a process in it, prints its parts, and waits to be killed.
 #[cfg(target_os = "linux")]
 fn hold() {
     let lab = hana_lab::Lab::new("held").unwrap();

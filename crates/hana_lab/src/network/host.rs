@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal};
 use crate::network::lab_inner::LabInner;
 use crate::{environment, network::namespace, program};
 
-/// A host of a [`crate::Lab`]: its own network, processes, hostname and home; the file system is this machine's.
+/// A host of a [`crate::Lab`], with its own network, processes, hostname and home. It shares this machine's file
+/// system.
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<HostInner>,
@@ -22,24 +23,24 @@ struct HostInner {
     lab: Arc<LabInner>,
     name: String,
     number: u8,
-    /// Pid 1 of the host, by its pid on this machine.
+    /// The host's process with pid 1, by its pid on this machine.
     init: Pid,
     namespaces: Vec<String>,
-    /// Counts the spawned programs, to name their files.
+    /// The number of spawned programs, which is used to name their files.
     spawned: AtomicU32,
 }
 
-/// A process of a host, as the host sees it.
+/// A process of a host, with its ids on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// The pid on the host.
     pub pid: i32,
-    /// The pid of the parent. 1 is the host's first process, which adopts orphans; 0 stands for the test, the parent
+    /// The pid of the parent. 1 is the host's first process, which adopts orphans. 0 is the test, which is the parent
     /// of processes started with [`Host::spawn`] and [`Host::run`].
     pub ppid: i32,
-    /// The state as in `ps`: `R`, `S`, `D`, `T` for stopped, `Z` for zombie.
+    /// The state as in `ps`: `R`, `S`, `D`, `T` for suspended, `Z` for a zombie.
     pub state: char,
-    /// The command line; the name in brackets if there is none, as for zombies.
+    /// The command line, or the name in brackets if there is none, as for zombies.
     pub command: String,
 }
 
@@ -62,36 +63,36 @@ impl Host {
         }
     }
 
-    /// The name, which is also the hostname.
+    /// Returns the name, which is also the hostname.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// The address on the lab's network.
+    /// Returns the address on the lab's network.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, self.inner.number)
     }
 
-    /// The folder of the host's files: `home`, `state` (`HANA_STATE` on the host), `tmp`, `output`.
+    /// Returns the folder of the host's files: `home`, `state` (`HANA_STATE` on the host), `tmp`, `output`.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         self.inner.lab.directory.join(&self.inner.name)
     }
 
-    /// Returns a command that runs on this host: a program of this workspace, one in `PATH`, or a path.
+    /// Returns a command that runs on this host. `program` is a program of this workspace, one in `PATH`, or a path.
     ///
-    /// It works in the project's root, with fresh `HOME`, `HANA_STATE` and `TMPDIR`, with the workspace's programs
-    /// first in `PATH`, and without display, language or settings of the developer. `env` and `args` of the command
-    /// reach the program; `current_dir` does not. For anything longer than a quick query pass it to [`Host::spawn`]
-    /// or [`Host::run_within`], which never wait for ever.
+    /// It runs in the project's root, with an empty `HOME`, `HANA_STATE` and `TMPDIR` per host, with the workspace's
+    /// programs first in `PATH`, and without the display, language or settings of the developer. `env` and `args` of
+    /// the command reach the program; `current_dir` does not. For anything longer than a quick query, pass it to
+    /// [`Host::spawn`] or [`Host::run_within`], which have a time limit.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        // A session of its own, as from a separate terminal: a signal to its process group stays there.
+        // The program gets its own session, as in a separate terminal, so a signal to its process group stays there.
         self.command_in_session(&["setsid"], program.as_ref())
     }
 
-    /// Returns the same for a program whose standard input is a terminal, which sends it signals.
+    /// Returns such a command for a program whose standard input is a terminal, which sends it signals.
     pub(crate) fn command_at_terminal(&self, program: &OsStr) -> Command {
         self.command_in_session(&["setsid", "--ctty"], program)
     }
@@ -117,13 +118,13 @@ impl Host {
             .env("PATH", std::env::join_paths(paths).expect("paths were split from one"))
             .env("HOME", directory.join("home"))
             .env("HANA_STATE", directory.join("state"))
-            // Tests of Link turn it on: see `crate::link`.
+            // Tests of Ableton Link turn it on: see `crate::link`.
             .env("HANA_LINK", "off")
             .env("TMPDIR", directory.join("tmp"));
         command
     }
 
-    /// Returns the number for the files of the next program.
+    /// Returns the number in the file names of the next program.
     pub(crate) fn next_number(&self) -> u32 {
         self.inner.spawned.fetch_add(1, Ordering::Relaxed)
     }
@@ -139,7 +140,7 @@ impl Host {
         });
     }
 
-    /// Lists all processes of the host, including zombies, except its first process, which only adopts orphans.
+    /// Lists all processes of the host, including zombies but not its first process, which only adopts orphans.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         let proc = self.proc();
@@ -154,7 +155,7 @@ impl Host {
         found
     }
 
-    /// Unplugs the cable: the host loses its carrier.
+    /// Unplugs the cable, so the host loses its carrier.
     pub fn unplug(&self) {
         self.inner.lab.run_on_switch(&format!("ip link set port{} down", self.inner.number));
     }
@@ -164,7 +165,7 @@ impl Host {
         self.inner.lab.run_on_switch(&format!("ip link set port{} up", self.inner.number));
     }
 
-    /// Cuts the power: all processes and the network of the host are gone at once, permanently.
+    /// Cuts the power: all processes and the network of the host end at once, permanently.
     pub fn power_off(&self) {
         let _ = rustix::process::kill_process(self.inner.init, Signal::KILL);
         crate::eventually(Duration::from_secs(5), "a host without power to be gone", || {
@@ -192,7 +193,7 @@ impl Host {
         namespace::outside(self.inner.init, pid)
     }
 
-    /// The host's own `/proc`, as its first process sees it.
+    /// Returns the path of the host's own `/proc`, as its first process sees it.
     pub(crate) fn proc(&self) -> PathBuf {
         format!("/proc/{}/root/proc", self.inner.init).into()
     }
@@ -207,7 +208,7 @@ impl fmt::Debug for Host {
     }
 }
 
-/// The file in which the shell between `nsenter` and the program writes its pid.
+/// The variable with the path of the file to which the shell between `nsenter` and the program writes its pid.
 pub(crate) const PID_FILE: &str = "HANA_LAB_PID_FILE";
 
 fn command_line(proc: &Path, pid: i32) -> Option<String> {

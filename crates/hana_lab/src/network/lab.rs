@@ -9,14 +9,14 @@ use crate::network::namespace::Anchor;
 use crate::skip::{is_lab_required, skip};
 use crate::{Host, eventually, network::namespace};
 
-/// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts plugged into it.
+/// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts that are connected to it.
 ///
-/// All names live inside the lab's own namespaces, so any number of labs run side by side, and nothing of this
-/// machine's network is touched or reached. Everything inside ends with this value, or with the process that holds
-/// it, however that ends: the lab's first process waits for the end of a pipe, and the kernel kills the rest.
+/// All names are inside the lab's own namespaces, so any number of labs can run at the same time, and the network of
+/// this machine is neither changed nor reached. Everything inside ends when this value is dropped or the process that
+/// holds it ends for any reason: the lab's first process waits for the end of a pipe, and the kernel kills the rest.
 ///
-/// The files of a lab lie in a folder of its own below the system's temporary folder, which is removed with it; after
-/// a failed test it stays, and its path is printed.
+/// The files of a lab are in a separate folder in the system's temporary folder, which is removed with the lab. After
+/// a failed test, the folder remains, and its path is printed.
 pub struct Lab {
     inner: Arc<LabInner>,
     hosts: Mutex<Vec<(Host, Anchor)>>,
@@ -27,14 +27,14 @@ const NAMESPACES: [&str; 7] =
     ["--net", "--uts", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"];
 
 impl Lab {
-    /// Creates a lab without hosts; `name` is part of its folder and of printed messages.
+    /// Creates a lab without hosts. `name` is part of its folder and of printed messages.
     ///
-    /// Returns `None` where this machine does not allow it, after printing `skipped: ...` with the reason; the test
-    /// then returns.
+    /// If this machine does not allow labs, prints `skipped: ...` with the reason and returns `None`. The test must
+    /// return in that case.
     ///
     /// # Panics
     ///
-    /// If this machine does not allow it, and `HANA_LAB=required`.
+    /// Panics if this machine does not allow labs and `HANA_LAB=required` is set.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let directory = tempfile::Builder::new()
@@ -65,7 +65,7 @@ impl Lab {
         None
     }
 
-    /// Adds a host and plugs it in: its hostname is `name`, its address 10.77.0.1 for the first host, and so on.
+    /// Adds a host and connects it. Its hostname is `name`; the address of the first host is 10.77.0.1, and so on.
     pub fn host(&self, name: &str) -> Host {
         let mut hosts = self.hosts();
         let number = u8::try_from(hosts.len() + 1)
@@ -102,8 +102,10 @@ impl Lab {
         host
     }
 
-    /// Adds a second network, separate from the first. Each of these hosts gets an `eth1` on it, with the address
-    /// 10.78.0.1 for the lab's first host, and so on. Once per lab.
+    /// Adds a second network, separate from the first. Can be called once per lab.
+    ///
+    /// Each of these hosts gets an interface `eth1` on it, with the address 10.78.0.1 for the lab's first host, and
+    /// so on.
     pub fn second_network(&self, hosts: &[&Host]) {
         self.inner.run_on_switch(
             "ip link add second type bridge stp_state 0 forward_delay 0 mcast_snooping 0
@@ -125,14 +127,15 @@ impl Lab {
         }
     }
 
-    /// Splits the network: hosts of `there` no longer reach those of `here`, nor any host that is in neither; no
-    /// cable loses its carrier.
+    /// Splits the network: hosts of `there` can reach only each other.
+    ///
+    /// Hosts in neither list remain in their part of the network. No cable loses its carrier.
     pub fn partition(&self, here: &[&Host], there: &[&Host]) {
         self.wire("lan", here);
         self.wire("far", there);
     }
 
-    /// Joins the parts that [`Lab::partition`] split.
+    /// Reconnects the parts that [`Lab::partition`] has separated.
     pub fn heal(&self) {
         let hosts = self.hosts();
         self.wire(
@@ -141,7 +144,7 @@ impl Lab {
         );
     }
 
-    /// The namespaces of the lab, as `net:[4026532254]`; see [`crate::inhabitants`].
+    /// Returns the namespaces of the lab, as `net:[4026532254]`; see [`crate::inhabitants`].
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {
         let mut found = namespace::namespaces_of(self.switch.init);
@@ -151,13 +154,13 @@ impl Lab {
         found
     }
 
-    /// The folder of the lab's files.
+    /// Returns the folder of the lab's files.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.inner.directory
     }
 
-    /// Also works after a panic with the lock held: the drop must go on.
+    /// Locks the list of hosts, even after a panic while it was locked, since the drop must continue.
     fn hosts(&self) -> MutexGuard<'_, Vec<(Host, Anchor)>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,7 +190,7 @@ impl Drop for Lab {
             return;
         }
         eventually(
-            // The kernel removes a network when it has time: in seconds, on a machine that compiles.
+            // The kernel removes a network in the background, which takes seconds on a busy machine.
             Duration::from_secs(30),
             "no process left in the lab",
             || match &*describe_inhabitants(&namespaces) {
@@ -199,7 +202,7 @@ impl Drop for Lab {
     }
 }
 
-/// With it an IPv6 address could not be used for its first second.
+/// A script that turns off duplicate address detection, which makes an IPv6 address unusable for its first second.
 const NO_DUPLICATE_ADDRESS_DETECTION: &str = "
     if [ -d /proc/sys/net/ipv6/conf/default ]; then
         echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
@@ -212,7 +215,7 @@ fn start_switch(entrance: Entrance, directory: &Path) -> Result<Anchor, String> 
         command.args(["--user", "--map-root-user"]);
     }
     command.args(NAMESPACES).env("LAB", directory);
-    // A bridge that learns groups would need a querier; one that floods behaves like a plain switch.
+    // A bridge that tracks multicast groups would need a querier. A bridge that floods behaves like a plain switch.
     Anchor::start(
         command,
         "set -e

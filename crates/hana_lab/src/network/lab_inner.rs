@@ -5,15 +5,17 @@ use rustix::process::Pid;
 
 /// The parts of a lab that its hosts need.
 pub(crate) struct LabInner {
-    /// The way into the namespaces.
+    /// How a command enters the namespaces.
     pub(crate) entrance: Entrance,
-    /// The switch's pid 1.
+    /// The process with pid 1 on the switch, by its pid on this machine.
     pub(crate) switch: Pid,
     /// The folder of the lab's files.
     pub(crate) directory: PathBuf,
 }
 
-/// Whether the lab has a user namespace of its own, in which an ordinary user is root.
+/// How a command enters the namespaces of the lab.
+///
+/// An ordinary user needs a separate user namespace, in which they are root.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entrance {
     AsRoot,
@@ -21,7 +23,7 @@ pub(crate) enum Entrance {
 }
 
 impl LabInner {
-    /// Returns a command that runs its arguments in the given kinds of namespaces of a process.
+    /// Returns a command that runs its arguments in namespaces of the process `target`, of the given kinds.
     pub(crate) fn enter(&self, target: Pid, kinds: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &target.to_string()]);
@@ -34,7 +36,8 @@ impl LabInner {
 
     /// Runs a shell script on the switch.
     pub(crate) fn run_on_switch(&self, script: &str) {
-        // Not in the switch's pid namespace, because `ip` must find hosts by their pids on this machine.
+        // The script does not run in the switch's pid namespace, because `ip` must find hosts by their pids on this
+        // machine.
         shell(self.enter(self.switch, &["--net"]), script);
     }
 }

@@ -9,19 +9,21 @@ use std::{fs, thread};
 
 use rustix::process::{Pid, Signal};
 
-/// A process that holds a set of namespaces: pid 1 of them. When it ends, the kernel kills everything inside.
+/// A process that holds a set of namespaces, as their pid 1. When it ends, the kernel kills all processes inside.
 pub(crate) struct Anchor {
-    /// `unshare`, or the `nsenter` that became it.
+    /// The process `unshare`, or the `nsenter` that replaced it.
     wrapper: Child,
-    /// Held open: when this process dies, pid 1 reads the end of the pipe, and ends.
+    /// The standard input of pid 1, which is held open. When this process dies, pid 1 reads the end of the pipe and
+    /// ends.
     stdin: Option<ChildStdin>,
-    /// Pid 1, by its pid on this machine.
+    /// The process with pid 1, by its pid on this machine.
     pub(crate) init: Pid,
 }
 
 impl Anchor {
-    /// Starts `command`, which must create namespaces and run bash in them with the given script. The script prints
-    /// `ready`, and reads a line before it ends.
+    /// Starts `command`, which must create namespaces and run bash in them with the given script.
+    ///
+    /// The script must print `ready`, then read a line before it ends.
     pub(crate) fn start(mut command: Command, script: &str) -> Result<Self, String> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut wrapper = command
@@ -29,7 +31,7 @@ impl Anchor {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A Ctrl-C at the terminal only reaches the test: the anchor then cleans up.
+            // Ctrl-C at the terminal must reach only the test, so that the anchor can clean up.
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot run `{program}`: {error}"))?;
@@ -60,7 +62,7 @@ impl Anchor {
         }
     }
 
-    /// Waits for the end, and kills it if that takes too long.
+    /// Waits until the process ends, and kills it if that takes too long.
     pub(crate) fn end(&mut self) {
         let start = Instant::now();
         self.stdin = None;
@@ -76,12 +78,12 @@ impl Anchor {
     }
 }
 
-/// The namespaces of a process, as `net:[4026532254]`.
+/// Returns the namespaces of a process, as `net:[4026532254]`.
 pub(crate) fn namespaces_of(pid: Pid) -> Vec<String> {
     ["pid", "net"].into_iter().filter_map(|kind| link(pid.as_raw_nonzero().get(), kind)).collect()
 }
 
-/// The processes that are in any of these namespaces, by their pids on this machine.
+/// Returns the processes that are in any of these namespaces, by their pids on this machine.
 #[must_use]
 pub fn inhabitants(namespaces: &[String]) -> Vec<i32> {
     pids(Path::new("/proc"))
@@ -94,7 +96,7 @@ pub fn inhabitants(namespaces: &[String]) -> Vec<i32> {
         .collect()
 }
 
-/// The pid on this machine of the process with the pid `inside` in the pid namespace of `init`.
+/// Returns the pid on this machine of the process that has the pid `inside` in the pid namespace of `init`.
 pub(crate) fn outside(init: Pid, inside: i32) -> Option<Pid> {
     let namespace = link(init.as_raw_nonzero().get(), "pid")?;
     pids(Path::new("/proc")).filter_map(Pid::from_raw).find(|&pid| {
@@ -103,7 +105,7 @@ pub(crate) fn outside(init: Pid, inside: i32) -> Option<Pid> {
     })
 }
 
-/// The pids of the processes that this `/proc` shows.
+/// Returns the pids of all processes in this `/proc`.
 pub(crate) fn pids(proc: &Path) -> impl Iterator<Item = i32> {
     fs::read_dir(proc)
         .into_iter()
@@ -111,16 +113,16 @@ pub(crate) fn pids(proc: &Path) -> impl Iterator<Item = i32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// Parent and state of a process; `None` if it has gone.
+/// Returns the parent and the state of a process, or `None` if the process no longer exists.
 pub(crate) fn parent_and_state(proc: &Path, pid: i32) -> Option<(i32, char)> {
     let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
-    // The name, in parentheses, may contain any character.
+    // The name of the process, in parentheses, may contain any character.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((fields.next()?.parse().ok()?, state))
 }
 
-/// The pids of a process: the one on this machine first, the one in its innermost pid namespace last.
+/// Returns the pids of a process, from the one on this machine to the one in its innermost pid namespace.
 fn numbers(pid: Pid) -> Vec<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status

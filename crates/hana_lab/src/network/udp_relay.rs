@@ -7,18 +7,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// A bad network between two UDP programs on this machine: it loses, delays, duplicates and reorders datagrams.
+/// A simulated bad network between UDP programs on this machine: it loses, delays, duplicates and reorders datagrams.
 ///
-/// One or several clients send to [`address`](Self::address) instead of to `target`, which sees each of them at an
-/// address of its own. Which datagrams are lost depends on `seed` and on the number of earlier datagrams in the same
-/// direction, so that a run can be repeated. Dropping it ends the relay.
+/// One or several clients send to [`address`](Self::address) instead of to `target`. To the target, each client
+/// appears at a separate address. The lost datagrams depend only on `seed` and on the number of earlier datagrams in
+/// the same direction, so that a test can be repeated. Dropping this value ends the relay.
 pub struct UdpRelay {
     address: SocketAddr,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The quality of the network, the same in both directions.
+/// The settings of a simulated network, which apply to both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UdpRelaySettings {
     /// The seed of the random numbers.
@@ -29,28 +29,29 @@ pub struct UdpRelaySettings {
     pub duplicated: f64,
     /// The delay of each datagram.
     pub delay: Duration,
-    /// The largest additional delay, evenly distributed. Order is kept, as in a queue.
+    /// The largest additional delay; the actual delays are evenly distributed. The order is kept, as in a queue.
     pub jitter: Duration,
-    /// The share of datagrams that are delayed by another two jitters and a millisecond, without regard to order, so
-    /// that later ones overtake them; 0 to 1.
+    /// The share of reordered datagrams, 0 to 1.
+    ///
+    /// They are delayed by another two jitters and a millisecond, so that later datagrams overtake them.
     pub reordered: f64,
 }
 
 /// The counters of a [`UdpRelay`], for both directions together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UdpRelayCounts {
-    /// Received datagrams.
+    /// The number of received datagrams.
     pub taken: u64,
-    /// Of those, the dropped ones.
+    /// The number of received datagrams that were dropped.
     pub lost: u64,
-    /// Of those, the duplicated ones.
+    /// The number of received datagrams that were duplicated.
     pub duplicated: u64,
-    /// Of those, the delayed ones.
+    /// The number of received datagrams that were delayed so that later ones overtake them.
     pub reordered: u64,
 }
 
 impl Default for UdpRelaySettings {
-    /// A perfect network.
+    /// Returns the settings of a perfect network.
     fn default() -> Self {
         Self {
             seed: 1,
@@ -82,15 +83,15 @@ struct Datagram {
     bytes: Vec<u8>,
 }
 
-/// One direction of one pair: its random numbers, and the time at which its last datagram is due.
+/// The state of one direction between a client and the target: random numbers, and when the last datagram is due.
 struct Direction {
     dice: u64,
     last_due: Instant,
 }
 
-/// The largest possible datagram.
+/// The size of the largest possible datagram, in bytes.
 const LARGEST: usize = 65_535;
-/// The interval at which a waiting thread checks whether to end.
+/// The interval at which a waiting thread checks whether the relay has ended.
 const GLANCE: Duration = Duration::from_millis(50);
 
 impl UdpRelay {
@@ -116,13 +117,13 @@ impl UdpRelay {
         Self { address, shared, threads }
     }
 
-    /// The address to use instead of the target's.
+    /// Returns the address that clients use instead of the target's.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes the network from now on; datagrams in transit are not affected. The random numbers continue.
+    /// Changes the network. Datagrams in transit are not affected, and the sequence of random numbers continues.
     pub fn set(&self, settings: UdpRelaySettings) {
         *self.shared.settings() = settings;
     }
@@ -145,7 +146,7 @@ impl Drop for UdpRelay {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Release);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has printed the reason.
+            // A thread that panicked has already printed the reason.
             let _ = thread.join();
         }
     }
@@ -156,7 +157,7 @@ impl Shared {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives the next datagram at `socket`; `None` once the relay ends.
+    /// Receives the next datagram at `socket`, or returns `None` once the relay ends.
     fn receive(&self, socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
         loop {
             if self.ended.load(Ordering::Acquire) {
@@ -164,7 +165,7 @@ impl Shared {
             }
             match socket.recv_from(buffer) {
                 Ok(received) => return Some(received),
-                // No datagram, or the rejection of an earlier one, which some systems report here.
+                // There is no datagram, or some systems report here that an earlier one was rejected.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -186,7 +187,7 @@ fn open() -> UdpSocket {
     socket
 }
 
-/// Relays datagrams of all clients to the target, and starts the relay of their replies.
+/// Relays the datagrams of all clients to the target, and starts a thread for each client's replies.
 fn relay_to_target(
     socket: &Arc<UdpSocket>,
     target: SocketAddr,
@@ -233,7 +234,7 @@ impl Direction {
     fn new(shared: &Shared, number: u64) -> Self {
         let seed = shared.settings().seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number + 1);
         let mut direction = Self { dice: seed | 1, last_due: Instant::now() };
-        // Similar seeds begin with similar numbers.
+        // The first numbers are skipped, since similar seeds begin with similar numbers.
         for _ in 0..8 {
             direction.share();
         }
@@ -249,7 +250,9 @@ impl Direction {
         (self.dice >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Decides the fate of a datagram. Each datagram uses the same number of random numbers, whatever they are.
+    /// Decides whether and when a datagram is delivered.
+    ///
+    /// Each datagram uses the same number of random numbers, whatever their values are.
     fn pass(
         &mut self,
         from: &Arc<UdpSocket>,
@@ -284,7 +287,7 @@ impl Direction {
     }
 }
 
-/// Delivers datagrams when they are due, until all senders are gone.
+/// Delivers datagrams when they are due, until all senders have been dropped.
 fn deliver_when_due(coming: &mpsc::Receiver<Datagram>) {
     let mut waiting: BinaryHeap<Reverse<Datagram>> = BinaryHeap::new();
     loop {
@@ -326,7 +329,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(5);
 
-    /// Sends numbers through a relay, one per millisecond, and returns those that arrived, with their time in
+    /// Sends numbers through a relay, one per millisecond. Returns the numbers that arrived, with their time in
     /// transit.
     fn through(settings: UdpRelaySettings, most: u32) -> (Vec<(u32, Duration)>, UdpRelayCounts) {
         let there = open();

@@ -3,7 +3,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::{fmt, fs};
 
-/// A picture: rows of red, green and blue, 0 to 255, from the top left.
+/// A picture: rows of pixels from the top left, each with red, green and blue from 0 to 255.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     width: usize,
@@ -22,25 +22,25 @@ impl Image {
         Self { width, height: pixels.len() / width, pixels }
     }
 
-    /// The width in pixels.
+    /// Returns the width in pixels.
     #[must_use]
     pub const fn width(&self) -> usize {
         self.width
     }
 
-    /// The height in pixels.
+    /// Returns the height in pixels.
     #[must_use]
     pub const fn height(&self) -> usize {
         self.height
     }
 
-    /// Returns a pixel: red, green, blue.
+    /// Returns a pixel as red, green and blue.
     #[must_use]
     pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
         self.row(y)[x]
     }
 
-    /// Returns a row, from the left.
+    /// Returns a row of pixels, from left to right.
     #[must_use]
     pub fn row(&self, y: usize) -> &[[u8; 3]] {
         &self.pixels[y * self.width..][..self.width]
@@ -60,13 +60,13 @@ impl Image {
     /// Returns the mean hue in degrees: 0 red, 120 green, 240 blue.
     ///
     /// It is the direction of the sum of all hues, each weighted by the saturation of its pixel, so that black, grey
-    /// and white do not count. `None` if all pixels are grey, or the colours cancel out.
+    /// and white pixels do not count. Returns `None` if all pixels are grey, or the colours cancel out.
     #[must_use]
     pub fn mean_hue(&self) -> Option<f64> {
         let (mut x, mut y) = (0.0, 0.0);
         for pixel in &self.pixels {
             let [red, green, blue] = pixel.map(f64::from);
-            // The three primaries as directions 120 degrees apart: hue and saturation in one vector.
+            // The three primary colours are directions 120 degrees apart, so the vector contains hue and saturation.
             x += red - f64::midpoint(green, blue);
             y += (green - blue) * (3.0_f64.sqrt() / 2.0);
         }
@@ -79,7 +79,7 @@ impl Image {
         mean(&self.pixels)
     }
 
-    /// Returns the brightness of each pixel of a row, 0 to 1: a profile for measuring distances.
+    /// Returns the brightness of each pixel of a row, 0 to 1, as a profile for measuring distances.
     #[must_use]
     pub fn brightness_of_row(&self, y: usize) -> Vec<f64> {
         self.row(y).iter().map(|pixel| mean(std::slice::from_ref(pixel))).collect()

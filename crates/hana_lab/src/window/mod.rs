@@ -1,4 +1,4 @@
-//! A virtual screen, its windows, and the person before it.
+//! A virtual screen, its windows, and the simulated person at it.
 
 pub(crate) mod image;
 #[cfg(target_os = "linux")]

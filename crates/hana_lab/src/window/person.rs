@@ -11,7 +11,7 @@ use x11rb::rust_connection::RustConnection;
 
 use crate::Screen;
 
-/// A simulated person at a [`Screen`], with a mouse to close windows and a keyboard.
+/// A simulated person at a [`Screen`], with a keyboard and with a mouse to close windows.
 pub struct Person {
     connection: RustConnection,
     root: WindowId,
@@ -31,27 +31,27 @@ pub enum Key {
     Down = 0xff54,
     /// The shift key.
     Shift = 0xffe1,
-    /// The letter.
+    /// The letter B.
     B = 0x62,
-    /// The letter.
+    /// The letter F.
     F = 0x66,
-    /// The letter.
+    /// The letter H.
     H = 0x68,
-    /// The letter.
+    /// The letter J.
     J = 0x6a,
-    /// The letter.
+    /// The letter L.
     L = 0x6c,
-    /// The letter.
+    /// The letter N.
     N = 0x6e,
-    /// The letter.
+    /// The letter O.
     O = 0x6f,
-    /// The letter.
+    /// The letter R.
     R = 0x72,
-    /// The letter.
+    /// The letter S.
     S = 0x73,
-    /// The letter.
+    /// The letter U.
     U = 0x75,
-    /// The letter.
+    /// The letter Y.
     Y = 0x79,
 }
 
@@ -68,7 +68,7 @@ impl Person {
         Self { connection, root }
     }
 
-    /// Asks the window with this title to close, as its close button does.
+    /// Requests that the window with this title close, as its close button does.
     #[track_caller]
     pub fn close(&self, title: &str) {
         let [protocols, delete] = ["WM_PROTOCOLS", "WM_DELETE_WINDOW"].map(|name| {
@@ -105,7 +105,7 @@ impl Person {
         self.touch(xproto::KEY_RELEASE_EVENT, key);
     }
 
-    /// Presses the left button of the mouse at one point of the screen, and releases it at another.
+    /// Presses the left mouse button at one point of the screen, and releases it at another.
     pub fn drag(&self, from: (i16, i16), to: (i16, i16)) {
         const LEFT: u8 = 1;
         let point = |(x, y)| {
@@ -131,7 +131,7 @@ impl Person {
                 .expect("the X server takes a mouse");
         };
         point(from);
-        // A hand is slow; a program that renders in software sees the mouse a few times a second.
+        // A hand is slow, and a program that renders in software reads the mouse only a few times a second.
         std::thread::sleep(HAND);
         button(xproto::BUTTON_PRESS_EVENT);
         std::thread::sleep(HAND);

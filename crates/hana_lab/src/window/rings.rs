@@ -1,17 +1,17 @@
-//! Measures the picture that `ripples` draws.
+//! Measurements of the picture that `ripples` draws.
 
 use crate::Image;
 
-/// Rows above and below the middle that are averaged, against the noise of a single row.
+/// The number of rows above and below the middle that are averaged, which reduces the noise of a single row.
 const HALF_BAND: usize = 2;
-/// A peak counts as high from this share of the highest one.
+/// The share of the highest peak from which another peak counts as high.
 const NEARLY: f64 = 0.7;
 
 impl Image {
-    /// The distance between two rings of `ripples` in pixels, or `None` where nothing repeats.
+    /// Returns the distance between two rings of `ripples` in pixels, or `None` if the picture does not repeat.
     ///
-    /// Measured along the horizontal through the centre, where the rings are clearest: the shift under which the
-    /// brightness of that line is most similar to itself, which is the first peak of its autocorrelation.
+    /// It is measured along the horizontal line through the centre, where the rings are clearest. The distance is the
+    /// shift at which the brightness of that line is most similar to itself: the first peak of its autocorrelation.
     #[must_use]
     pub fn ring_spacing(&self) -> Option<f64> {
         let middle = self.height() / 2;
@@ -24,7 +24,7 @@ impl Image {
     }
 }
 
-/// Removes everything that changes more slowly than the rings: the moving average, and then the mean.
+/// Removes everything that changes more slowly than the rings, by subtracting the moving average and then the mean.
 fn without_slope(line: &[f64], reach: usize) -> Vec<f64> {
     let half = reach / 2;
     let last = line.len() - 1;
@@ -37,8 +37,9 @@ fn without_slope(line: &[f64], reach: usize) -> Vec<f64> {
     flat.into_iter().map(|value| value - mean).collect()
 }
 
-/// The first high peak of the autocorrelation within `reach` after its first zero, interpolated by the parabola
-/// through it and its neighbours.
+/// Returns the first high peak of the autocorrelation within `reach` after its first zero.
+///
+/// It is interpolated by the parabola through the peak and its neighbours.
 fn first_period(line: &[f64], reach: usize) -> Option<f64> {
     let likeness: Vec<f64> = (0..line.len() / 2)
         .map(|shift| {
@@ -49,7 +50,7 @@ fn first_period(line: &[f64], reach: usize) -> Option<f64> {
     let zero = likeness.iter().position(|&value| value < 0.0)?;
     let end = (zero + reach).min(likeness.len() - 1);
     let highest = likeness.get(zero..end)?.iter().copied().max_by(f64::total_cmp)?;
-    // Twice the distance is nearly as similar, and with noise sometimes more: the first high peak counts.
+    // Twice the distance is nearly as similar, or with noise even more similar, so the first high peak counts.
     let peak = (zero..end).find(|&shift| {
         likeness[shift] >= NEARLY * highest
             && likeness[shift] >= likeness[shift - 1]
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(Image::new(640, vec![[9, 9, 9]; 640 * 360]).ring_spacing(), None);
     }
 
-    /// Rings around the centre, on a glow that fades towards the edge.
+    /// Draws rings around the centre, on a glow that fades towards the edge.
     fn rings(spacing: f64) -> Image {
         let pixels = (0..360 * 640).map(|at| {
             let (x, y) = (f64::from(at % 640) - 319.5, f64::from(at / 640) - 179.5);

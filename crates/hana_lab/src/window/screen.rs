@@ -13,11 +13,11 @@ use crate::Image;
 
 /// A screen without a monitor, for real windows: an `Xvfb` on a free display number.
 ///
-/// It ends with this value, or with the test process, however that ends. Programs on hosts of a lab reach it through
-/// its socket in the file system.
+/// It ends when this value is dropped or the test process ends for any reason. Programs on hosts of a lab reach it
+/// through its socket in the file system.
 pub struct Screen {
     display: String,
-    /// A shell that ends Xvfb at the end of its input.
+    /// A shell that ends Xvfb when the shell's input ends.
     guard: Child,
     stdin: Option<ChildStdin>,
     connection: RustConnection,
@@ -29,7 +29,7 @@ pub struct Screen {
 /// A visible window on a [`Screen`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// The title.
+    /// The title of the window.
     pub title: String,
     /// The distance of its left edge from that of the screen.
     pub x: i16,
@@ -42,7 +42,7 @@ pub struct Window {
 }
 
 impl Screen {
-    /// Creates a screen of this size in pixels.
+    /// Creates a screen of the given size in pixels.
     #[must_use]
     pub fn new(width: u16, height: u16) -> Self {
         let mut guard = Command::new("bash")
@@ -76,7 +76,7 @@ impl Screen {
         Self { display, guard, stdin, connection, root, width, height }
     }
 
-    /// The value of `DISPLAY` for programs that draw here.
+    /// Returns the value of `DISPLAY` for programs that draw on this screen.
     #[must_use]
     pub fn display(&self) -> &str {
         &self.display
@@ -106,7 +106,7 @@ impl Screen {
         Image::new(self.width.into(), pixels)
     }
 
-    /// The visible windows, from the lowest up.
+    /// Returns the visible windows, from the bottom of the stack to the top.
     #[must_use]
     pub fn windows(&self) -> Vec<Window> {
         let tree = self.connection.query_tree(self.root).expect("the X server listens").reply();
@@ -114,7 +114,7 @@ impl Screen {
         children.into_iter().filter_map(|id| self.window(id)).collect()
     }
 
-    /// Returns `None` if the window is hidden or has gone.
+    /// Returns a window, or `None` if it is hidden or no longer exists.
     fn window(&self, id: WindowId) -> Option<Window> {
         let attributes = self.connection.get_window_attributes(id).ok()?.reply().ok()?;
         if attributes.map_state != MapState::VIEWABLE {

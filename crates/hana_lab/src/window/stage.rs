@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use crate::{Host, Image, Lab, Running, Screen, eventually, show};
 
-/// The time from the launch of a program that draws to its first picture: it compiles shaders for a software GPU.
+/// The time limit from the launch of a program to its first picture, since it compiles shaders for a software GPU.
 const OPENING: Duration = Duration::from_mins(1);
-/// The timeout for changes on a stage that renders in software, beside other tests.
+/// The time limit for changes on a stage that renders in software while other tests run.
 const CHANGE: Duration = Duration::from_secs(20);
 
-/// Three hosts with a daemon each, and a screen exactly as large as a window at the second host: programs launched
-/// there open windows.
+/// Three hosts with a daemon each, and a screen at the second host.
+///
+/// Programs that are launched on the second host open windows, each exactly as large as the screen.
 pub struct Stage {
     /// The host of the operator.
     pub h1: Host,
@@ -23,16 +24,16 @@ pub struct Stage {
     _daemons: [Running; 3],
 }
 
-/// A visualization in a window on a [`Stage`], and the times it took.
+/// A visualization in a window on a [`Stage`], with the times that its start took.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// Its id.
+    /// The id of the visualization.
     pub id: String,
-    /// Its process on the second host.
+    /// The pid on the second host.
     pub pid: i32,
-    /// From the command to the window.
+    /// The time from the command to the window.
     pub until_window: Duration,
-    /// From the command to `running` in the list of nodes on the first host.
+    /// The time from the command to the state `running` in the list of nodes on the first host.
     pub until_running: Duration,
 }
 
@@ -60,8 +61,9 @@ impl Stage {
         Self { h1, h2, h3, screen, _daemons: daemons }
     }
 
-    /// Starts a visualization on the second host from the first one, and waits until its window is open, and it runs
-    /// and has drawn.
+    /// Starts a visualization on the second host with a command on the first one.
+    ///
+    /// Waits until its window is open, it has the state `running`, and it has drawn a picture.
     #[track_caller]
     #[must_use]
     pub fn open(&self, name: &str) -> Opened {
@@ -78,7 +80,7 @@ impl Stage {
             if moves && show::is(&nodes, &id, "running") { Ok(()) } else { Err(nodes) }
         });
         let until_running = begun.elapsed();
-        // Its loop may count frames before the shaders are ready.
+        // The program may count frames before the shaders are ready.
         eventually(OPENING, "a first picture", || {
             let picture = self.screen.screenshot();
             if picture.mean_brightness() > 0.01 { Ok(()) } else { Err(picture) }
@@ -86,7 +88,7 @@ impl Stage {
         Opened { id, pid, until_window, until_running }
     }
 
-    /// Waits until a node has drawn this many more frames, as listed on `host`.
+    /// Waits until a node has drawn `count` more frames, as listed on `host`.
     #[track_caller]
     pub fn wait_for_frames(&self, host: &Host, id: &str, count: u64) {
         let frame = || {
@@ -100,7 +102,7 @@ impl Stage {
         });
     }
 
-    /// Returns the picture of a node that stands still: it stays the same while frames are drawn.
+    /// Returns the picture of a node that stands still, after checking that it stays the same while frames are drawn.
     #[track_caller]
     #[must_use]
     pub fn still_picture(&self, id: &str) -> Image {

@@ -1,30 +1,30 @@
-//! The clock of this machine: one reading for all its processes, and all code that differs by platform.
+//! The clock of this machine, which all its processes share, with all code for it that differs by platform.
 //!
-//! | | clock | while the machine sleeps |
+//! | system | clock | while the machine sleeps |
 //! |---|---|---|
 //! | Linux, other Unix | `CLOCK_MONOTONIC` | stands still |
-//! | macOS | `CLOCK_MONOTONIC` | goes on |
-//! | Windows | the wall clock, the only one that `std` offers to all processes alike | goes on; may be set |
+//! | macOS | `CLOCK_MONOTONIC` | continues |
+//! | Windows | the wall clock, the only clock of `std` that is the same for all processes | continues; may be set |
 //!
-//! A host that follows this clock detects when it stands still or is set, and reports a jump.
+//! A host that synchronizes with this clock detects when the clock stands still or is set, and reports a jump.
 
 use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// Returns this machine's clock in microseconds, the same for all its processes, with an arbitrary origin.
+/// Returns the time of this machine's clock in microseconds, the same for all its processes. The origin is arbitrary.
 ///
 /// Never blocks; takes about 10 ns.
 ///
-/// For tests, `HANA_CLOCK` shifts the clock of this process: `offset_us=3600000000,drift_ppm=100` is an hour ahead
-/// and gains 100 us per second.
+/// For tests, `HANA_CLOCK` shifts the clock of this process: with `offset_us=3600000000,drift_ppm=100`, it is an hour
+/// ahead and gains 100 µs per second.
 #[must_use]
 pub fn local_us() -> i64 {
     static INJECTED: OnceLock<ClockOverride> = OnceLock::new();
     INJECTED.get_or_init(ClockOverride::of_environment).of(kernel_us())
 }
 
-/// Offset and drift added to the machine's clock.
+/// The offset and drift that are added to the machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ClockOverride {
     offset_us: i64,
@@ -110,7 +110,7 @@ mod tests {
             let problem = ClockOverride::parse(wrong).unwrap_err().to_string();
             assert!(problem.contains(wrong), "{problem}");
         }
-        // The largest values do not overflow.
+        // Even the largest values do not overflow.
         let most = ClockOverride { offset_us: i64::MAX, drift_ppm: i64::MAX };
         assert_eq!(most.of(i64::MAX), i64::MAX);
     }

@@ -1,4 +1,4 @@
-//! A Unix time that is never set.
+//! A Unix time that never jumps, even if the wall clock is set.
 
 use std::sync::LazyLock;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::clock::wall_clock::unix_us;
 
-/// Returns microseconds since 1970: the wall clock at the first reading in this process, advanced by a steady clock.
+/// Returns microseconds since 1970: the wall clock at the first call in this process, advanced by a monotonic clock.
 ///
-/// Used for times that are compared with each other, such as those of modulation values: setting the wall clock while
-/// they are in flight would misorder them by hours. The clock goes on while the machine sleeps.
+/// Used for times that are compared with each other, such as those of modulation values: if the wall clock were set
+/// while values are in flight, their order would be wrong by hours. The clock continues while the machine sleeps.
 pub(crate) fn steady_us() -> i64 {
     static BEGUN: LazyLock<(u64, u64)> = LazyLock::new(|| (unix_us(), counted_us()));
     let (unix, counted) = *BEGUN;
@@ -20,7 +20,7 @@ pub(crate) fn steady_us() -> i64 {
 /// Detects when the wall clock of this machine is set.
 #[derive(Debug)]
 pub struct WallClockSteps {
-    /// Lead of the wall clock over the steady one at the last check, in milliseconds.
+    /// The lead of the wall clock over the steady clock at the last check, in milliseconds.
     ahead_ms: i64,
 }
 
@@ -31,12 +31,12 @@ impl Default for WallClockSteps {
 }
 
 impl WallClockSteps {
-    /// Smallest step that is reported, in milliseconds; a wall clock drifts less than this between two checks.
+    /// The smallest reported step, in milliseconds. A wall clock drifts less than this between two checks.
     const STEP_MS: u64 = 1000;
 
     /// Returns the number of milliseconds by which the wall clock was set forward since the last call.
     ///
-    /// Negative if it was set back, `None` if it was not set.
+    /// The number is negative if the clock was set back. Returns `None` if the clock was not set.
     pub fn take(&mut self) -> Option<i64> {
         self.take_at(ahead_ms())
     }
@@ -59,7 +59,7 @@ fn ahead_ms() -> i64 {
 /// Returns the microseconds of a monotonic clock, with an arbitrary origin.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn counted_us() -> u64 {
-    // Unlike the clock of `Instant`, this one goes on while the machine sleeps.
+    // Unlike the clock of `Instant`, this one continues while the machine sleeps.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let us = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);
     u64::try_from(us).unwrap_or_default()

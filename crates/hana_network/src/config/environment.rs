@@ -7,7 +7,7 @@ pub(crate) fn env_var(variable: &'static str) -> Result<Option<String>, MachineC
     match env::var(variable) {
         Ok(value) if !value.is_empty() => Ok(Some(value)),
         Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
-        // The error does not contain the value.
+        // The message does not contain the value, which may be a secret.
         Err(env::VarError::NotUnicode(_)) => {
             Err(MachineConfigError::Variable { variable, problem: "it is not UTF-8 text".into() })
         },

@@ -1,5 +1,7 @@
-//! The host id of a machine, remembered on disk: the hostname can change while a daemon runs or between two daemons,
-//! by DHCP, a VPN or the operator. The processes, their looks and the id known to other hosts must survive that.
+//! The host id of a machine, stored on disk.
+//!
+//! The hostname can change while a daemon runs or between two daemons, by DHCP, a VPN or the operator. The processes
+//! of the host, their looks, and the id by which other hosts know it must survive such a change.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,39 +13,39 @@ use serde::{Deserialize, Serialize};
 
 /// The host ids of the machines that share a state directory.
 ///
-/// Several machines may share a home directory, so each has its own list; so do containers that share one, if they
-/// have hostnames of their own.
+/// Several machines may share a home directory, so each machine has its own list. Containers that share a machine id
+/// are told apart by their hostnames, if these differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostMemory {
-    /// By machine id; the newest entry is last.
+    /// The host ids by machine id, the most recent last.
     #[serde(default)]
     machines: BTreeMap<String, Vec<Remembered>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
-    /// The machine's hostname at the time.
+    /// The hostname of the machine when the host id was stored.
     hostname: NodeId,
-    /// The host id that it had under this hostname.
+    /// The host id of the machine under this hostname.
     host: NodeId,
 }
 
-/// The current use of a host id that a machine had before.
+/// The current use of one of the earlier host ids of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostUse {
-    /// Another daemon with this id is running, in a container or network namespace of its own.
+    /// Another daemon with this id is running, for example in another container or network namespace.
     Taken,
-    /// Processes that it launched are running, or are to be restarted.
+    /// Processes that a daemon with this id launched are running, or will be restarted.
     InUse,
-    /// No process belongs to it.
+    /// No process belongs to this id.
     Idle,
 }
 
-/// The name of the file. No host can have this name, since no id begins with `_`.
+/// The name of the file. It cannot clash with a host's file, since no host id begins with `_`.
 const FILE: &str = "_hosts.json";
-/// The maximum number of hostnames remembered per machine.
+/// The maximum number of hostnames stored for one machine.
 const MOST: usize = 32;
-/// Placeholder hostnames: the machine has no name yet, for example while it boots.
+/// Placeholder hostnames of machines without a name, for example during startup.
 const NAMELESS: [&str; 4] = ["localhost", "localhost-localdomain", "none", "host"];
 
 impl HostMemory {
@@ -58,7 +60,7 @@ impl HostMemory {
     ///
     /// # Errors
     ///
-    /// When the directory cannot be written.
+    /// When a directory or file cannot be written.
     pub fn write(&self, base: &Path) -> io::Result<()> {
         fs::create_dir_all(base)?;
         let draft = base.join(format!("{FILE}.{}", std::process::id()));
@@ -66,10 +68,11 @@ impl HostMemory {
         fs::rename(&draft, base.join(FILE))
     }
 
-    /// Returns the host id of a machine with this hostname.
+    /// Returns the host id for a machine with this hostname, if one is stored.
     ///
-    /// This is the id that it had under this hostname. Otherwise, since a hostname can change, it is the machine's most
-    /// recent id that is not taken by another daemon; an id from a placeholder hostname counts only while it is in use.
+    /// This is the id stored for the hostname. If none is stored, the hostname may have changed, so this is the
+    /// machine's most recent id that no other daemon uses. In that case, an id stored for a placeholder hostname is
+    /// considered only while it is in use.
     #[must_use]
     pub fn host(
         &self,
@@ -89,7 +92,7 @@ impl HostMemory {
         known.iter().rev().find(goes_on).map(|entry| entry.host.clone())
     }
 
-    /// Remembers that a machine with this hostname has this host id.
+    /// Stores the host id of a machine with this hostname.
     pub fn remember(&mut self, machine: &str, hostname: &NodeId, host: &NodeId) {
         let known = self.machines.entry(machine.into()).or_default();
         known.retain(|entry| entry.hostname != *hostname);
@@ -98,7 +101,7 @@ impl HostMemory {
         known.drain(..surplus);
     }
 
-    /// Returns the host ids that a machine has had, the newest last.
+    /// Returns the stored host ids of a machine, the most recent last.
     pub fn hosts(&self, machine: &str) -> impl Iterator<Item = &NodeId> {
         self.machines.get(machine).into_iter().flatten().map(|entry| &entry.host)
     }
@@ -123,8 +126,9 @@ pub fn hostname_id() -> NodeId {
     NodeId::from_hostname(&gethostname::gethostname().to_string_lossy())
 }
 
-/// Returns the directory in which daemons of this user keep their state: `HANA_STATE`, or `hana` in the user's state
-/// directory.
+/// Returns the directory in which the daemons of this user store their state.
+///
+/// This is `HANA_STATE`, or `hana` in the user's state directory.
 pub(crate) fn state_base() -> Option<PathBuf> {
     if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
         return std::path::absolute(path).ok();
@@ -133,13 +137,13 @@ pub(crate) fn state_base() -> Option<PathBuf> {
     Some(base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana"))
 }
 
-/// Returns the remembered host id of this machine, for use while no daemon runs here.
+/// Returns the stored host id of this machine, or its hostname if none is stored, while no daemon runs here.
 #[must_use]
 pub(crate) fn remembered_host() -> NodeId {
     let hostname = hostname_id();
     let Some(base) = state_base() else { return hostname };
     let memory = HostMemory::read(&base);
-    // Only daemons know which hosts are in use, and none replied here.
+    // Only daemons know which host ids are in use, and no daemon replied here, so every id counts as in use.
     memory.host(&machine_id(), &hostname, |_| HostUse::InUse).unwrap_or(hostname)
 }
 

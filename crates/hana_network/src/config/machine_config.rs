@@ -14,17 +14,18 @@ use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
 use crate::config::show_name::ShowName;
 
-/// The settings of a machine, from the file `hanad.toml`.
+/// The settings of a machine, read from the file `hanad.toml`.
 ///
 /// The daemon and all other programs of the machine read the same file, so that all of them are in one show.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MachineConfig {
-    /// The discovery and access settings, with the overrides of the environment.
+    /// The discovery and access settings, after the environment variables are applied.
     pub network: NetworkSettings,
-    /// The catalogue of visualizations that the daemon may launch, if the file names one; relative to
-    /// [`directory`](ConfigSource::directory).
+    /// The catalogue of visualizations that the daemon may launch, if the file names one.
+    ///
+    /// A relative path starts at [`directory`](ConfigSource::directory).
     pub visualizations: Option<PathBuf>,
-    /// The tempo and bar that a daemon starts with at beat 0 if no other host has a timeline.
+    /// The tempo and bar length with which a daemon starts at beat 0 if no other host has a timeline.
     pub timeline: Timeline,
     /// Whether the daemon joins Ableton Link, if `hana-link` is installed.
     pub link: bool,
@@ -39,7 +40,7 @@ pub enum ConfigSource {
     File(PathBuf),
     /// A directory, which may contain `hanad.toml`, `visualizations.toml` or both.
     Directory(PathBuf),
-    /// No configuration was found: all defaults, and the built-in catalogue.
+    /// No configuration was found: the defaults and the built-in catalogue apply.
     BuiltIn,
 }
 
@@ -64,11 +65,11 @@ struct MachineConfigFile {
 
 /// The name of the settings file in a configuration directory.
 const SETTINGS: &str = "hanad.toml";
-/// The other file that marks a directory as a configuration directory.
+/// The name of the catalogue file, which also marks a directory as a configuration directory.
 const CATALOGUE: &str = "visualizations.toml";
 
 impl ConfigSource {
-    /// Returns the directory that relative paths in the file refer to.
+    /// Returns the directory to which relative paths in the file refer.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match self {
@@ -78,7 +79,7 @@ impl ConfigSource {
         }
     }
 
-    /// Returns the `HANA_CONFIG` value with which any program on this machine finds the same configuration.
+    /// Returns the value for `HANA_CONFIG` with which any program on this machine loads the same configuration.
     #[must_use]
     pub fn to_variable(&self) -> Option<PathBuf> {
         match self {
@@ -103,15 +104,15 @@ impl fmt::Display for ConfigSource {
 impl MachineConfig {
     /// Loads the first configuration that exists, and applies the environment variables.
     ///
-    /// The order is: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`, `visualizations.toml` or
-    /// both), the user's config directory, `config/` in the working directory, the defaults. `HANA_SHOW`,
-    /// `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override the file.
+    /// The order is: `named`, `HANA_CONFIG`, the user's config directory, `config/` in the working directory, the
+    /// defaults. `named` and `HANA_CONFIG` are a file, or a directory with `hanad.toml`, `visualizations.toml` or
+    /// both. `HANA_SHOW`, `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override the file.
     ///
     /// Reads small files, which takes a few hundred microseconds.
     ///
     /// # Errors
     ///
-    /// When `named` cannot be read, or the configuration has an error.
+    /// When `named` or `HANA_CONFIG` cannot be read, or the configuration or an environment variable has an error.
     pub fn find(named: Option<&Path>) -> Result<Self, MachineConfigError> {
         let mut settings = Self::find_file(named)?;
         settings.network.override_by_environment()?;
@@ -138,7 +139,7 @@ impl MachineConfig {
         )
     }
 
-    /// Returns the files that [`MachineConfig::find`] tries, with the catalogues that may lie beside them.
+    /// Returns the files that [`MachineConfig::find`] tries, each with the catalogue file in the same directory.
     #[must_use]
     pub fn places(named: Option<&Path>) -> Vec<PathBuf> {
         let directories: Vec<PathBuf> = match named.map(PathBuf::from).or_else(from_variable) {
@@ -152,11 +153,11 @@ impl MachineConfig {
         directories.iter().flat_map(|dir| [dir.join(SETTINGS), dir.join(CATALOGUE)]).collect()
     }
 
-    /// Reads a file, or a directory that contains either or both files. Ignores the environment.
+    /// Reads a settings file, or a directory with a settings file, a catalogue or both. Ignores the environment.
     ///
     /// # Errors
     ///
-    /// When it cannot be read or has an error.
+    /// When a file cannot be read or has an error.
     pub fn load(path: &Path) -> Result<Self, MachineConfigError> {
         if !path.is_dir() {
             return Ok(Self::of(MachineConfigFile::read(path)?, ConfigSource::File(path.into())));
@@ -195,7 +196,7 @@ impl MachineConfig {
         };
         let tempo = tempo.unwrap_or(Timeline::DEFAULT.bpm());
         let quantum = quantum.unwrap_or(Timeline::DEFAULT.quantum());
-        // Both were validated when they were parsed.
+        // Cannot fail: both values were validated when they were parsed.
         let timeline = first(tempo, quantum).unwrap_or(Timeline::DEFAULT);
         Self { network, visualizations, timeline, link: link.unwrap_or(true), origin }
     }
@@ -252,7 +253,7 @@ impl MachineConfigFile {
             let key = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
             let key = key.map(|(key, _)| key.trim()).unwrap_or_default();
             let problem = match key {
-                // TOML's error message may repeat the value.
+                // The error message of TOML may contain the value, so it is replaced.
                 "secret" => "secret: must be a quoted string on one line, without spaces at its ends, at most 256 bytes".into(),
                 key if key.is_empty() || error.message().contains(&format!("`{key}`")) => {
                     error.message().into()
@@ -269,7 +270,7 @@ impl MachineConfigFile {
 mod tests {
     use super::*;
 
-    /// The configuration file that ships with the repository.
+    /// Returns the configuration directory of the repository.
     fn shipped() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
     }

@@ -3,13 +3,13 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// A reason why the settings cannot be used. Never contains a secret.
+/// A reason why the settings of a machine cannot be used. Never contains a secret.
 #[derive(Debug, Error)]
 pub enum MachineConfigError {
     /// The file does not exist or cannot be read.
     #[error("cannot read the configuration {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -17,19 +17,19 @@ pub enum MachineConfigError {
     /// The file has an error.
     #[error("{}:{line}: {problem}; config/hanad.toml of the project shows every key", path.display())]
     Invalid {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The line number, starting at 1.
         line: usize,
-        /// The error, with the key.
+        /// The error, which names the key.
         problem: String,
     },
-    /// An environment variable that overrides the file is invalid.
+    /// An environment variable that overrides the file has an invalid value.
     #[error("cannot use the environment variable {variable}: {problem}")]
     Variable {
-        /// Its name.
+        /// The name of the variable.
         variable: &'static str,
-        /// The error.
+        /// The error in its value.
         problem: String,
     },
 }

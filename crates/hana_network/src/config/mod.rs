@@ -1,4 +1,4 @@
-//! Settings of a node and of a machine.
+//! The settings of a node and of a machine.
 
 mod environment;
 pub(crate) mod host_memory;

@@ -5,21 +5,21 @@ use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
 use crate::config::show_name::ShowName;
 
-/// The settings for discovering other nodes and for access.
+/// The settings for discovery of other nodes and for access.
 ///
 /// The daemon, the visualizations and the commands of a machine share them;
 /// [`MachineConfig`](crate::config::machine_config::MachineConfig) reads them from `hanad.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSettings {
-    /// The only network interface used for discovery, by its name in the operating system.
+    /// The only network interface used for discovery, by its name in the operating system; `None` for all interfaces.
     pub interface: Option<String>,
     /// Whether multicast discovery is enabled.
     pub multicast: bool,
-    /// Additional daemons to connect to, as Zenoh endpoints such as `tcp/10.0.0.7:7447`.
+    /// Additional daemons to which a daemon or peer connects, as Zenoh endpoints such as `tcp/10.0.0.7:7447`.
     pub connect: Vec<String>,
-    /// The show that these nodes belong to; nodes without a name form a show of their own.
+    /// The name of the show. Nodes without a show name form a show of their own.
     pub show: Option<ShowName>,
-    /// The shared secret. Nodes without it are refused.
+    /// The shared secret. Nodes with another secret, or without one, are refused.
     pub secret: Option<Secret>,
     /// The ports at which visualizations listen for direct links; `None` for any free port.
     pub play_ports: Option<PortRange>,
@@ -42,7 +42,7 @@ impl Default for NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// Returns whether nodes may learn of each other by gossip alone, without multicast discovery.
+    /// Returns whether nodes may find each other only by gossip, without multicast discovery.
     pub(crate) const fn relies_on_gossip(&self) -> bool {
         !self.multicast || !self.connect.is_empty()
     }

@@ -23,7 +23,7 @@ use crate::sync::change_counter::ChangeCounter;
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     pub(crate) id: NodeId,
-    /// The id that the program gives itself; `None` for daemons and passing commands.
+    /// The id that the program gives itself; `None` for daemons and for command-line tools that exit after a query.
     pub(crate) kind: Option<NodeId>,
     pub(crate) host: NodeId,
     /// Whether the host was set explicitly; otherwise the daemon is queried for it.
@@ -34,21 +34,21 @@ pub struct NodeConfig {
     pub(crate) network: NetworkSettings,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) messages: Vec<CustomMessageInfo>,
-    /// The factories of the subscriptions to custom messages, which start before the node is announced.
+    /// The factories of the subscriptions to custom messages. These subscriptions start before the node is announced.
     ///
-    /// `custom` defines their type, which only the node needs to know.
+    /// The type of the factories is private to the module `custom`, so they are stored as `Any`.
     pub(crate) early_subscriptions: Vec<Arc<dyn Any + Send + Sync>>,
     /// The initial look, which replaces the defaults.
     pub(crate) last_look: Option<Look>,
     pub(crate) on_controller_lost: OnControllerLost,
-    /// The playout settings of parameters without settings of their own.
+    /// The playout settings of parameters that have none in `playout_of`.
     playout: JitterBufferSettings,
     playout_of: BTreeMap<ParameterName, JitterBufferSettings>,
-    /// The playout delay set for this machine, which overrides the program's.
+    /// The playout delay set for this machine, which overrides the delay that the program sets.
     delay: Option<Duration>,
-    /// Its priority among the controllers of a parameter.
+    /// The priority of the node among the controllers of a parameter.
     pub(crate) priority: Priority,
-    /// The reason why the program runs without a window, if it does.
+    /// The reason why the program runs without a window; `None` if it has a window.
     pub(crate) headless: Option<String>,
     /// Whether the program draws black during a blackout.
     pub(crate) draws_blackout: bool,
@@ -58,24 +58,24 @@ pub struct NodeConfig {
     pub(crate) change_counter: ChangeCounter,
 }
 
-/// Whether other nodes see a node.
+/// Whether a node is visible to other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Visibility {
-    /// It has a liveliness token, publishes its info and health, and accepts commands.
+    /// The node has a liveliness token, publishes its info and health, and accepts commands.
     Listed,
-    /// It is not listed: a command-line tool that reads, queries and exits.
+    /// The node is absent from the list of nodes: a command-line tool that reads, queries and exits.
     Unlisted,
 }
 
 /// A reason why the settings of this machine cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// An environment variable that should contain an id does not.
+    /// The value of an environment variable is not a valid id.
     #[error("the environment variable {variable} does not contain a valid id")]
     Id {
-        /// Its name.
+        /// The name of the variable.
         variable: &'static str,
-        /// The error.
+        /// The error in its value.
         #[source]
         problem: NodeIdError,
     },
@@ -85,7 +85,7 @@ pub enum ConfigError {
         JitterBuffer::MAX_DELAY.as_millis()
     )]
     Playout {
-        /// The value.
+        /// The value of the variable.
         value: String,
     },
     /// `HANA_PORT` is not a port.
@@ -94,7 +94,7 @@ pub enum ConfigError {
         NodeConfig::DAEMON_PORT
     )]
     Port {
-        /// The value.
+        /// The value of the variable.
         value: String,
     },
     /// `HANA_PRIORITY` is not a number in the permitted range.
@@ -102,7 +102,7 @@ pub enum ConfigError {
         "the environment variable HANA_PRIORITY is {value:?}; it must be a whole number from -128 to 127"
     )]
     Priority {
-        /// The value.
+        /// The value of the variable.
         value: String,
     },
     /// The settings of this machine are invalid.
@@ -114,14 +114,15 @@ impl NodeConfig {
     /// The default port of Zenoh, at which the daemon of a host listens and which `zenoh` tools try first.
     pub const DAEMON_PORT: u16 = 7447;
 
-    /// Configures a node `id` on this machine, with the network settings of this machine ([`MachineConfig::find`]).
+    /// Configures a node on this machine with this id and the network settings of the machine
+    /// ([`MachineConfig::find`]).
     ///
     /// `HANA_NODE` overrides the id: a daemon sets it for each program that it launches. The id given here remains
     /// the node's kind: messages to all `ripples` reach `ripples-2` too.
     ///
-    /// The host is the one that the daemon of this machine reports when the node joins; without a daemon, the last
-    /// host id of the machine, or its hostname. `HANA_HOST` overrides the host, and `HANA_PORT` the port of the
-    /// daemon: with both, one machine can act as several hosts in a test bench.
+    /// The node's host is the one that the daemon of this machine reports when the node joins. Without a daemon, it is
+    /// the last host id of the machine, or its hostname. `HANA_HOST` overrides the host, and `HANA_PORT` the port of
+    /// the daemon: with both, one machine can act as several hosts in a test bench.
     ///
     /// `HANA_LOOK` names a file with the look of a previous instance ([`LastLook`]). `HANA_PLAYOUT_MS` overrides the
     /// playout delay of a visualization, from 0 to 200 ms. `HANA_PRIORITY` is the priority of an app or a bridge
@@ -129,8 +130,9 @@ impl NodeConfig {
     ///
     /// # Errors
     ///
-    /// When a variable that should contain an id does not, or the settings cannot be used: a node that ignored
-    /// invalid settings might join the wrong show.
+    /// When a variable that should contain an id does not, `HANA_PORT`, `HANA_PLAYOUT_MS` or `HANA_PRIORITY` is
+    /// invalid, or the settings cannot be used. Invalid settings are an error because a node that ignored them might
+    /// join the wrong show.
     pub fn from_environment(id: NodeId) -> Result<Self, ConfigError> {
         let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
@@ -161,7 +163,7 @@ impl NodeConfig {
     ///
     /// # Errors
     ///
-    /// When `HANA_HOST` is not an id, or the settings cannot be used.
+    /// When `HANA_HOST` is not an id, `HANA_PORT` is not a port, or the settings cannot be used.
     pub fn unlisted(name: &NodeId) -> Result<Self, ConfigError> {
         let config = Self::of_environment(name.numbered(std::process::id()))?
             .with_network(MachineConfig::find(None)?.network);
@@ -201,8 +203,9 @@ impl NodeConfig {
         }
     }
 
-    /// Places the node on `host`, whose daemon listens at `port` of this machine: for one machine that acts as
-    /// several hosts.
+    /// Assigns the node to `host`, whose daemon listens at `port` of this machine.
+    ///
+    /// Used when one machine acts as several hosts.
     #[must_use]
     pub fn on_host(self, host: NodeId, port: u16) -> Self {
         Self { host, host_is_named: true, ..self.with_daemon_at(port) }
@@ -227,10 +230,10 @@ impl NodeConfig {
         self
     }
 
-    /// Counts rare changes in `change_counter`, for a program with a frame loop.
+    /// Increments `change_counter` after each rare change, for a program with a frame loop.
     ///
-    /// The counter changes when [`Node::id_conflicts`], [`Node::connection_changes`] or [`Node::diagnostics`] may have a
-    /// new entry, and when [`Node::is_shutdown_requested`] changes.
+    /// The counter changes when [`Node::id_conflicts`], [`Node::connection_changes`] or [`Node::diagnostics`] may have
+    /// a new entry, and when [`Node::is_shutdown_requested`] changes.
     ///
     /// [`Node::id_conflicts`]: crate::Node::id_conflicts
     /// [`Node::connection_changes`]: crate::Node::connection_changes
@@ -244,34 +247,34 @@ impl NodeConfig {
 
     /// Sets the playout of received values: their delay, and the interpolation between two values.
     ///
-    /// Without it, each value takes effect as soon as it arrives.
+    /// Without this call, each value takes effect as soon as it arrives.
     #[must_use]
     pub const fn with_playout(mut self, playout: JitterBufferSettings) -> Self {
         self.playout = playout;
         self
     }
 
-    /// Sets the playout of one parameter.
+    /// Sets the playout of one parameter, which overrides [`with_playout`](Self::with_playout).
     #[must_use]
     pub fn with_playout_of(mut self, name: ParameterName, playout: JitterBufferSettings) -> Self {
         self.playout_of.insert(name, playout);
         self
     }
 
-    /// Returns the playout settings of a parameter. `HANA_PLAYOUT_MS` overrides the program's delay.
+    /// Returns the playout settings of a parameter. `HANA_PLAYOUT_MS` overrides the delay that the program sets.
     pub(crate) fn playout_of(&self, name: &ParameterName) -> JitterBufferSettings {
         let playout = *self.playout_of.get(name).unwrap_or(&self.playout);
         JitterBufferSettings { delay: self.delay.unwrap_or(playout.delay), ..playout }
     }
 
-    /// Sets its priority among the controllers of a parameter.
+    /// Sets the priority of the node among the controllers of a parameter.
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Declares that the program runs without a window, and why.
+    /// Declares that the program runs without a window, for the given reason.
     ///
     /// The reason appears beside the node's state in the list of nodes, so that the operator knows why the screen is
     /// empty.
@@ -281,7 +284,7 @@ impl NodeConfig {
         self
     }
 
-    /// Declares that the program supports blackout: it draws black, or has no visible output, during one.
+    /// Declares that the program supports blackout: during a blackout, it draws black or has no visible output.
     ///
     /// [`ParameterStore::override_mode`](crate::ParameterStore::override_mode) reports the blackout.
     /// A visualization that does not declare support refuses the command `blackout`, so that the operator never
@@ -292,8 +295,9 @@ impl NodeConfig {
         self
     }
 
-    /// Keeps the id that the program gives itself, regardless of `HANA_NODE`: for the second node of a program whose
-    /// first node has that id.
+    /// Keeps the id that the program gives itself, regardless of `HANA_NODE`.
+    ///
+    /// For the second node of a program whose first node uses the id in `HANA_NODE`.
     #[must_use]
     pub fn with_own_id(mut self) -> Self {
         if let Some(kind) = &self.kind {
@@ -302,8 +306,9 @@ impl NodeConfig {
         self
     }
 
-    /// Sets the number of the previous instance, if the program stored it: this instance gets a larger number, even
-    /// if the wall clock was set back.
+    /// Sets the number of the previous instance, if the program stored it.
+    ///
+    /// This instance then gets a larger number, even if the wall clock was set back.
     #[must_use]
     pub const fn with_instance_after(mut self, instance: Option<u64>) -> Self {
         self.instance_after = instance;
@@ -381,7 +386,7 @@ fn own_priority() -> Result<Priority, ConfigError> {
 ///
 /// # Errors
 ///
-/// When it is not an id.
+/// When the value of `HANA_HOST` is not an id.
 pub fn named_host() -> Result<Option<NodeId>, ConfigError> {
     id_from("HANA_HOST")
 }

@@ -2,17 +2,18 @@ use std::time::Duration;
 
 use hana_engine::ownership::OwnershipArbiter;
 
-/// The reaction of a visualization to the loss of a controller (crashed, closed or cut off) that played its
-/// parameters last.
+/// The reaction of a visualization to the loss of the controller that last played its parameters.
+///
+/// A controller is lost when it crashes, closes or is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnControllerLost {
-    /// Parameters keep their values: a controller's crash must not change the picture.
+    /// The parameters keep their values, so that a crash of the controller does not change the picture.
     #[default]
     Keep,
-    /// Parameters return to their defaults over this time.
+    /// The parameters return to their defaults within this duration.
     ///
-    /// The fade starts once the controller has been gone for [`OnControllerLost::GRACE`], and ends for each parameter
-    /// as soon as another controller plays or claims it.
+    /// The fade starts when the controller has been gone for [`OnControllerLost::GRACE`]. For each parameter, it ends
+    /// as soon as another controller plays or claims the parameter.
     FadeToDefault(Duration),
 }
 

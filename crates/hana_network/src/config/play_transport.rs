@@ -8,17 +8,17 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub enum DirectLinkTransport {
-    /// No loss while the queues have room; but a lost packet delays everything behind it.
+    /// Values are lost only when the queues are full, but a lost packet delays all packets behind it.
     #[default]
     Tcp,
-    /// Lost packets are not retransmitted and delay nothing.
+    /// Lost packets are not retransmitted, and do not delay other packets.
     ///
-    /// For modulation over Wi-Fi or a busy network, where a late value is worth less than the next one. Direct links
-    /// over TCP are accepted as well.
+    /// For modulation over Wi-Fi or a busy network, where the next value is worth more than a late one. Direct links
+    /// over TCP are accepted too.
     Udp,
 }
 
-/// The error for a text that names no transport.
+/// The error for a text that is not the name of a transport.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is not a transport for direct links; use \"tcp\" or \"udp\"")]
 pub struct DirectLinkTransportError(String);

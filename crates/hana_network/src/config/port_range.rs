@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// An inclusive range of TCP ports: `7450-7499`.
+/// An inclusive range of TCP ports, written like `7450-7499`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PortRange {

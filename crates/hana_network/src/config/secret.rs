@@ -4,12 +4,12 @@ use std::{fmt, io};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// The secret shared by all nodes of a show. Never appears in a log, error or message.
+/// The secret that all nodes of a show share. It never appears in a log, error or message.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Secret(String);
 
-/// The error for a text that cannot be a secret. Does not contain the text.
+/// The error for a text that is not a valid secret. It does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "a secret must be 1 to 256 bytes of text on one line, without spaces at its ends; make it long and random, for example with `openssl rand -hex 16`"
@@ -25,10 +25,10 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// When the text cannot be a secret.
+    /// When the text does not have the form of a secret.
     pub fn new(secret: impl Into<String>) -> Result<Self, SecretError> {
         let secret = secret.into();
-        // Zenoh reads it from lines, and trims each line.
+        // Zenoh reads the secret from a line and trims it.
         let is_one = (1..=Self::MAX_BYTES).contains(&secret.len())
             && secret.trim() == secret
             && !secret.chars().any(char::is_control);
@@ -63,7 +63,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The file with the permitted credentials, which Zenoh reads while it opens a session. Removed on drop.
+/// The file with the permitted credentials, which Zenoh reads while it opens a session. Removed when dropped.
 pub(crate) struct CredentialsFile {
     path: String,
     #[cfg(unix)]
@@ -72,14 +72,15 @@ pub(crate) struct CredentialsFile {
 
 #[cfg(unix)]
 impl CredentialsFile {
-    /// Creates a pipe that can be opened by name: the secret is never on disk, and a full or read-only disk does not
-    /// matter.
+    /// Creates a pipe that can be opened by name.
+    ///
+    /// The secret is thus never on disk, and this also works while the disk is full or read-only.
     pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
         use std::io::Write;
         use std::os::fd::AsRawFd;
 
         let (pipe, mut end) = io::pipe()?;
-        // Shorter than the capacity of any pipe, so this never waits for the reader.
+        // The line is shorter than the capacity of any pipe, so this never waits for the reader.
         writeln!(end, "{}:{}", Secret::USER, secret.reveal())?;
         Ok(Self { path: format!("/dev/fd/{}", pipe.as_raw_fd()), _pipe: pipe })
     }
@@ -87,7 +88,7 @@ impl CredentialsFile {
 
 #[cfg(not(unix))]
 impl CredentialsFile {
-    /// Creates a file in the user's own temporary directory, for as long as a session takes to open.
+    /// Creates a file in the user's temporary directory that exists only while a session opens.
     pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
         use std::io::Write;
         use std::sync::atomic::AtomicU32;
@@ -118,7 +119,7 @@ impl Drop for CredentialsFile {
 }
 
 impl CredentialsFile {
-    /// Returns the path for Zenoh. The file can be read once.
+    /// Returns the path for Zenoh. The file can be read only once.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

@@ -7,9 +7,9 @@ use thiserror::Error;
 
 /// The name of a show. Shows with different names on one network are isolated from each other.
 ///
-/// On the wire every key begins with the name: `club/hana/ripples/info`.
+/// On the wire, every key begins with the name: `club/hana/ripples/info`.
 ///
-/// One chunk of a key: `[a-z0-9][a-z0-9_-]{0,62}`, except `hana`.
+/// The name is one chunk of a key: `[a-z0-9][a-z0-9_-]{0,62}`, except `hana`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ShowName(String);
@@ -28,7 +28,7 @@ impl ShowName {
     ///
     /// # Errors
     ///
-    /// When the text is not a valid name.
+    /// When the text is not a valid show name.
     pub fn new(name: impl Into<String>) -> Result<Self, ShowNameError> {
         let name = name.into();
         let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -36,7 +36,7 @@ impl ShowName {
         let is_name = bytes.len() <= Self::MAX_LENGTH
             && bytes.first().is_some_and(is_plain)
             && bytes.iter().all(|byte| is_plain(byte) || matches!(byte, b'-' | b'_'))
-            // `hana/hana/...` would be parsed as keys of a show without a name.
+            // The keys of such a show, `hana/hana/...`, would be parsed as keys without a show name.
             && name != Key::ROOT;
         if is_name { Ok(Self(name)) } else { Err(ShowNameError(name.chars().take(80).collect())) }
     }

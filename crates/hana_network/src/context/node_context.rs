@@ -31,7 +31,7 @@ use crate::transport::received::Received;
 
 /// The parts that all subsystems of a node share: settings, identity, session, send threads, counters and timer.
 ///
-/// The node owns it. Everything else that outlives a call refers to it weakly, and ends with the node.
+/// The node owns it. All other values that outlive a call refer to it weakly, and stop when the node is dropped.
 pub(crate) struct NodeContext {
     pub(crate) config: Arc<NodeConfig>,
     pub(crate) identity: SenderIdentity,
@@ -42,15 +42,15 @@ pub(crate) struct NodeContext {
     pub(crate) inbound: InboundStats,
     pub(crate) timer: TimerThread,
     recoveries: RecoveryRegistry,
-    /// Created with the first reliable topic.
+    /// The buffer for retransmission, created with the first reliable topic.
     retransmit_buffer: OnceLock<Arc<RetransmitBuffer>>,
     republisher: Republisher,
     registrations: Mutex<Vec<RegistrationGuard>>,
 }
 
-/// Capacity of each subscription's inbox, in messages.
+/// The capacity of each subscription's inbox, in messages.
 pub(crate) const INBOX_CAPACITY: usize = 4096;
-/// Time limit for sending queued messages when a node leaves.
+/// The time limit for sending queued messages when a node leaves.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl NodeContext {
@@ -81,12 +81,12 @@ impl NodeContext {
         }))
     }
 
-    /// Keeps registrations until the node leaves.
+    /// Keeps registrations alive until the node leaves.
     pub(crate) fn keep(&self, registrations: impl IntoIterator<Item = RegistrationGuard>) {
         self.registrations.lock().extend(registrations);
     }
 
-    /// Leaves the mesh: sends queued messages, withdraws everything, closes the session, then calls `done`.
+    /// Leaves the mesh: sends queued messages, undeclares everything and closes the session; then calls `done`.
     pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
         self.connection.leaves();
         let reliable = self.senders.reliable.clone();
@@ -101,8 +101,8 @@ impl NodeContext {
         lane: Lane,
         reach: Locality,
     ) -> Arc<OutgoingTopic> {
-        // States are republished by their publisher, and messages to one node are acknowledged; neither needs the
-        // buffer.
+        // Neither states nor messages to one node need the buffer: states are republished by their publisher, and
+        // messages to one node are acknowledged.
         let is_kept = match key.kind() {
             KeyKind::Custom | KeyKind::KindInbox => true,
             KeyKind::Inbox | KeyKind::Control => false,
@@ -142,12 +142,12 @@ impl NodeContext {
         StatePublisher::new(&self.session_worker, topic, sender, &self.republisher)
     }
 
-    /// Republishes states on reliable lanes that changed a while ago.
+    /// Republishes the states on reliable lanes for which a republication is due.
     pub(crate) fn republish_states(&self, now: Instant) {
         self.republisher.republish(&self.senders.reliable, now);
     }
 
-    /// Queries what other nodes keep on the keys of a pattern.
+    /// Queries the state that other nodes have stored for the keys of a pattern.
     pub(crate) fn query<M: Message>(
         &self,
         pattern: String,
@@ -156,7 +156,7 @@ impl NodeContext {
         state_query::query_states(&self.session_worker, &self.inbound, pattern, deadline)
     }
 
-    /// Creates the receiving end of a topic whose publishers keep messages for retransmission.
+    /// Creates the receiving end of a topic whose publishers can retransmit messages.
     pub(crate) fn recovery<M: Message>(
         &self,
         pattern: &str,
@@ -168,7 +168,9 @@ impl NodeContext {
         recovery
     }
 
-    /// Subscribes to a pattern. On a reliable lane, gaps are recovered, except in states, which are republished.
+    /// Subscribes to a pattern.
+    ///
+    /// On a reliable lane, lost messages are requested again, except states, which are republished.
     pub(crate) fn subscribe<M: Message>(&self, pattern: &str) -> Subscription<Received<M>> {
         let policy = if M::LANE.drops_older() {
             OverflowPolicy::KeepLatestPerKey
@@ -199,7 +201,7 @@ impl NodeContext {
             };
         let inbound = self.inbound.clone();
         let registration = self.session_worker.subscribe(pattern, move |sample| {
-            // A parameter pattern also matches the key of the modulation batches.
+            // The pattern for single parameters also matches the key of the modulation batches.
             let is_batch =
                 M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_batch");
             if !is_batch && let Some(raw) = inbound.admit_sample(&sample, M::MAX_BYTES, &filter) {

@@ -2,7 +2,9 @@ use hana_protocol::wire::Lane;
 
 use crate::transport::outbound::send_queue::SendWorker;
 
-/// The send threads of a node: one for the reliable lanes, one for the others, so that neither waits for the other.
+/// The two send threads of a node.
+///
+/// One serves the reliable lanes and one the other lanes, so that neither waits for the other.
 pub(crate) struct Senders {
     pub(crate) unreliable: SendWorker,
     pub(crate) reliable: SendWorker,

@@ -15,9 +15,9 @@ use crate::transport::outbound::send_queue::OutgoingTopic;
 
 /// Plays many parameters of one instance of a visualization, in modulation batches.
 ///
-/// Use it to move more than a few parameters, or to move them often. Values are sent as [`BatcherSettings`] defines:
-/// by default 0.5 ms after they were set, or up to 4.5 ms in a stream. A restarted visualization may have other
-/// parameters; create another stream from its new info. Cheap to clone; when the last clone is dropped, the remaining
+/// Use it to play more than a few parameters, or to play them often. Values are sent as [`BatcherSettings`] defines:
+/// by default 0.5 ms after they are set, or up to 4.5 ms in a stream. A visualization that restarts may have other
+/// parameters, so create a new stream from its new info. Cheap to clone; when the last clone is dropped, the remaining
 /// values are sent.
 #[derive(Clone)]
 pub struct BatchStream {
@@ -27,22 +27,22 @@ pub struct BatchStream {
     wake_tx: flume::Sender<()>,
 }
 
-/// Keeps the direct link of a topic open.
+/// A value that keeps the direct link of a topic open until it is dropped.
 pub(crate) type KeepAlive = Arc<dyn Send + Sync>;
 
-/// State shared by the callers that set values and the sending thread; each locks it for nanoseconds.
+/// The state shared by the callers that set values and the thread that sends them; each locks it for nanoseconds.
 struct BatchState {
     batcher: Batcher,
-    /// The next wake-up time of the thread, in microseconds of the steady clock.
+    /// The time at which the thread wakes up next, in microseconds of the steady clock.
     planned: i64,
-    /// The topic, and thereby the path, of the batches.
+    /// The topic of the batches, which determines their path.
     topic: Arc<OutgoingTopic>,
-    /// The link that carries the batches; kept open until the last one is sent.
+    /// The link that carries the batches, which stays open until the last batch is sent.
     link: Option<KeepAlive>,
 }
 
 impl BatchStream {
-    /// Starts a stream on `channel`, the topic for modulation batches of the visualization.
+    /// Starts a stream on `topic`, the topic for modulation batches of the visualization.
     pub(crate) fn start(
         info: &NodeInfo,
         topic: Arc<OutgoingTopic>,
@@ -58,7 +58,7 @@ impl BatchStream {
         Ok(Self { node: info.node.clone(), parameters: Arc::new(parameters), state, wake_tx })
     }
 
-    /// Returns the visualization that is played.
+    /// Returns the visualization that the stream plays.
     #[must_use]
     pub const fn node(&self) -> &NodeId {
         &self.node
@@ -68,16 +68,16 @@ impl BatchStream {
     ///
     /// # Errors
     ///
-    /// When the visualization has no such parameter.
+    /// When the visualization has no parameter with this name.
     pub fn place(&self, name: &ParameterName) -> Result<usize, ParameterError> {
         self.parameters.index(name)
     }
 
-    /// Sets the parameter at an index, as of now. Neither blocks nor allocates: a thread sends the value.
+    /// Sets the parameter at an index, with the current time. Neither blocks nor allocates: a thread sends the value.
     ///
     /// # Errors
     ///
-    /// When there is no such index, or the parameter does not accept the value.
+    /// When the index is out of range, or the parameter does not accept the value.
     pub fn set(&self, place: usize, value: f32) -> Result<(), ParameterError> {
         let count = self.parameters.values().len();
         let declared = self.parameters.declared().get(place);
@@ -87,19 +87,19 @@ impl BatchStream {
         Ok(())
     }
 
-    /// Sets a validated value at a validated index, as of `at`, which is now.
+    /// Sets a validated value at a validated index. `at` is the current time.
     pub(crate) fn set_unchecked(&self, place: usize, value: f32, at: i64) {
         let mut state = self.state.lock();
         state.batcher.set(place, value, at);
         let is_sooner = state.batcher.due().is_some_and(|due| due < state.planned);
         drop(state);
         if is_sooner {
-            // A full channel means that the thread is already waking up.
+            // If the channel is full, the thread is already waking up.
             self.wake_tx.try_send(()).ok();
         }
     }
 
-    /// Switches to this topic, and retransmits the values set since `since`.
+    /// Switches to another topic and link, and retransmits the values set since `since`.
     pub(crate) fn switch_path(
         &self,
         topic: Arc<OutgoingTopic>,
@@ -131,13 +131,13 @@ impl BatchStream {
         self.wake_tx.try_send(()).ok();
     }
 
-    /// Discards unsent values, because the instance that they were for is gone.
+    /// Discards unsent values, because the instance for which they were set is gone.
     pub(crate) fn clear(&self) {
         self.state.lock().batcher = Batcher::new(0, 0, BatcherSettings::default());
     }
 }
 
-/// Sends what is due, until the last clone of the stream is dropped.
+/// Sends batches when they are due, until the last clone of the stream is dropped.
 fn run(state: &Mutex<BatchState>, wake_rx: &flume::Receiver<()>) {
     let mut batch = ModulationBatch::default();
     let mut counted = 0;
@@ -152,7 +152,7 @@ fn run(state: &Mutex<BatchState>, wake_rx: &flume::Receiver<()>) {
         }
         let topic = Arc::clone(&shared.topic);
         drop(shared);
-        // Samples replaced by newer ones, because this thread was late.
+        // Samples are dropped when newer ones replace them, because this thread was late.
         topic.count_replaced(forgotten.saturating_sub(counted));
         counted = forgotten;
         if is_something {
@@ -169,7 +169,7 @@ fn run(state: &Mutex<BatchState>, wake_rx: &flume::Receiver<()>) {
             break;
         }
     }
-    // The remaining values.
+    // Sends the remaining values.
     let mut state = state.lock();
     while let Some(due) = state.batcher.due() {
         if state.batcher.take(due, &mut batch) {

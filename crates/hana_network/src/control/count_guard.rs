@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts one session for as long as it exists.
+/// A guard that counts one session until it is dropped.
 pub(super) struct CountGuard(Arc<AtomicUsize>);
 
 impl CountGuard {

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The permits of a node to open direct links.
+/// The permits of a node for opening direct links.
 #[derive(Clone, Default)]
 pub(super) struct DialPermits(Arc<AtomicUsize>);
 
-/// Permission to open a link; dropping it frees it.
+/// The permit to open one link. Dropping it makes it available again.
 pub(super) struct DialPermit(DialPermits);
 
-/// Maximum number of links that a node opens at once: each costs both ends some threads and milliseconds.
+/// The maximum number of links that a node opens at the same time: each costs both ends some threads and milliseconds.
 const MAX_DIALING: usize = 4;
 
 impl DialPermits {

@@ -29,7 +29,7 @@ use crate::transport::outbound::sender_identity::SenderIdentity;
 
 /// A direct link from a controller to a visualization. It closes when it is dropped.
 ///
-/// Its values pass through no daemon, and keep flowing when both daemons are gone.
+/// Its values do not pass through a daemon, and still arrive when both daemons are gone.
 pub struct DirectLink {
     info: Arc<NodeInfo>,
     worker: SessionWorker,
@@ -38,13 +38,13 @@ pub struct DirectLink {
     inbound: InboundStats,
 }
 
-/// Why a direct link was not opened.
+/// A reason why a direct link was not opened.
 #[derive(Debug, Error)]
 pub enum DirectLinkError {
-    /// The node announces no endpoints: it is not a visualization, or its version has no direct links.
+    /// The node announces no endpoints: it is not a visualization, or its version does not support direct links.
     #[error("'{node}' does not accept direct links; play it over the mesh")]
     NotPlayable {
-        /// The node.
+        /// The id of the node.
         node: NodeId,
     },
     /// The node listens, but cannot be reached.
@@ -53,11 +53,11 @@ pub enum DirectLinkError {
         endpoints.join(", ")
     )]
     Unreachable {
-        /// The node.
+        /// The id of the node.
         node: NodeId,
-        /// The endpoints that it announces.
+        /// The endpoints that were tried, in this order.
         endpoints: Vec<String>,
-        /// The reason of the last attempt.
+        /// The error of the last attempt.
         #[source]
         problem: SessionError,
     },
@@ -138,7 +138,7 @@ impl DirectLink {
         &self.worker
     }
 
-    /// Returns whether the link is still connected. A blocked link counts as connected until Zenoh closes it.
+    /// Returns whether the link is connected. A blocked link counts as connected until Zenoh closes it.
     pub(crate) fn is_connected(&self) -> bool {
         self.worker.current().is_some_and(|active| {
             let info = active.session.info();
@@ -146,7 +146,7 @@ impl DirectLink {
         })
     }
 
-    /// Calls `gone` when the other end disconnects, until the returned guard is dropped.
+    /// Calls `closed` when the other end disconnects, until the returned guard is dropped.
     pub(crate) fn on_close(
         &self,
         closed: impl Fn() + Clone + Send + Sync + 'static,
@@ -170,7 +170,7 @@ impl DirectLink {
     }
 }
 
-/// Opens a session to the first endpoint of the visualization that can be reached.
+/// Opens a session to the first endpoint of the visualization that is reachable.
 fn dial(config: &NodeConfig, info: &NodeInfo) -> Result<OpenSession, DirectLinkError> {
     let node = info.node.clone();
     if info.play.is_empty() {
@@ -179,7 +179,7 @@ fn dial(config: &NodeConfig, info: &NodeInfo) -> Result<OpenSession, DirectLinkE
     let own = LocalAddresses::now(None);
     let endpoints = own.by_way(info.play.clone(), info.host == config.host);
     let mut session = Err(SessionError::Open { problem: "the node announces no address".into() });
-    // One after the other: given several endpoints, Zenoh spends all its time on the first.
+    // The endpoints are tried one after the other; given several, Zenoh would spend all its time on the first.
     for endpoint in &endpoints {
         session = SessionKind::DirectDialer { endpoint: endpoint.clone() }.open(config);
         if session.is_ok() {

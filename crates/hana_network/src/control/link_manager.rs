@@ -19,22 +19,22 @@ use crate::transport::inbound::subscription::Subscription;
 use crate::transport::outbound::send_queue::OutgoingTopic;
 use crate::transport::received::Received;
 
-/// Manages the path and the direct link.
+/// Manages the path of a play session and its direct link.
 pub(super) struct LinkManager {
     pub(super) selector: PathSelector,
     pub(super) info: Option<NodeInfo>,
-    /// The current instance and its predecessors.
+    /// The current instance and the earlier ones.
     pub(super) instances: Option<Succession>,
     pub(super) published: Subscription<Received<NodeInfo>>,
     pub(super) info_query: Option<Pending<Vec<Received<NodeInfo>>>>,
-    /// Time of the next info query, while the info is unknown.
+    /// The time of the next info query while the info is unknown.
     pub(super) query_at: Option<Instant>,
     pub(super) link: Option<OpenLink>,
     pub(super) opening: Option<Pending<Result<DirectLink, DirectLinkError>>>,
     pub(super) dial: DialState,
     pub(super) opened: Option<DirectLink>,
     pub(super) mesh_topic: Arc<OutgoingTopic>,
-    /// Why there is no link; logged once.
+    /// The reason why there is no link, so that each reason is logged once.
     pub(super) reported: Option<String>,
 }
 
@@ -44,17 +44,17 @@ pub(super) struct OpenLink {
     pub(super) _on_close: RegistrationGuard,
 }
 
-/// Whether a link is being opened. A node limits how many it opens at once.
+/// The progress of opening a link. A node limits the number of links that it opens at once.
 pub(super) enum DialState {
     /// No link is wanted.
     Idle,
-    /// A link is opened as soon as a permit is free.
+    /// A link will be opened when a permit is free.
     Waiting,
     /// A link is being opened.
     Dialing(#[expect(dead_code, reason = "dropping it frees the permit")] DialPermit),
 }
 
-/// Time limit for the info query, and the interval between queries.
+/// The time limit of an info query, and the interval between two queries.
 pub(super) const INFO_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl LinkManager {
@@ -76,9 +76,9 @@ impl LinkManager {
         }
     }
 
-    /// Selects the info of the instance to play among those found.
+    /// Selects the info of the instance to play from all infos found.
     ///
-    /// Of two instances it is the one that was unknown before, even if its number is smaller. Published info takes
+    /// Of two instances, this is the one that was unknown before, even if its number is smaller. Published info takes
     /// precedence over replies, and replies over info from the program, which may be outdated.
     pub(super) fn instance_of(
         &mut self,
@@ -93,7 +93,7 @@ impl LinkManager {
             matches!(turn, Some(Turn::Returned { .. }))
         };
         let given = given.filter(|info| !has_returned(info));
-        // The current instance is still present, so replies of another node with the same id do not count.
+        // If the current instance still replies, replies of another node with the same id are ignored.
         let known = self.info.as_ref().map(|info| info.instance);
         if replies.iter().any(|info| Some(info.instance) == known) {
             replies.retain(|info| Some(info.instance) == known);
@@ -122,7 +122,7 @@ impl LinkManager {
         opened: Result<DirectLink, DirectLinkError>,
     ) -> PathEvent {
         match opened {
-            // The link leads to an instance that is gone.
+            // The link leads to an instance that has been replaced.
             Ok(link) if self.info.as_ref().is_none_or(|info| info.instance != link.instance()) => {
                 PathEvent::NotOpened
             },

@@ -1,4 +1,4 @@
-//! The controller's side of modulation.
+//! The sending side of modulation, in a controller.
 
 pub(crate) mod batch_stream;
 mod count_guard;

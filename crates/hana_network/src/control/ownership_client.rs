@@ -22,27 +22,28 @@ use crate::transport::outbound::sender_identity::SenderIdentity;
 ///
 /// It claims, releases and takes over parameters, publishes its claims to the other controllers and receives theirs.
 ///
-/// It gets its information from the roster of a [`MeshObserver`](crate::presence::mesh_observer::MeshObserver): pass
-/// it the roster as often as the observer is polled. It keeps its claims through network failures and restarts of
-/// visualizations, until they are released or another controller takes them, which it reports. No call blocks.
-/// Release everything before the app exits; otherwise the other controllers wait for it for a while.
+/// Its information comes from the roster of a [`MeshObserver`](crate::presence::mesh_observer::MeshObserver): pass the
+/// roster to [`poll`](Self::poll) each time the observer is polled. The client keeps its claims through network
+/// failures and restarts of visualizations, until they are released or another controller takes them; it reports a
+/// takeover. No call blocks. Release everything before the app exits; otherwise the other controllers keep its
+/// parameters reserved for a while.
 pub struct OwnershipClient {
     claims: ClaimManager,
     session: StatePublisher<OperatorState>,
     worker: SessionWorker,
     identity: SenderIdentity,
-    /// Version and time of the last published state, and the minimum pause before the next.
+    /// The version and time of the last published state, and the minimum pause before the next publication.
     published_version: u64,
     published_at: Option<Instant>,
     pause: Duration,
     visualizations: BTreeSet<NodeId>,
-    /// The other controllers, with the last state received from each.
+    /// The other controllers, each with the last state received from it.
     others: BTreeMap<NodeId, Option<Arc<OperatorState>>>,
     in_flight: Vec<InFlight>,
     last_poll: Option<Instant>,
 }
 
-/// A command whose reply is awaited.
+/// A command that waits for its reply.
 struct InFlight {
     node: NodeId,
     at: Instant,
@@ -55,15 +56,15 @@ enum PendingReply {
     Release(Pending<Result<Accepted, CommandError>>),
 }
 
-/// Minimum interval between reads of the roster.
+/// The minimum interval between two reads of the roster.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Minimum interval between published states, extended by 0.1 s for each hundred claims.
+/// The minimum interval between two published states, extended by 0.1 s for each hundred claims.
 ///
-/// The other controllers learn the owners from the visualizations themselves.
+/// The interval may be long because the other controllers receive the owners from the visualizations directly.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
-/// Time limit for a visualization to reply; then the command is sent again.
+/// The time within which a visualization must reply; after it, the command is sent again.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum number of commands that await a reply; more are sent when some of these have ended.
+/// The maximum number of commands in flight; further commands wait until one of these has ended.
 const MAX_IN_FLIGHT: usize = 256;
 
 impl OwnershipClient {
@@ -86,8 +87,9 @@ impl OwnershipClient {
         client
     }
 
-    /// Claims parameters of a visualization, even those with another owner. An absent visualization gets the claim
-    /// when it appears.
+    /// Claims parameters of a visualization, including those that another controller owns.
+    ///
+    /// If the visualization is absent, the claim is sent when it appears.
     pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         self.claims.take(node, parameters, unix_ms());
         self.send_claims();
@@ -105,9 +107,9 @@ impl OwnershipClient {
         self.send_claims();
     }
 
-    /// Claims everything that another app owns, has claimed, or owned when it disappeared.
+    /// Claims all parameters that another app owns, has claimed, or owned when it disappeared.
     ///
-    /// Returns the number of parameters.
+    /// Returns the number of claimed parameters.
     pub fn take_over(&mut self, app: &NodeId) -> usize {
         let count = self.claims.take_over(app, unix_ms());
         self.send_claims();
@@ -128,7 +130,7 @@ impl OwnershipClient {
         self.send_claims();
     }
 
-    /// Returns the known owners, claims, and parameters left by apps that disappeared.
+    /// Returns the known owners, the claims, and the parameters of apps that disappeared.
     #[must_use]
     pub const fn claims(&self) -> &ClaimManager {
         &self.claims
@@ -156,7 +158,7 @@ impl OwnershipClient {
                 Role::Daemon => {},
             }
         }
-        // Presence first, because the state of an app has another meaning while the app is present.
+        // Presence is updated first, because the state of an app has another meaning while the app is present.
         self.others.retain(|app, _| {
             let is_there = others.contains(app);
             if !is_there {
@@ -199,7 +201,7 @@ impl OwnershipClient {
         let claims = &mut self.claims;
         self.in_flight.retain(|in_flight| {
             let InFlight { node, at, stamp, reply } = in_flight;
-            // A command without a known outcome is sent again.
+            // The claim manager sends a command again if its outcome is still unknown when it is removed here.
             let is_awaited = at.elapsed() < REPLY_TIMEOUT * 2;
             let refused = match reply {
                 PendingReply::Take(reply) => match reply.try_recv() {
@@ -215,7 +217,7 @@ impl OwnershipClient {
                     Some(outcome) => outcome.err(),
                 },
             };
-            // A command without a reply is sent again.
+            // Only a refusal has an effect here; a command without a reply is sent again.
             if let (Some(CommandError::Refused { reason, .. }), Some(stamp)) = (refused, stamp) {
                 claims.refused(node, stamp, &reason, unix_ms());
             }

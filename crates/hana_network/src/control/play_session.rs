@@ -27,50 +27,52 @@ use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::query;
 use crate::transport::raw_message::envelope_in;
 
-/// A controller that plays one visualization, for as long as the session lives.
+/// A controller's session with one visualization that it plays.
 ///
-/// Values travel over a direct link once one is open. They travel over the mesh until then and while the link is
-/// interrupted. When the visualization restarts, the session continues with the new instance. The program need not do
-/// anything for this. Each value has the time at which it was set, so none is played twice or after a newer one. When
-/// the path changes, values that may have been lost are retransmitted, only the newest of each parameter.
+/// Values travel over a direct link while one is open, otherwise over the mesh. When the visualization restarts, the
+/// session automatically continues with the new instance. Each value has the time at which it was set, so no value is
+/// played twice or after a newer value. When the path changes, the session retransmits values that may have been lost,
+/// but only the newest value of each parameter.
 ///
 /// No call blocks. Cheap to clone; when the last clone is dropped, the remaining values are sent and the link closes.
 #[derive(Clone)]
 pub struct PlaySession(Arc<SessionShared>);
 
-/// A reference to a session that does not keep it alive.
+/// A reference that does not keep the session alive.
 pub(super) struct WeakSession(Weak<SessionShared>);
 
 struct SessionShared {
     node: NodeId,
     settings: BatcherSettings,
     context: Weak<NodeContext>,
-    /// Counts this session among those of its node.
+    /// The guard that counts this session among those of its node.
     count: CountGuard,
     permits: DialPermits,
     waker: TimerWaker,
-    /// Wakes the timer when a node info arrives.
+    /// The waker of the timer, used when a node info arrives.
     info_waker: Waker,
     values: Mutex<ValueBuffer>,
     links: Mutex<LinkManager>,
-    /// A value was set since the last tick.
+    /// Whether a value was set since the last tick.
     was_set: AtomicBool,
-    /// The timer sleeps because nothing is played.
+    /// Whether the timer sleeps because no value was set recently.
     is_resting: AtomicBool,
     acknowledged: (flume::Sender<Acknowledged>, flume::Receiver<Acknowledged>),
-    /// Node info supplied by the program.
+    /// The node info that the program supplied and the session has not processed yet.
     given: Mutex<Option<NodeInfo>>,
     status: Mutex<PlayStatus>,
 }
 
-/// Number of an acknowledged ping, and the time of its reply.
+/// The number of an acknowledged ping, and the time at which its reply arrived.
 type Acknowledged = (u64, Instant);
 
-/// Interval between checks while a link is opening or wanted, or a query is running.
+/// The interval between checks while a link is opening or waits for a permit, or a query is running.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Capacity of the queue of acknowledged pings.
+/// The capacity of the queue of acknowledged pings.
 const MAX_ACKNOWLEDGED: usize = 64;
-/// Older values, in microseconds, are not sent to a new instance: the visualization's daemon restores its look.
+/// The maximum age in microseconds of values that are sent to a new instance.
+///
+/// For older values, the visualization's daemon restores the look.
 const MAX_CARRIED_AGE_US: i64 = 10_000_000;
 
 impl PlaySession {
@@ -100,7 +102,8 @@ impl PlaySession {
             acknowledged: flume::bounded(MAX_ACKNOWLEDGED),
             given: Mutex::new(info),
         });
-        // With known info the instance begins before the caller sets a value, so that every value is checked.
+        // If the info is known, this targets the instance before the caller sets a value, so that every value is
+        // checked.
         inner.update_target(context, &mut inner.links.lock(), now);
         context.timer.add(&inner, &waker);
         Self(inner)
@@ -110,7 +113,7 @@ impl PlaySession {
         WeakSession(Arc::downgrade(&self.0))
     }
 
-    /// Returns the visualization that is played.
+    /// Returns the visualization that the session plays.
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.0.node
@@ -128,9 +131,9 @@ impl PlaySession {
         !self.0.is_resting.load(Ordering::Acquire)
     }
 
-    /// Supplies node info that the session would otherwise find by itself.
+    /// Supplies the node info of the visualization, which the session otherwise finds automatically.
     ///
-    /// Use it where the two nodes do not meet on the mesh, for example.
+    /// Needed, for example, where the two nodes cannot find each other on the mesh.
     pub fn set_target_info(&self, info: NodeInfo) {
         *self.0.given.lock() = Some(info);
         self.0.waker.wake();
@@ -138,22 +141,23 @@ impl PlaySession {
 
     /// Returns the index of a parameter, for [`set_at`](Self::set_at).
     ///
-    /// The index is stable for the lifetime of the session, even if the visualization restarts with other parameters.
+    /// The index stays the same during the session, even if the visualization restarts with other parameters.
     ///
     /// # Errors
     ///
-    /// When the visualization has no such parameter or, before its parameters are known, when there are too many.
+    /// When no parameter has this name or, while the parameters are still unknown, when too many are in use.
     pub fn place(&self, name: &ParameterName) -> Result<usize, ParameterError> {
         self.0.values.lock().place(name)
     }
 
-    /// Sets a parameter, as of now. Never blocks, and allocates only on the first call for a parameter.
+    /// Sets a parameter with the current time. Never blocks, and allocates only on the first call for a parameter.
     ///
-    /// A value set before the visualization is found is played when it appears, unless it is older than ten seconds.
+    /// A value set before the visualization is found is sent when the visualization is found, unless the value is then
+    /// older than ten seconds.
     ///
     /// # Errors
     ///
-    /// When the visualization has no such parameter, or the parameter does not accept the value.
+    /// When no parameter has this name, or the parameter does not accept the value.
     pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
         let mut values = self.0.values.lock();
         let place = values.place(name)?;
@@ -163,11 +167,12 @@ impl PlaySession {
         Ok(())
     }
 
-    /// Sets the parameter at an index, as of now. Neither blocks nor allocates.
+    /// Sets the parameter at an index with the current time. Neither blocks nor allocates.
     ///
     /// # Errors
     ///
-    /// When there is no such index, the visualization no longer has that parameter, or it does not accept the value.
+    /// When the index is invalid, the visualization no longer has the parameter, or the parameter does not accept the
+    /// value.
     pub fn set_at(&self, place: usize, value: f32) -> Result<(), ParameterError> {
         self.0.values.lock().set(place, value)?;
         self.0.on_set();
@@ -189,7 +194,7 @@ impl SessionShared {
         }
     }
 
-    /// Processes events and runs the resulting actions; returns the time of the next tick.
+    /// Processes events and carries out the resulting actions; returns the time of the next tick.
     fn poll(
         &self,
         context: &Arc<NodeContext>,
@@ -229,7 +234,7 @@ impl SessionShared {
         *self.status.lock() = links.selector.status(now);
         self.is_resting.store(!links.selector.is_played(now), Ordering::Release);
         if self.was_set.load(Ordering::Acquire) {
-            // The value was set just before the session was marked as resting.
+            // A value was set just before the session was marked as resting.
             self.is_resting.store(false, Ordering::Release);
             return Some(now);
         }
@@ -239,7 +244,7 @@ impl SessionShared {
         links.selector.due().into_iter().chain(links.query_at).chain(waits).min()
     }
 
-    /// Opens a link, or waits for a permit if too many others are opening.
+    /// Opens a link, or waits for a permit if too many links are opening.
     fn open(&self, context: &Arc<NodeContext>, links: &mut LinkManager) {
         let Some(info) = &links.info else { return };
         let Some(permit) = self.permits.acquire() else {
@@ -248,7 +253,7 @@ impl SessionShared {
         };
         links.dial = DialState::Dialing(permit);
         links.opening = Some(DirectLink::open(context, info));
-        // An unreachable visualization may have restarted without our receiving its new info.
+        // If the visualization is unreachable, it may have restarted, and its new info may not have arrived.
         links.query_info(context, &self.node);
     }
 
@@ -366,10 +371,10 @@ impl SessionShared {
         worker.run(move |session| {
             let on_reply = move |reply: Reply| {
                 let Ok(sample) = reply.result() else { return };
-                // A reply of another instance does not confirm what this one received.
+                // A reply from another instance does not show that this instance receives messages.
                 let by = envelope_in(sample.attachment()).map(|by| by.instance);
                 if by.is_none_or(|by| by == instance) {
-                    // A full queue means that it is no longer read.
+                    // The queue is full only if the session no longer reads it.
                     answered.try_send((number, Instant::now())).ok();
                     waker.wake();
                 }
@@ -391,10 +396,10 @@ impl Timer for SessionShared {
     }
 }
 
-/// Converts a time to microseconds of the steady clock, minus a margin; `None` becomes the earliest time.
+/// Converts a time to microseconds of the steady clock, minus a margin. `None` becomes the earliest time.
 fn steady_of(since: Option<Instant>, now: Instant) -> i64 {
     since.map_or(i64::MIN, |since| {
-        // A value set shortly before may not have been sent by then.
+        // A value set shortly before `since` may not have been sent until later.
         let passed = (now.saturating_duration_since(since) + PathSelector::SENT).as_micros();
         steady_us() - i64::try_from(passed).unwrap_or(i64::MAX)
     })

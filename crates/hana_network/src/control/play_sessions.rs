@@ -21,7 +21,7 @@ pub(crate) struct PlaySessions {
 }
 
 impl PlaySessions {
-    /// Returns the session with a visualization; there is only one for each.
+    /// Returns the session with a visualization. There is only one session for each visualization.
     pub(crate) fn with(
         &self,
         context: &Arc<NodeContext>,
@@ -43,7 +43,7 @@ impl PlaySessions {
         session
     }
 
-    /// Returns the status of each visualization that is played.
+    /// Returns the status of each visualization that the node plays.
     pub(crate) fn statuses(&self) -> BTreeMap<NodeId, PlayStatus> {
         let status = |(node, session): (&NodeId, &WeakSession)| {
             Some((node.clone(), session.upgrade()?.status()))

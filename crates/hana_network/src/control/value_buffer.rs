@@ -6,21 +6,21 @@ use hana_protocol::parameter::{ParameterError, ParameterName, Parameters};
 use crate::clock::steady_clock::steady_us;
 use crate::control::batch_stream::BatchStream;
 
-/// The values that were set and their destination; callers lock it for nanoseconds.
+/// The values of a play session and their destination. Callers lock the buffer for nanoseconds.
 #[derive(Default)]
 pub(super) struct ValueBuffer {
-    /// Index of each parameter, stable for the lifetime of the session.
+    /// The index of each parameter, which stays the same during the session.
     indices: HashMap<ParameterName, usize>,
     slots: Vec<ParameterSlot>,
-    /// The instance that is played, once it is known.
+    /// The instance that the session plays, once it is known.
     pub(super) target: Option<TargetInstance>,
 }
 
 struct ParameterSlot {
     name: ParameterName,
-    /// The last value, and its time in microseconds of the steady clock.
+    /// The last value that was set, and its time in microseconds of the steady clock.
     last: Option<(f32, i64)>,
-    /// Index of the parameter in this instance of the visualization, if it has one.
+    /// The index of the parameter in the current instance, if the instance has the parameter.
     target_index: Option<usize>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct TargetInstance {
     pub(super) stream: BatchStream,
 }
 
-/// Maximum number of parameters that can be set before the parameters are known.
+/// The maximum number of parameters of a session.
 const MAX_PARAMETERS: usize = ModulationBatch::MAX_PARAMETERS;
 impl ValueBuffer {
     pub(super) fn place(&mut self, name: &ParameterName) -> Result<usize, ParameterError> {
@@ -55,7 +55,7 @@ impl ValueBuffer {
             Some(target) => {
                 let target_index = match slot.target_index {
                     Some(target_index) => target_index,
-                    // The error lists the known parameters.
+                    // This returns an error that lists the known parameters.
                     None => target.parameters.index(&slot.name)?,
                 };
                 target.parameters.check_at(target_index, value)?;
@@ -70,7 +70,7 @@ impl ValueBuffer {
         Ok(())
     }
 
-    /// Switches to another instance, and sends it the values set since `since`.
+    /// Switches to another instance, and sends it the values that were set since `since`.
     pub(super) fn switch_target(&mut self, target: TargetInstance, since: i64) {
         let mut carried = vec![];
         for slot in &mut self.slots {

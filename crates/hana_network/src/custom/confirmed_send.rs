@@ -25,69 +25,69 @@ use crate::transport::query;
 use crate::transport::query::QueryHandle;
 use crate::transport::raw_message::RawMessage;
 
-/// Why a message did not reach the node it was sent to.
+/// A reason why a message was not accepted by the node to which it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendError {
-    /// No node with that id subscribed to the topic before the deadline.
+    /// No node with this id subscribed to the topic before the deadline.
     #[error(
         "'{node}' is not on the mesh or does not subscribe to '{topic}'; `hana nodes` lists the nodes, `hana send {node}` the topics of one"
     )]
     NoSubscriber {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
     },
-    /// The message was never sent: earlier messages to the node took all the time.
+    /// The message was never sent: earlier messages to the node used up the time.
     #[error(
         "'{topic}' was not sent to '{node}' in time: earlier messages still wait for their replies; send less, or allow more time"
     )]
     QueuedTooLong {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
     },
-    /// The node is on the mesh, but did not reply in time. It is unknown whether the message arrived.
+    /// The node is on the mesh, but did not reply in time. The message may or may not have arrived.
     #[error(
         "'{node}' did not acknowledge '{topic}' within {} ms; `hana nodes` shows its state",
         waited.as_millis()
     )]
     NoAnswer {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
-        /// Time waited for the reply.
+        /// The time for which the sender waited.
         waited: Duration,
     },
     /// The node refused the message.
     #[error("'{node}' refused '{topic}': {reason}")]
     Refused {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
-        /// The reason that the node gave.
+        /// The reason given by the node.
         reason: String,
     },
-    /// The reply cannot be read; most likely the node has another version.
+    /// The reply cannot be read. The likely cause is that the node has another version.
     #[error("cannot read the reply of '{node}': {problem}")]
     Malformed {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
-        /// The decoding problem.
+        /// The decoding error.
         problem: PayloadError,
     },
     /// The message could not be sent.
     #[error("cannot send the message: {problem}")]
     NotSent {
-        /// Why it could not be sent.
+        /// The reason why it could not be sent.
         problem: String,
     },
 }
 
-/// Sends messages to single nodes until they reply or the deadline passes.
+/// Sends messages to single nodes, and repeats each until the node replies or the deadline passes.
 pub(crate) struct ConfirmedSender {
     state: Mutex<State>,
     identity: SenderIdentity,
@@ -102,10 +102,10 @@ struct State {
     pending: HashMap<u64, PendingMessage>,
 }
 
-/// Passes a message to Zenoh.
+/// A function that passes a message to Zenoh.
 type SendStart = Box<dyn FnOnce(&zenoh::Session) + Send>;
 
-/// A topic of one node.
+/// One topic of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Destination {
     node: NodeId,
@@ -142,7 +142,7 @@ impl ConfirmedSender {
         self.state.lock()
     }
 
-    /// Sends a message until the node replies, at most for `deadline`. Does not block.
+    /// Sends a message, and repeats it until the node replies, at most for `deadline`. Does not block.
     pub(crate) fn send<M: CustomMessage>(
         &self,
         node: &NodeId,
@@ -157,7 +157,7 @@ impl ConfirmedSender {
         }
     }
 
-    /// Sends an encoded message until the node replies, at most for `deadline`. Does not block.
+    /// Sends an encoded message, and repeats it until the node replies, at most for `deadline`. Does not block.
     pub(crate) fn send_payload(
         &self,
         node: &NodeId,
@@ -201,9 +201,10 @@ impl ConfirmedSender {
         pending
     }
 
-    /// Applies the actions and returns the sends to start.
+    /// Carries out the actions, and returns the sends to start.
     ///
-    /// They start after the lock is released, because an attempt that fails at once calls back into this type.
+    /// The caller starts them after it has released the lock, because a send that fails at once calls back into this
+    /// type.
     fn act(&self, state: &mut State, actions: Vec<RetryAction>) -> Vec<SendStart> {
         let mut attempts = vec![];
         for action in actions {
@@ -236,7 +237,7 @@ impl ConfirmedSender {
         let (lane, counters) = (known.lane, Arc::clone(&self.counters));
         let (on_reply, on_end) = (Weak::clone(&self.itself), Weak::clone(&self.itself));
         let handle = Arc::new(QueryHandle::new(move |attempt: Attempt| {
-            // A query that ends before its time limit reached no node.
+            // If a query ends without a reply before its time limit, no node received it.
             let has_subscribers = attempt.begun.is_some_and(|begun| begun.elapsed() >= within);
             if let Some(sender) = on_end.upgrade().filter(|_| !attempt.is_answered) {
                 sender.unanswered(letter, has_subscribers);
@@ -244,7 +245,7 @@ impl ConfirmedSender {
         }));
         let replies = Arc::clone(&handle);
         let receive = move |reply: Reply| {
-            // An error reply comes from Zenoh itself, when a query times out.
+            // An error reply comes from Zenoh itself when the query times out.
             let Ok(sample) = reply.result() else { return };
             replies.record(|attempt| attempt.is_answered = true);
             if let Some(sender) = on_reply.upgrade() {
@@ -326,7 +327,7 @@ pub(crate) fn not_sent<T>(problem: String) -> Pending<Result<T, SendError>> {
 /// One attempt to send a message.
 #[derive(Default)]
 struct Attempt {
-    /// Time at which the message was passed to Zenoh; `None` before.
+    /// The time at which the message was passed to Zenoh; `None` before that.
     begun: Option<Instant>,
     is_answered: bool,
 }

@@ -32,7 +32,7 @@ use crate::transport::raw_message::RawMessage;
 use crate::transport::received::Received;
 use crate::transport::schema_mismatch::SchemaMismatch;
 
-/// A subscription to messages of a custom type, which ends when it is dropped.
+/// A subscription to the messages of a custom type. It ends when it is dropped.
 pub struct CustomSubscription<M> {
     messages: Inbox<Received<M>>,
     mismatches: Inbox<SchemaMismatch>,
@@ -47,9 +47,9 @@ const fn inbox_policy<M: Message>() -> OverflowPolicy {
     }
 }
 
-/// Capacity of the inbox for mismatches; each instance of a sender causes only one.
+/// The capacity of the inbox for mismatches. Each instance of a sender causes at most one mismatch.
 const MAX_MISMATCHES: usize = 64;
-/// Maximum number of differences in the description.
+/// The maximum number of differences in the text of a mismatch.
 const MAX_DESCRIBED: usize = 3;
 
 impl<M: CustomMessage> CustomSubscription<M> {
@@ -87,7 +87,7 @@ impl<M: CustomMessage> CustomSubscription<M> {
 }
 
 impl<M> CustomSubscription<M> {
-    /// Returns the senders whose shape of the type does not fit, as they are detected.
+    /// Returns the inbox of mismatches: senders that use an incompatible shape of the type.
     #[must_use]
     pub const fn mismatches(&self) -> &Inbox<SchemaMismatch> {
         &self.mismatches
@@ -105,9 +105,9 @@ impl<M> Deref for CustomSubscription<M> {
 /// A handler for messages of one type that arrive on the keys of a pattern.
 type InboundHandler = Arc<dyn Fn(RawMessage) + Send + Sync>;
 
-/// Returns a handler that keeps the guarantees of the lane.
+/// Returns a handler that enforces the guarantees of the lane.
 ///
-/// Losses are counted and, on a reliable lane, retransmission is requested.
+/// The handler counts lost messages and, on a reliable lane, requests their retransmission.
 fn recovering_handler<M: CustomMessage>(
     context: &NodeContext,
     receiver: &Arc<Receiver<M>>,
@@ -138,7 +138,7 @@ fn subscribe_published<M: CustomMessage>(
     })
 }
 
-/// Receives messages to this node, as queries with a reply or as plain puts, and messages to its kind, as puts.
+/// Receives messages to this node as queries with a reply or as puts, and messages to its kind as puts.
 fn receive_addressed<M: CustomMessage>(
     receiver: &Arc<Receiver<M>>,
     kind: Option<(InboundHandler, String)>,
@@ -177,7 +177,7 @@ fn receive_puts<M: CustomMessage>(
     session
         .declare_subscriber(key.clone())
         .callback(move |sample| {
-            // The put may have used any matching pattern.
+            // The put may have used any key pattern that matches, so the key is set to the topic of this node.
             let raw = RawMessage::from_sample(&sample, M::MAX_BYTES);
             let raw = RawMessage { key: key.clone(), ..raw };
             if !receiver.is_duplicate_anonymous(&raw) && receiver.admits(&raw) {
@@ -187,9 +187,9 @@ fn receive_puts<M: CustomMessage>(
         .wait()
 }
 
-/// State shared with Zenoh's threads, which receive messages of one type.
+/// The state shared with Zenoh's threads, which receive the messages of one type.
 struct Receiver<M> {
-    /// The shape of the type in this node.
+    /// The shape of the type in this program.
     own: CustomMessageInfo,
     id: NodeId,
     messages: Inbox<Received<M>>,
@@ -197,9 +197,9 @@ struct Receiver<M> {
     inbound: InboundStats,
     filter: AdmissionFilter,
     compat: Mutex<SchemaCompatCache>,
-    /// Separates new messages without an envelope from duplicates that arrive on a second path.
+    /// Detects duplicates among messages without an envelope, which arrive a second time over another path.
     payloads: Mutex<PayloadDedup>,
-    /// The messages to this node that were accepted, so that a retransmission is not accepted twice.
+    /// The accepted messages to this node, so that a retransmission is not accepted again.
     accepted: Mutex<DedupWindow>,
     worker: SessionWorker,
 }
@@ -243,8 +243,9 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
-    /// Returns whether a message without an envelope, and thus without a sequence number, is a duplicate from another
-    /// path.
+    /// Returns whether a message without an envelope is a duplicate that arrived over another path.
+    ///
+    /// Such a message has no sequence number, so its payload is compared.
     fn is_duplicate_anonymous(&self, raw: &RawMessage) -> bool {
         let is_duplicate = raw.envelope.is_none()
             && self.payloads.lock().is_duplicate(&raw.payload, Instant::now());
@@ -254,9 +255,9 @@ impl<M: CustomMessage> Receiver<M> {
         is_duplicate
     }
 
-    /// Returns whether a message to this node was accepted before; otherwise marks it as accepted.
+    /// Returns whether a message to this node was accepted before; if not, marks it as accepted.
     ///
-    /// Duplicates are retransmissions, or arrive on a second path.
+    /// A duplicate is a retransmission, or arrives over a second path.
     fn is_duplicate(&self, raw: &RawMessage) -> bool {
         let Some(envelope) = &raw.envelope else { return false };
         let is_duplicate = !self.accepted.lock().insert(envelope, Instant::now());
@@ -266,17 +267,17 @@ impl<M: CustomMessage> Receiver<M> {
         is_duplicate
     }
 
-    /// Unmarks a message that was not accepted after all, so that a retransmission can be accepted.
+    /// Removes the mark of a message that was not accepted after all, so that a retransmission can be accepted.
     fn forget(&self, envelope: Option<&Envelope>) {
         if let Some(envelope) = envelope {
             self.accepted.lock().remove(envelope);
         }
     }
 
-    /// Accepts a message that expects a reply, and replies.
+    /// Accepts a message that expects a reply, and sends the reply.
     ///
-    /// The worker does both, so that they happen both or not at all. A message accepted without a reply, while the
-    /// node leaves, would be sent again to its next instance.
+    /// The worker does both, so that either both happen or neither does. If a message were accepted without a reply
+    /// while the node leaves, the sender would send it again to the next instance of the node.
     fn receive_query(self: &Arc<Self>, query: Query, key: &str) {
         let (receiver, key) = (Arc::clone(self), key.to_owned());
         self.worker.spawn_reply(query, move |session, query| {
@@ -287,7 +288,7 @@ impl<M: CustomMessage> Receiver<M> {
     fn deliver_and_reply(self: &Arc<Self>, session: &Session, query: &Query, key: &str) {
         let raw = RawMessage::from_query(query, key, M::MAX_BYTES);
         if self.is_duplicate_anonymous(&raw) {
-            // The first copy of a query gets the reply.
+            // The first copy of the query gets the reply.
             return;
         }
         let envelope = raw.envelope.clone();
@@ -322,13 +323,13 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
-    /// Handles an unreadable message: determines whether only the message is bad or the sender's shape differs.
+    /// Handles an unreadable message: checks whether only this message is invalid or the sender has another shape.
     fn on_decode_failure(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
         let Some(envelope) = envelope else {
             self.inbound.report_malformed(M::LANE, Diagnostic::DecodeFailed(error));
             return;
         };
-        // Not inside the `match`, which would hold the lock while other locks are acquired.
+        // This call is outside the `match`, which would hold the lock while other locks are acquired.
         let what = self.compat().on_decode_failure(&envelope, &error, Instant::now());
         match what {
             DecodeFailureAction::Report => {
@@ -343,7 +344,7 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
-    /// Queries the info that a sender announces, and compares its schema when the query has ended.
+    /// Queries the info of a sender, and compares the sender's schema when the query has ended.
     ///
     /// `key` is the key on which the unreadable message arrived.
     fn query_info(self: &Arc<Self>, key: String, envelope: Envelope) {
@@ -410,9 +411,9 @@ impl<M: CustomMessage> Receiver<M> {
     }
 }
 
-/// Publishes a message that arrived as a query, which only its receiver sees, as a put for observers.
+/// Publishes a message that arrived as a query again as a put, because only the receiver sees a query.
 ///
-/// The put has the envelope of the original sender and is not delivered to this node.
+/// The put has the envelope of the original sender, and is delivered only to other nodes.
 fn mirror_as_put<M: Message>(session: &Session, key: &str, query: &Query) {
     let (priority, reliability, express) = zenoh_qos(M::LANE);
     let payload = query.payload().cloned().unwrap_or_default();

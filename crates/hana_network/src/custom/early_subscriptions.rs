@@ -10,10 +10,10 @@ use crate::config::node_config::NodeConfig;
 use crate::context::node_context::NodeContext;
 use crate::custom::custom_subscription::CustomSubscription;
 
-/// Starts the subscription to one type before the node is announced.
+/// Starts the subscription to one message type before the node is announced.
 ///
-/// A node that sees the announcement may send at once, while the program may take a frame or more to take its
-/// subscription.
+/// Another node may send a message as soon as the node is announced, but the program may need a frame or more before
+/// it calls [`Node::subscribe_custom`](crate::Node::subscribe_custom).
 #[derive(Debug, Clone, Copy)]
 struct SubscriptionFactory {
     message: TypeId,
@@ -29,7 +29,7 @@ impl SubscriptionFactory {
     }
 }
 
-/// Subscriptions started before the announcement, until the program takes them.
+/// The subscriptions that started before the announcement, until the program takes them.
 #[derive(Default)]
 pub(crate) struct EarlySubscriptions(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 
@@ -43,7 +43,7 @@ impl EarlySubscriptions {
         }
     }
 
-    /// Returns the subscription to a type, if it was started and not taken yet.
+    /// Returns the subscription to a type, if it was started and the program has not taken it yet.
     pub(crate) fn take<M: CustomMessage>(&self) -> Option<CustomSubscription<M>> {
         let subscription = self.0.lock().remove(&TypeId::of::<M>());
         subscription?.downcast().ok().map(|subscription| *subscription)
@@ -53,8 +53,8 @@ impl EarlySubscriptions {
 impl NodeConfig {
     /// Declares a custom message type that the node publishes, receives, or both.
     ///
-    /// The node subscribes to it before it becomes visible to others, and keeps the messages until
-    /// [`Node::subscribe_custom`](crate::Node::subscribe_custom) is called.
+    /// If the node receives the type, it subscribes before it becomes visible to other nodes, and keeps the messages
+    /// until [`Node::subscribe_custom`](crate::Node::subscribe_custom) is called.
     #[must_use]
     pub fn with_message<M: CustomMessage>(mut self, direction: Direction) -> Self {
         if direction.is_subscribed() {

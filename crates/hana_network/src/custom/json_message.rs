@@ -1,4 +1,4 @@
-//! Custom messages whose type this program does not have, as JSON values.
+//! Custom messages, as JSON values, for programs that do not have the message type.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use crate::transport::outbound::lane_qos::zenoh_qos;
 use crate::transport::raw_message::RawMessage;
 use crate::transport::received::Received;
 
-/// Size limit when reading a value of unknown type; most types have the same limit.
+/// The maximum size of a value of unknown type, in bytes; most types have the same limit.
 const MAX_JSON_BYTES: usize = 64 * 1024;
-/// The lane on which values of unknown type are counted, since their real lane is unknown too.
+/// The lane on which values of unknown type are counted, since their lane is unknown too.
 const COUNTED_LANE: Lane = Lane::UnreliableUnordered;
 
 /// Sends a JSON message to all nodes of a kind.
@@ -62,7 +62,7 @@ pub(crate) fn send_json_to_kind(
     pending
 }
 
-/// Subscribes to one custom topic, or to all, as JSON.
+/// Subscribes to one custom topic, or to all custom topics, and delivers the messages as JSON.
 pub(crate) fn subscribe_json(
     context: &NodeContext,
     topic: Option<&TopicName>,

@@ -13,18 +13,18 @@ use crate::custom::confirmed_send::{ConfirmedSender, SendError};
 use crate::sync::pending::Pending;
 use crate::transport::outbound::publisher::{PublishError, Publisher, encode};
 
-/// Publishes messages of one custom type, or sends them to one node or to all nodes of a kind.
+/// Publishes messages of one custom type, and sends them to single nodes or to all nodes of a kind.
 ///
-/// Cheap to clone; it does not keep the node on the mesh.
+/// Cheap to clone. It does not keep the node on the mesh.
 pub struct MessageSender<M> {
     context: Weak<NodeContext>,
     confirmed: Weak<ConfirmedSender>,
     published: Publisher<M>,
-    /// Open streams to single nodes and kinds.
+    /// Open publishers for single nodes and kinds.
     addressed: Arc<Mutex<HashMap<Key, Publisher<M>>>>,
 }
 
-/// Maximum number of open streams; beyond that, all are closed and opened again on demand.
+/// The maximum number of open publishers; when it is reached, all are closed and reopened when needed.
 const STREAMS: usize = 64;
 
 impl<M> Clone for MessageSender<M> {
@@ -39,7 +39,7 @@ impl<M> Clone for MessageSender<M> {
 }
 
 impl<M: CustomMessage> MessageSender<M> {
-    /// How long a stream on a reliable lane retries a message to a node that does not accept it.
+    /// The time for which an unconfirmed message on a reliable lane is retried until the node accepts it.
     pub const STREAM_DEADLINE: Duration = Duration::from_secs(10);
 
     pub(crate) fn new(context: &Arc<NodeContext>, confirmed: &Arc<ConfirmedSender>) -> Self {
@@ -52,7 +52,7 @@ impl<M: CustomMessage> MessageSender<M> {
         }
     }
 
-    /// Publishes a message to the subscribers of this node's topic. Does not block.
+    /// Queues a message for the subscribers of this node's topic. Does not block.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl<M: CustomMessage> MessageSender<M> {
 
     /// Publishes a message from the calling thread: see [`Publisher::publish_blocking`].
     ///
-    /// May block for 1 ms when a link is congested; not for a frame loop.
+    /// May block for 1 ms when a link is congested. Do not call it in a frame loop.
     ///
     /// # Errors
     ///
@@ -74,11 +74,11 @@ impl<M: CustomMessage> MessageSender<M> {
 
     /// Publishes like [`publish`](Self::publish), but waits up to `timeout` for room in the queue of a reliable lane.
     ///
-    /// Blocks; not for a frame loop.
+    /// Do not call it in a frame loop, because it blocks.
     ///
     /// # Errors
     ///
-    /// When there is no room in time, or the message cannot be encoded or is too large.
+    /// When the queue still has no room after `timeout`, or the message cannot be encoded or is too large.
     pub fn publish_timeout(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
         self.published.publish_timeout(message, timeout)
     }
@@ -100,10 +100,10 @@ impl<M: CustomMessage> MessageSender<M> {
         pending
     }
 
-    /// Sends a message to one node with the guarantees of its lane, without reporting the outcome.
+    /// Sends a message to one node with the guarantees of its lane, and does not report the outcome.
     ///
-    /// On a reliable lane it is sent like [`MessageSender::send_to`], for at most [`MessageSender::STREAM_DEADLINE`];
-    /// a message that fails counts as dropped. Does not block.
+    /// On a reliable lane, the message is sent as by [`MessageSender::send_to`], for at most
+    /// [`MessageSender::STREAM_DEADLINE`]. A message that is not accepted by then counts as dropped. Does not block.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl<M: CustomMessage> MessageSender<M> {
     }
 
     fn put(&self, key: &Key, message: &M) -> Result<(), PublishError> {
-        // A node that has left sends nothing, as with every publisher.
+        // As with every publisher, the message is dropped silently after the node has left.
         let Some(context) = self.context.upgrade() else { return Ok(()) };
         let publisher = {
             let mut addressed = self.addressed.lock();

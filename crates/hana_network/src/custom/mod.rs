@@ -1,6 +1,6 @@
 //! Custom messages: published, sent to one node, or sent to all nodes of a kind.
 //!
-//! Programs that have the message type send and receive it typed; other programs use JSON.
+//! Programs that have the message type send and receive typed messages; other programs use JSON.
 
 pub(crate) mod confirmed_send;
 pub(crate) mod custom_subscription;

@@ -23,7 +23,7 @@ use crate::transport::inbound::payload_dedup::PayloadDedup;
 use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::raw_message::RawMessage;
 
-/// Receives the commands to a node, carries out those that it can, and passes the others to the program.
+/// Receives the commands to a node, carries out those that the node supports, and passes the others to the program.
 pub(super) struct CommandHandler {
     key: String,
     role: Role,
@@ -33,7 +33,7 @@ pub(super) struct CommandHandler {
     parameters: Arc<ParameterStore>,
     requests: Inbox<Request>,
     is_shutdown_requested: Arc<AtomicBool>,
-    /// Commands without an envelope may arrive on two paths.
+    /// Detects duplicates of commands without an envelope, which may arrive over two paths.
     duplicates: Mutex<PayloadDedup>,
 }
 
@@ -56,7 +56,7 @@ impl CommandHandler {
         })
     }
 
-    /// Receives commands on a session, both as queries, which get a reply, and as plain puts, which do not.
+    /// Receives commands on a session: as queries, which get a reply, and as puts, which get no reply.
     pub(super) fn receive_on(self: &Arc<Self>, worker: &SessionWorker) -> RegistrationGuard {
         let (handler, replying) = (Arc::clone(self), worker.clone());
         let filter = Arc::new(AdmissionFilter::for_commands());
@@ -95,12 +95,12 @@ impl CommandHandler {
         let is_duplicate = raw.envelope.is_none()
             && self.duplicates.lock().is_duplicate(&raw.payload, Instant::now());
         if is_duplicate {
-            // The first copy of a query gets the reply.
+            // Only the first copy of a query gets a reply.
             self.inbound.counters.late(Control::LANE, None, 1);
             return;
         }
         let Some(control) = self.inbound.decode::<Control>(raw) else {
-            // The sender gets the same reason as the log.
+            // The reply to the sender contains the same reason as the log.
             if let Some(query) = query {
                 self.refuse_unreadable(worker, query, raw);
             }

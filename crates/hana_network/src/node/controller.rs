@@ -42,9 +42,9 @@ impl<R: NodeRole> Node<R> {
         BatchStream::start(info, topic, settings)
     }
 
-    /// Returns this node as a controller that shares a show with others.
+    /// Returns the client with which this node shares parameters with other controllers.
     ///
-    /// Its priority is `HANA_PRIORITY`, or 0 if that is not set. A node has only one.
+    /// Its priority is `HANA_PRIORITY`, or 0 if the variable is not set. A node must have only one client.
     #[must_use]
     pub fn ownership_client(&self) -> OwnershipClient
     where
@@ -56,8 +56,8 @@ impl<R: NodeRole> Node<R> {
 
     /// Plays a visualization for as long as the session lives.
     ///
-    /// The session uses a direct link, falls back to the mesh while there is none, and continues after the
-    /// visualization restarts. All sessions of a node with one visualization are one session.
+    /// The session uses a direct link, uses the mesh while no link is open, and continues when the visualization
+    /// restarts. All calls for the same visualization return the same session.
     #[must_use]
     pub fn play_session(&self, node: &NodeId) -> PlaySession
     where
@@ -68,8 +68,8 @@ impl<R: NodeRole> Node<R> {
 
     /// Plays a visualization whose info is known.
     ///
-    /// Every value is checked against its parameters from the start, and the session does not need the mesh to find
-    /// it.
+    /// Every value is checked against the declared parameters from the start, and the session does not need the mesh
+    /// to find the visualization.
     #[must_use]
     pub fn play_session_with_info(&self, info: &NodeInfo) -> PlaySession
     where
@@ -81,7 +81,7 @@ impl<R: NodeRole> Node<R> {
 
     /// Plays a visualization with other batch settings than the default.
     ///
-    /// If the node already has a session with this visualization, the settings of that session apply.
+    /// If this node already has a session with the visualization, `settings` is ignored.
     #[must_use]
     pub fn play_session_with(&self, node: &NodeId, settings: BatcherSettings) -> PlaySession
     where
@@ -96,9 +96,9 @@ impl<R: NodeRole> Node<R> {
         self.shared.sessions.statuses()
     }
 
-    /// Opens a direct link to a visualization, to play it.
+    /// Opens a direct link to play a visualization.
     ///
-    /// A [`play_session`](Self::play_session) manages its direct link by itself.
+    /// A [`play_session`](Self::play_session) opens its direct link automatically.
     #[must_use]
     pub fn open_direct_link(&self, info: &NodeInfo) -> Pending<Result<DirectLink, DirectLinkError>>
     where

@@ -43,16 +43,16 @@ use crate::sync::inbox::{Inbox, OverflowPolicy};
 use crate::sync::pending::Pending;
 use crate::transport::outbound::sender_identity::SenderIdentity;
 
-/// Capacity of the inbox for commands to the program.
+/// The capacity of the inbox for commands that the program must carry out.
 const MAX_REQUESTS: usize = 256;
-/// Time a peer needs to discover all others after it has met the first; scouting takes up to 0.3 s.
+/// The time a peer needs to discover all peers after it is connected to the first one; scouting takes up to 0.3 s.
 const PEER_DISCOVERY_TIME: Duration = Duration::from_millis(350);
 
 impl<R: NodeRole> Node<R> {
     /// Joins the mesh: through this machine's daemon if one runs, otherwise as a peer of all other nodes.
     ///
-    /// Takes a few milliseconds through a daemon and up to 0.5 s without one, or 2 s if a program other than a daemon
-    /// occupies the daemon's port.
+    /// Takes a few milliseconds through a daemon, up to 0.5 s without one, and up to 2 s if another program uses the
+    /// daemon's port.
     #[must_use]
     pub fn join(config: NodeConfig) -> Pending<Result<Self, JoinError>> {
         let (promise, pending) = Pending::new();
@@ -60,7 +60,7 @@ impl<R: NodeRole> Node<R> {
         let spawned = thread::Builder::new().name("hana join".into()).spawn(move || {
             match join(config, R::ROLE) {
                 Ok(shared) => {
-                    // Once the worker runs this, every earlier declaration has been sent.
+                    // When the worker runs this, all earlier declarations have been sent.
                     let worker = shared.context.session_worker.clone();
                     let node = Self::new(shared);
                     worker.run(move |_| joined.fulfil(Ok(node)));
@@ -88,8 +88,8 @@ fn join(mut config: NodeConfig, role: Role) -> Result<Arc<NodeShared>, JoinError
         config.learn_host(&session);
     }
     if matches!(kind, SessionKind::Peer { .. }) {
-        // Zenoh's open returns once it has met the first peer and does not report when it has met all of them. A query
-        // sent before then does not reach every peer.
+        // Zenoh's open returns when the first peer is connected, and does not report when all peers are connected. A
+        // query sent before that would not reach every peer.
         thread::sleep(PEER_DISCOVERY_TIME);
     }
     if is_listed {
@@ -151,7 +151,7 @@ fn join(mut config: NodeConfig, role: Role) -> Result<Arc<NodeShared>, JoinError
     Ok(shared)
 }
 
-/// Announces the node. The liveliness token comes last: a node that sees it can query everything else.
+/// Announces the node. The liveliness token comes last, so that a node that receives it can query everything else.
 fn announce(shared: &Arc<NodeShared>, addresses: &LocalAddresses) -> Result<(), JoinError> {
     let context = &shared.context;
     let id = &context.identity.id;
@@ -202,7 +202,7 @@ fn announce(shared: &Arc<NodeShared>, addresses: &LocalAddresses) -> Result<(), 
     Ok(())
 }
 
-/// Receives modulation on the mesh and on direct links; the returned publisher publishes what it changes.
+/// Receives modulation over the mesh and over direct links; the returned publisher publishes the resulting changes.
 fn receive_modulation(
     shared: &NodeShared,
     commands: &Arc<CommandHandler>,
@@ -220,7 +220,7 @@ fn receive_modulation(
     Ok(ParameterPublisher::new(context, &shared.parameters))
 }
 
-/// Creates the parameters with the declared values, or with those of the saved last look.
+/// Creates the parameters with the declared values, or with the values of the last look.
 fn initial_parameters(config: &NodeConfig) -> ParameterStore {
     let declared = config.parameters.clone();
     let parameters = ParameterStore::new(&config.id, declared, |name| config.playout_of(name))
@@ -232,9 +232,9 @@ fn initial_parameters(config: &NodeConfig) -> ParameterStore {
     parameters
 }
 
-/// Checks that other nodes can read this node's info.
+/// Checks that other nodes can read the info of this node.
 ///
-/// The schemas of its custom messages may be too large or too deeply nested.
+/// The schemas of its custom messages may make it too large or too deeply nested.
 fn check_info(info: &NodeInfo) -> Result<(), JoinError> {
     let problem = match codec::encode(info) {
         Ok(payload) => match codec::decode::<NodeInfo>(&payload, Encoding::MessagePack) {

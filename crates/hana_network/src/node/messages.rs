@@ -20,11 +20,12 @@ use crate::transport::inbound::subscription::Subscription;
 use crate::transport::received::Received;
 
 impl<R: NodeRole> Node<R> {
-    /// Subscribes to a custom message type: published messages, those sent to this node, and those sent to its kind.
+    /// Subscribes to a custom message type: published messages, and messages sent to this node or to its kind.
     ///
-    /// On `UnreliableSequenced` the inbox keeps the newest message of each key, otherwise the newest 4,096.
+    /// On `UnreliableSequenced`, the inbox keeps only the newest message of each key; on other lanes, the newest 4,096
+    /// messages.
     ///
-    /// A message that cannot be read because its sender has another shape of the type is reported in
+    /// If a message cannot be read because its sender has another shape of the type, this is reported in
     /// [`CustomSubscription::mismatches`], once per instance of the sender. Further messages of that instance are not
     /// read.
     #[must_use]
@@ -43,9 +44,10 @@ impl<R: NodeRole> Node<R> {
     ///
     /// `Accepted` means that the message is in the inbox of the receiving program. While the node is absent or does
     /// not reply, the message is retransmitted until the node replies or the deadline passes; the node accepts it
-    /// only once. Messages to one node on [`Lane::ReliableOrdered`] are accepted in the order of these calls.
+    /// only once. On [`Lane::ReliableOrdered`], messages to one node are accepted in the order of the calls.
     ///
-    /// On any lane, each call is a query with a reply; for a stream of messages use [`MessageSender::send_unconfirmed`].
+    /// On every lane, each call is a query with a reply. For a stream of messages, use
+    /// [`MessageSender::send_unconfirmed`].
     #[must_use]
     pub fn send<M: CustomMessage + Publishable<R>>(
         &self,
@@ -56,9 +58,9 @@ impl<R: NodeRole> Node<R> {
         self.shared.confirmed.send(node, message, deadline)
     }
 
-    /// Sends a message whose type this program does not have.
+    /// Sends a JSON message whose type is not part of this program.
     ///
-    /// First check it against what the node announces: [`NodeInfo::check_message`].
+    /// First check the message against the node's info with [`NodeInfo::check_message`].
     #[must_use]
     pub fn send_json(
         &self,
@@ -68,7 +70,7 @@ impl<R: NodeRole> Node<R> {
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
         match codec::encode(message) {
-            // The caller waits for the reply, so the send is reliable whatever lane the type has.
+            // The caller waits for the reply, so the message is sent reliably, whatever the lane of its type.
             Ok(payload) => self.shared.confirmed.send_payload(
                 node,
                 topic.clone(),
@@ -80,9 +82,9 @@ impl<R: NodeRole> Node<R> {
         }
     }
 
-    /// Sends a message whose type this program does not have to all nodes of a kind, on the lane that they announce.
+    /// Sends a JSON message to all nodes of a kind, on the lane that the nodes announce for its type.
     ///
-    /// Resolves once the message has been handed to the network; the nodes do not reply.
+    /// Resolves when the message has been passed to Zenoh; the nodes do not reply.
     #[must_use]
     pub fn send_json_to_kind(
         &self,
@@ -94,7 +96,7 @@ impl<R: NodeRole> Node<R> {
         json_message::send_json_to_kind(&self.shared.context, kind, topic, lane, message)
     }
 
-    /// Subscribes to one custom topic, or to all, without having the type.
+    /// Subscribes to one custom topic, or to all, without the message type. Messages are delivered as JSON values.
     ///
     /// Messages that cannot be read as JSON are counted and reported.
     #[must_use]

@@ -1,4 +1,4 @@
-//! The node: the handle that a program holds, composed of all subsystems.
+//! The node: the handle through which a program uses all subsystems.
 
 mod command_handler;
 mod controller;

@@ -46,7 +46,7 @@ pub struct Node<R: NodeRole> {
     role: PhantomData<fn(R)>,
 }
 
-/// Size limit, in bytes, for payloads read by raw subscriptions.
+/// The maximum size, in bytes, of payloads that raw subscriptions read.
 const MAX_RAW_BYTES: usize = 1 << 20;
 
 impl<R: NodeRole> Node<R> {
@@ -78,7 +78,7 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.config.network()
     }
 
-    /// Leaves the mesh cleanly: withdraws everything it declared before the session closes.
+    /// Leaves the mesh cleanly: undeclares everything, then closes the session.
     #[must_use]
     pub fn leave(self) -> Pending<()> {
         let (promise, pending) = Pending::new();
@@ -92,7 +92,7 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.publisher(topic.key())
     }
 
-    /// Returns a publisher for a value with a current state, which late joiners receive too.
+    /// Returns a publisher for a state: a value that nodes receive even if they join after it was published.
     #[must_use]
     pub fn state_publisher<M: Publishable<R> + PartialEq + Clone>(
         &self,
@@ -103,7 +103,8 @@ impl<R: NodeRole> Node<R> {
 
     /// Subscribes to topics.
     ///
-    /// On `UnreliableSequenced` the inbox keeps the newest message of each key, otherwise the newest 4,096.
+    /// On `UnreliableSequenced`, the inbox keeps only the newest message of each key; on other lanes, the newest 4,096
+    /// messages.
     #[must_use]
     pub fn subscribe<M: Message + ReceivedBy<R>>(
         &self,
@@ -112,9 +113,9 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.subscribe(topics.into().pattern())
     }
 
-    /// Queries what other nodes keep on these topics: the current state, or the last lines of a log.
+    /// Queries the stored messages of these topics from other nodes: the current state, or the last lines of a log.
     ///
-    /// Resolves once all have replied or `deadline` has passed.
+    /// Resolves once all queried nodes have replied, or when `deadline` has passed.
     #[must_use]
     pub fn query<M: Message + ReceivedBy<R>>(
         &self,
@@ -124,23 +125,23 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.query(topics.into().pattern().to_owned(), deadline)
     }
 
-    /// Follows the log of a visualization or a daemon: the lines that its daemon keeps, then new ones.
+    /// Follows the log of a visualization or a daemon: first the lines that its daemon stores, then new lines.
     ///
-    /// Keeps the last `most` lines.
+    /// The returned [`LogTail`] keeps the last `most` lines.
     #[must_use]
     pub fn tail_log(&self, of: &NodeId, most: usize) -> LogTail
     where
         LogLine: ReceivedBy<R>,
     {
         let topics = Topics::<LogLine>::log_of(of);
-        // Subscribed first, so that no line is missed between the stored lines and the new ones.
+        // The subscription comes first, so that no line between the stored lines and the new ones is missed.
         let coming = self.subscribe(topics.clone());
         LogTail::new(of, coming, self.query(topics, log_tail::QUERY_TIMEOUT), most)
     }
 
-    /// Replies to queries on a topic with what `kept` returns at that moment.
+    /// Replies to each query on a topic with the messages that `kept` returns when the query arrives.
     ///
-    /// `kept` runs on a thread of the node and should be quick.
+    /// `kept` runs on a thread of the node and should return quickly.
     #[must_use]
     pub fn reply_to<M: Publishable<R>>(
         &self,
@@ -182,16 +183,16 @@ impl<R: NodeRole> Node<R> {
         send_command(&context.session_worker, &context.identity, node, command, deadline)
     }
 
-    /// Returns the inbox of commands that the program has to carry out.
+    /// Returns the inbox of requests that the program must carry out.
     #[must_use]
     pub fn requests(&self) -> &Inbox<Request> {
         &self.shared.requests
     }
 
-    /// Returns the inbox for an id conflict: the older node that has the same id as this one.
+    /// Returns the inbox of id conflicts. An entry names the older node with the same id as this node.
     ///
-    /// A daemon that finds an entry here has to end. Any other node has already left the mesh and continues without
-    /// it.
+    /// A daemon that receives an entry must exit. Any other node has already left the mesh when the entry arrives, and
+    /// its program continues without the mesh.
     #[must_use]
     pub fn id_conflicts(&self) -> &Inbox<IdConflict> {
         &self.shared.id_conflicts
@@ -203,23 +204,24 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.connection.now()
     }
 
-    /// Returns the inbox of connection changes; the first one is that the node has joined.
+    /// Returns the inbox of connection changes. The first entry reports that the node has joined.
     ///
-    /// A clone of the inbox outlives the node and also receives the final change.
+    /// A clone of the inbox remains valid after the node is dropped, and receives the final change too.
     #[must_use]
     pub fn connection_changes(&self) -> &Inbox<ConnectionState> {
         self.shared.context.connection.changes()
     }
 
-    /// Returns the problems with received messages, as they are detected.
+    /// Returns the queue of diagnostics about messages.
     ///
-    /// The log contains the same problems as text, and so do the events of this node.
+    /// The log, and the events of this node, contain the same faults as text.
     #[must_use]
     pub fn diagnostics(&self) -> &Diagnostics {
         self.shared.context.inbound.problems()
     }
 
-    /// Queries the clock of another host's daemon repeatedly, to estimate its offset from the local clock.
+    /// Queries the clock of another host's daemon repeatedly, to estimate the offset of that clock from the local
+    /// clock.
     #[must_use]
     pub fn watch_clock(&self, host: &NodeId) -> ClockSync
     where
@@ -229,9 +231,10 @@ impl<R: NodeRole> Node<R> {
         ClockSync::start(session_worker, inbound, timer, host)
     }
 
-    /// Returns tempo and beat on this machine; reading them often is cheap.
+    /// Returns the tempo and the beat on this machine. Frequent calls are cheap.
     ///
-    /// On first use the node subscribes to the daemon of its machine; the timeline is available a moment later.
+    /// On the first call, the node subscribes to the daemon of its machine, so the timeline is available a moment
+    /// later.
     #[must_use]
     pub fn timeline(&self) -> &TimelineHandle {
         self.shared.timeline()
@@ -246,7 +249,7 @@ impl<R: NodeRole> Node<R> {
         MeshObserver::start(&self.shared.context)
     }
 
-    /// Observes which nodes come and go, and the health of selected nodes.
+    /// Observes the arrival and departure of all nodes, and the health of selected nodes.
     #[must_use]
     pub fn watch_presence(&self) -> PresenceObserver
     where
@@ -267,7 +270,7 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.inbound.counters.totals()
     }
 
-    /// Returns the same counters by lane, for lanes that carried any messages.
+    /// Returns the same counters for each lane that carried messages.
     #[must_use]
     pub fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
         self.shared.context.inbound.counters.lanes()
@@ -279,9 +282,10 @@ impl<R: NodeRole> Node<R> {
         self.shared.context.inbound.counters.lane(lane)
     }
 
-    /// Returns the peers whose messages were lost, late, dropped or unusable, most affected first.
+    /// Returns the peers whose messages were lost, late, dropped or unusable; the peer with the most faults comes
+    /// first.
     ///
-    /// At most [`Health::MAX_TROUBLES`](hana_protocol::message::Health::MAX_TROUBLES) entries.
+    /// Contains at most [`Health::MAX_TROUBLES`](hana_protocol::message::Health::MAX_TROUBLES) entries.
     #[must_use]
     pub fn troubles(&self) -> Vec<MessageFault> {
         self.shared.context.inbound.counters.troubles()
@@ -289,21 +293,21 @@ impl<R: NodeRole> Node<R> {
 
     /// Counts messages of another protocol that were lost before the program could read them.
     ///
-    /// An example is datagrams that the kernel had no room for.
+    /// An example is datagrams that the kernel dropped because its buffer was full.
     pub fn count_lost_input(&self, count: u64) {
         self.shared.context.inbound.counters.input_lost(count);
     }
 
-    /// Returns the info that this node publishes; a direct link to it is opened with this.
+    /// Returns the info that this node publishes. A controller needs it to open a direct link to this node.
     ///
-    /// Reads the addresses of the machine, which takes about 10 us.
+    /// Reads the addresses of the machine, which takes about 10 µs.
     #[must_use]
     pub fn info(&self) -> NodeInfo {
         let interface = self.shared.context.config.network.interface.as_deref();
         self.shared.info(&LocalAddresses::now(interface))
     }
 
-    /// Returns whether the node received a shutdown command. Only visualizations receive one.
+    /// Returns whether the node received a shutdown command. Only visualizations receive this command.
     #[must_use]
     pub fn is_shutdown_requested(&self) -> bool {
         self.shared.is_shutdown_requested.load(Ordering::Acquire)

@@ -24,28 +24,28 @@ use crate::transport::outbound::publisher::Publisher;
 pub(super) struct NodeShared {
     pub(super) context: Arc<NodeContext>,
     pub(super) role: Role,
-    /// Time of joining, in Unix milliseconds.
+    /// The time of joining, in Unix milliseconds.
     pub(super) joined_ms: u64,
     pub(super) events: Publisher<Event>,
-    /// The session that accepts direct links; only a visualization has one.
+    /// The session that accepts direct links. Only a visualization has one.
     pub(super) listener: Option<DirectListener>,
     pub(super) sessions: Arc<PlaySessions>,
-    /// Empty unless the node is a visualization.
+    /// The parameters, which are empty unless the node is a visualization.
     pub(super) parameters: Arc<ParameterStore>,
     pub(super) frames: Arc<FrameCounter>,
     pub(super) requests: Inbox<Request>,
-    /// Subscriptions to custom messages that started at joining, until the program takes them.
+    /// The subscriptions to custom messages that started when the node joined, until the program takes them.
     pub(super) early_subscriptions: EarlySubscriptions,
     /// Sends messages to single nodes and waits for their replies.
     pub(super) confirmed: Arc<ConfirmedSender>,
     pub(super) is_shutdown_requested: Arc<AtomicBool>,
-    /// Why the program runs without a window, if it does.
+    /// The reason why the program runs without a window; `None` if it has a window.
     pub(super) headless: Arc<Mutex<Option<String>>>,
-    /// The older node with the same id to which this one gave way.
+    /// The inbox that receives the conflict when an older node has the same id.
     pub(super) id_conflicts: Inbox<IdConflict>,
-    /// Created on first use.
+    /// The timeline, created on first use.
     pub(super) timeline: OnceLock<TimelineHandle>,
-    /// Publishes the info of this node while the node is listed.
+    /// The publisher of this node's info while the node is listed.
     pub(super) info_publisher: Mutex<Option<StatePublisher<NodeInfo>>>,
 }
 
@@ -59,7 +59,7 @@ impl NodeShared {
         self.context.leave(done);
     }
 
-    /// Leaves the mesh, unless this is a daemon, because an older node has the same id.
+    /// Leaves the mesh, unless this node is a daemon, because an older node has the same id.
     pub(super) fn give_way(&self, conflict: IdConflict) {
         self.context.connection.gives_way(conflict.to_string());
         if self.role != Role::Daemon {
@@ -77,7 +77,7 @@ impl NodeShared {
         })
     }
 
-    /// Returns the info of this node, with these addresses of its machine.
+    /// Returns the info of this node, given the addresses of its machine.
     pub(super) fn info(&self, addresses: &LocalAddresses) -> NodeInfo {
         let NodeContext { identity, config, .. } = &*self.context;
         NodeInfo {
@@ -101,7 +101,7 @@ impl NodeShared {
         }
     }
 
-    /// Publishes the info of this node again, with these addresses of its machine.
+    /// Publishes the info of this node again, given the addresses of its machine.
     pub(super) fn publish_info(&self, addresses: &LocalAddresses) {
         let published = self
             .info_publisher

@@ -14,7 +14,7 @@ use crate::session::zenoh_probe::ProbeResult;
 /// The timeout of the check for a daemon on this machine.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(350);
 
-/// Refines a "port in use" error: names the daemon that uses the port, if it belongs to this show.
+/// Converts a session error. If the port is in use by a daemon of this show, the new error names the daemon.
 pub(super) fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
     match problem {
         SessionError::PortInUse { .. } => running_daemon(config).unwrap_or_else(|| problem.into()),

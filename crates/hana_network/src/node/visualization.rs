@@ -9,7 +9,7 @@ use crate::playback::parameter_store::ParameterStore;
 use crate::presence::frame_counter::FrameCounter;
 use crate::sync::pending::Pending;
 
-/// Environment variable in which a daemon names the file that records that a visualization was closed.
+/// The environment variable in which a daemon names the file that records that the visualization was closed.
 const CLOSE_MARKER_ENV: &str = "HANA_GOODBYE";
 
 impl Node<Visualization> {
@@ -19,27 +19,27 @@ impl Node<Visualization> {
         &self.shared.parameters
     }
 
-    /// Returns the counter that the program advances once per frame.
+    /// Returns the counter that the program must advance once per frame.
     #[must_use]
     pub fn frames(&self) -> &FrameCounter {
         &self.shared.frames
     }
 
-    /// Reports why the program has no window now, or `None` if it has one.
+    /// Reports the reason why the program has no window now, or `None` if it has one.
     ///
-    /// The list of nodes shows it beside the state of the node within a tenth of a second.
+    /// Within a tenth of a second, the reason appears beside the state of the node in the list of nodes.
     pub fn set_headless(&self, cause: Option<String>) {
         *self.shared.headless.lock() = cause;
     }
 
     /// Reports that the operator closed the visualization, and leaves the mesh.
     ///
-    /// The supervising daemon then marks it as closed and does not restart it. This also works for a daemon that is
-    /// not the parent process and cannot read the exit code. For a daemon that is not running at the moment, the
-    /// visualization leaves a note in the file named by `HANA_GOODBYE`.
+    /// The supervising daemon then marks the visualization as closed and does not restart it. This also works for a
+    /// daemon that is not the parent process and cannot read the exit code. In case the daemon is not running at the
+    /// moment, the visualization also writes a note to the file that `HANA_GOODBYE` names.
     ///
-    /// Blocks only while it writes that file. The returned value resolves once the node has left. Wait for it before
-    /// the process ends, but no longer than 0.3 s, since a link may be gone.
+    /// Blocks only while it writes that file. The returned value resolves when the node has left. Wait for it before
+    /// the process exits, but no longer than 0.3 s, since a link may be broken.
     #[must_use]
     pub fn close(self) -> Pending<()> {
         if let Some(note) = std::env::var_os(CLOSE_MARKER_ENV).filter(|note| !note.is_empty())
@@ -66,7 +66,7 @@ impl Node<Visualization> {
 
 /// Writes the note that the visualization was closed.
 ///
-/// Creates the daemon's directory again, since it may have been cleaned up meanwhile.
+/// Creates the daemon's directory if it was deleted meanwhile.
 fn write_close_marker(note: &Path) -> std::io::Result<()> {
     if let Some(directory) = note.parent() {
         std::fs::create_dir_all(directory)?;

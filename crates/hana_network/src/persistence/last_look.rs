@@ -6,13 +6,13 @@ use hana_protocol::id::NodeId;
 use hana_protocol::message::Look;
 use serde::{Deserialize, Serialize};
 
-/// The look of a visualization when its previous instance ended.
+/// The look that a visualization had when its previous instance ended.
 ///
-/// The daemon keeps it on disk and passes it to the next instance: as JSON, in the file named by the environment
-/// variable [`LastLook::VARIABLE`]. The look is therefore available before the first frame, without a query.
+/// The daemon stores it on disk, and passes it to the next instance as a JSON file, which the environment variable
+/// [`LastLook::VARIABLE`] names. The look is therefore available before the first frame, without a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastLook {
-    /// The visualization it belongs to; child processes of a visualization inherit the variable too.
+    /// The visualization that the look belongs to; its child processes inherit the environment variable too.
     pub node: NodeId,
     /// The look.
     pub look: Look,
@@ -22,11 +22,11 @@ impl LastLook {
     /// The environment variable with the path of the file.
     pub const VARIABLE: &'static str = "HANA_LOOK";
 
-    /// Reads the file. Returns `None` if there is none.
+    /// Reads the file. Returns `None` if the file does not exist.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is not in the format of [`LastLook::write`].
+    /// When the file cannot be read, or is not in the format of [`LastLook::write`].
     pub fn read(file: &Path) -> io::Result<Option<Self>> {
         match fs::read(file) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -37,11 +37,11 @@ impl LastLook {
 
     /// Writes the file atomically: a process killed while writing leaves the previous file intact.
     ///
-    /// The file is not flushed to the disk, so a power failure may cost the last seconds, or the file.
+    /// The file is not flushed to the disk, so a power failure may lose the last seconds, or the whole file.
     ///
     /// # Errors
     ///
-    /// When it cannot be written; the previous file stays.
+    /// When the file cannot be written. The previous file then stays.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         let new = file.with_extension("new");
         fs::write(&new, serde_json::to_vec(self)?)

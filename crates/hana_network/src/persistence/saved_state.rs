@@ -13,15 +13,15 @@ use thiserror::Error;
 
 /// State that a visualization saves so that its next instance can continue where this one stopped.
 ///
-/// The state consists of named parts, each of them bytes with a version. The daemon that launches the program names
-/// the file in the environment variable [`SavedState::VARIABLE`]; without a daemon, nothing is read or kept. An
-/// instance that an operator starts begins without saved state; one that the daemon or an operator restarts gets the
-/// state saved by the previous one.
+/// The state consists of named parts; each part is bytes with a version. The daemon that launches the program names
+/// the file in the environment variable [`SavedState::VARIABLE`]; without a daemon, nothing is read or saved. When an
+/// operator starts a visualization, it begins without saved state. When the daemon or an operator restarts it, the new
+/// instance gets the state that the previous instance saved.
 ///
 /// Saving does not block: a separate thread writes the newest state atomically, at most four times per second. A
-/// failed write is retried every second, and a deleted or replaced file is written again, so a full disk or a cleaned
-/// directory does no lasting damage. A crash of the program costs what was saved in the last quarter of a second. The
-/// file is not flushed to the disk, so a power failure may cost the last seconds.
+/// failed write is retried every second, and a file that was deleted or replaced is written again. Saving therefore
+/// resumes after a disk was full or a directory was deleted. If the program crashes, the state saved in the last
+/// quarter of a second is lost. The file is not flushed to the disk, so a power failure may lose the last seconds.
 #[derive(Debug)]
 pub struct SavedState {
     found: BTreeMap<String, SavedPart>,
@@ -32,26 +32,26 @@ pub struct SavedState {
 /// A named part of a [`SavedState`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedPart {
-    /// Version of the format of the bytes, chosen by the program.
+    /// The version of the format of the bytes, chosen by the program.
     pub version: u32,
     /// The saved bytes.
     pub bytes: Arc<[u8]>,
 }
 
-/// Why a state is not saved.
+/// A reason why a state is not saved.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SaveError {
-    /// The state has too many bytes.
+    /// All parts together have too many bytes.
     #[error("cannot save {length} bytes four times a second; the limit is {most}")]
     TooLarge {
-        /// Size in bytes, including all other parts.
+        /// The size of all parts together, in bytes.
         length: usize,
-        /// Size limit in bytes.
+        /// The limit, in bytes.
         most: usize,
     },
 }
 
-/// The state saved by an earlier instance cannot be used.
+/// The error that the state saved by an earlier instance cannot be used.
 #[derive(Debug, Error)]
 #[error("{}: ignoring the state that an earlier instance saved: {problem}", .file.display())]
 pub struct CorruptState {
@@ -59,27 +59,27 @@ pub struct CorruptState {
     problem: String,
 }
 
-/// Minimum interval between two writes.
+/// The minimum interval between two writes.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// Interval before a failed write is retried, and between two checks of the file.
+/// The interval before a failed write is retried, and between two checks whether the file was changed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl SavedState {
     /// The environment variable with the path of the file.
     pub const VARIABLE: &'static str = "HANA_SAVED";
-    /// Size limit for all parts together, in bytes; four writes of this size per second do a disk no harm.
+    /// The maximum size of all parts together, in bytes; a disk can write this size four times per second.
     pub const MOST: usize = 4 * 1024 * 1024;
 
-    /// Reads the state saved by the previous instance of `node`, and saves to the same file.
+    /// Reads the state that the previous instance of `node` saved, and saves new state to the same file.
     ///
-    /// Reads a file, which may take a moment: call it while the program starts.
+    /// Reading the file may take a moment, so call this while the program starts.
     #[must_use]
     pub fn of_environment(node: &NodeId) -> Self {
         let file = env::var_os(Self::VARIABLE).filter(|file| !file.is_empty());
         file.map_or_else(Self::nowhere, |file| Self::in_file(file.into(), node))
     }
 
-    /// Uses a file that the program names itself, with or without a daemon.
+    /// Uses a file that the program chooses, with or without a daemon.
     #[must_use]
     pub fn in_file(file: PathBuf, node: &NodeId) -> Self {
         Self::at(file, node, BETWEEN)
@@ -104,50 +104,51 @@ impl SavedState {
         Self { found, damage, writer: Some(writer) }
     }
 
-    /// Returns whether there is a file to save to, usually one named by a daemon.
+    /// Returns whether there is a file to save to. A daemon usually names it.
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         self.writer.is_some()
     }
 
-    /// Returns the part that the previous instance saved under that name.
+    /// Returns the part with this name that the previous instance saved.
     #[must_use]
     pub fn found(&self, name: &str) -> Option<&SavedPart> {
         self.found.get(name)
     }
 
-    /// Returns the reason if saved state exists but cannot be used.
+    /// Returns the error if a saved state exists but cannot be used.
     #[must_use]
     pub const fn damage(&self) -> Option<&CorruptState> {
         self.damage.as_ref()
     }
 
-    /// Saves a part, replacing the previous one of that name. Does not block.
+    /// Saves a part in place of the previous part with this name. Does not block.
     ///
     /// # Errors
     ///
-    /// When all parts together would exceed [`SavedState::MOST`] bytes; the previous part stays.
+    /// When all parts together would exceed [`SavedState::MOST`] bytes. The previous part is kept then.
     pub fn save(&self, name: &str, part: SavedPart) -> Result<(), SaveError> {
         self.writer.as_ref().map_or(Ok(()), |writer| writer.save(name, part))
     }
 
-    /// Waits until everything saved so far is written, at most for `timeout`; returns whether it is.
+    /// Waits until all saved parts are written, at most for `timeout`; returns whether they are written.
     ///
-    /// For a program that is about to exit; dropping the state does the same, without a limit.
+    /// For a program that is about to exit. Dropping the state writes the parts too, without a time limit but also
+    /// without a retry.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
         self.writer.as_ref().is_none_or(|writer| writer.flush(timeout))
     }
 }
 
-/// The writing thread.
+/// The handle of the thread that writes the file.
 #[derive(Debug)]
 struct StateWriter {
     shared: Arc<WriterShared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The saved parts and the progress of writing, shared with the writing thread.
+/// The saved parts and the progress of writing, shared with the thread that writes them.
 #[derive(Debug)]
 struct WriterShared {
     pending: Mutex<PendingParts>,
@@ -157,10 +158,10 @@ struct WriterShared {
 #[derive(Debug)]
 struct PendingParts {
     parts: BTreeMap<String, SavedPart>,
-    /// The number of saves, and how many of them are written.
+    /// The number of saves; `written` is the number of those that are written.
     saved: u64,
     written: u64,
-    /// A caller waits until everything is written.
+    /// Whether a caller of `flush` waits, so that the next write starts at once.
     hurry: bool,
     is_ended: bool,
 }
@@ -242,7 +243,7 @@ impl Drop for StateWriter {
     }
 }
 
-/// Writes changes at the given interval until the state is dropped, and writes the file again if it disappears.
+/// Writes changes at the given interval until the state is dropped, and rewrites a file that another program changed.
 // The lock is held except while the thread waits or writes.
 #[allow(clippy::significant_drop_tightening)]
 fn write_on(
@@ -266,7 +267,7 @@ fn write_on(
             pending.hurry = false;
             pending = shared.wait(pending, if has_changes { pause } else { RETRY_INTERVAL });
             if pending.saved == pending.written && !pending.parts.is_empty() {
-                // Not while locked, because a disk may be slow.
+                // Without the lock, because reading the disk may be slow.
                 drop(pending);
                 let is_there = FileMark::of(file) == there;
                 pending = shared.pending();
@@ -331,7 +332,7 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<FileMark> {
 /// The first line of the file, in JSON: describes the bytes that follow.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    /// The visualization it belongs to; child processes of a visualization inherit the variable too.
+    /// The visualization that the state belongs to; its child processes inherit the environment variable too.
     node: NodeId,
     /// CRC-32 of everything after this line.
     crc32: u32,
@@ -342,7 +343,7 @@ struct Head {
 struct PartHead {
     name: String,
     version: u32,
-    /// Length in bytes; parts follow each other in this order.
+    /// The length in bytes. The bytes of the parts follow one another in this order.
     length: usize,
 }
 
@@ -354,14 +355,14 @@ fn encode(node: &NodeId, parts: &BTreeMap<String, SavedPart>) -> Vec<u8> {
         heads.push(PartHead { name: name.clone(), version: *version, length: bytes.len() });
     }
     let head = Head { node: node.clone(), crc32: crc32fast::hash(&body), parts: heads };
-    // Names and numbers can always be serialized.
+    // A head of names and numbers can always be serialized.
     let mut file = serde_json::to_vec(&head).unwrap_or_default();
     file.push(b'\n');
     file.extend_from_slice(&body);
     file
 }
 
-/// Decodes the parts saved by `node`; returns none if another node saved them.
+/// Decodes the parts that `node` saved; returns no parts if another node saved them.
 fn decode(file: &[u8], node: &NodeId) -> Result<BTreeMap<String, SavedPart>, String> {
     let end = file.iter().position(|byte| *byte == b'\n').ok_or("the first line has no end")?;
     let (head, body) = file.split_at(end);
@@ -413,7 +414,7 @@ mod tests {
         drop(first);
         let second = at(&file);
         assert_eq!(second.found("rings"), Some(&part(3, b"one\ntwo")));
-        // A part that this instance does not change stays.
+        // A part that this instance does not save is kept.
         second.save("seed", part(2, b"7")).unwrap();
         assert!(second.flush(Duration::from_secs(10)));
         let third = at(&file);
@@ -475,7 +476,7 @@ mod tests {
         for number in 1..1000 {
             saved.save("n", part(number, b"")).unwrap();
         }
-        // The next write would be due in an hour, but the shutdown writes at once.
+        // The next write is due in an hour, but dropping the state writes at once.
         drop(saved);
         assert_eq!(at(&file).found("n"), Some(&part(999, b"")));
     }
@@ -538,7 +539,7 @@ mod tests {
 
     const STATE: &str = "HANA_TEST_STATE";
 
-    /// One megabyte filled with a single number, which changes each time.
+    /// Saves one megabyte of the same number again and again; the number changes with each save.
     #[test]
     #[ignore = "run by the test below, in a process of its own that is killed"]
     fn save_until_killed() {
@@ -569,7 +570,7 @@ mod tests {
                 assert!(Instant::now() < deadline, "nothing was saved");
                 thread::sleep(Duration::from_millis(1));
             }
-            // At a different moment each time.
+            // The child is killed at a different moment in each round.
             thread::sleep(Duration::from_micros(round * 700));
             child.kill().unwrap();
             child.wait().unwrap();

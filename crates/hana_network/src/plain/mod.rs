@@ -1,4 +1,4 @@
-//! A visualization without Bevy: a builder, handles of parameters, and the duties of a frame loop.
+//! A visualization without Bevy: a builder, handles of parameters, and the functions that a frame loop calls.
 
 mod parameter_handle;
 mod plain_visualization;

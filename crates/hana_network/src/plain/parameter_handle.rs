@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use crate::playback::parameter_store::ParameterStore;
 
-/// A handle of one parameter of a [`PlainVisualization`](super::PlainVisualization), for reading its value in each
-/// frame.
+/// A handle of one parameter of a [`PlainVisualization`](super::PlainVisualization).
 ///
-/// Cloning is cheap, and a handle may be used on any thread.
+/// The program uses it to read the value of the parameter in each frame.
+///
+/// Cloning is cheap. A handle may be used in any thread.
 #[derive(Debug, Clone)]
 pub struct ParameterHandle {
     store: Arc<ParameterStore>,
@@ -17,9 +18,9 @@ impl ParameterHandle {
         Self { store, index }
     }
 
-    /// Returns the value to show now, within the declared range. Does not block.
+    /// Returns the current value, which is within the declared range. Does not block.
     ///
-    /// Modulators, smoothing, freeze and the playout delay are applied.
+    /// The value includes the effect of modulators, smoothing, freeze and the playout delay.
     #[must_use]
     pub fn get(&self) -> f32 {
         self.store.value_at(self.index)

@@ -9,12 +9,13 @@ use super::value_cursor::ValueCursor;
 use super::visualization_error::VisualizationError;
 use crate::node::node::Node;
 
-/// A visualization on the mesh, for a program that draws without Bevy. [`VisualizationBuilder`] declares it.
+/// A visualization on the mesh, for a program that draws without Bevy. Created by a [`VisualizationBuilder`].
 ///
 /// [`VisualizationBuilder`]: crate::VisualizationBuilder
 ///
-/// Its frame loop has four duties: draw the values of its parameters, draw black during a blackout, call
-/// [`frame_drawn`](Self::frame_drawn) once a frame, and end when [`is_shutdown_requested`](Self::is_shutdown_requested).
+/// The frame loop of the program has four duties: draw the values of the parameters, draw black during a blackout,
+/// call [`frame_drawn`](Self::frame_drawn) once per frame, and end when
+/// [`is_shutdown_requested`](Self::is_shutdown_requested) returns true.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -49,7 +50,7 @@ impl PlainVisualization {
     ///
     /// # Errors
     ///
-    /// If no parameter of this name was declared.
+    /// When no parameter with this name was declared.
     pub fn parameter(&self, name: &str) -> Result<ParameterHandle, VisualizationError> {
         let store = self.node.parameters();
         let declared = store.declared();
@@ -62,36 +63,38 @@ impl PlainVisualization {
         })
     }
 
-    /// Returns a reader of all values that reports changes.
+    /// Returns a cursor that reads the values of all parameters and reports changes.
     #[must_use]
     pub fn cursor(&self) -> ValueCursor {
         ValueCursor::new(Arc::clone(self.node.parameters()))
     }
 
-    /// Returns whether the program is to draw black.
+    /// Returns whether the program must draw black.
     #[must_use]
     pub fn is_blacked_out(&self) -> bool {
         self.node.parameters().override_mode() == Some(Override::Blackout)
     }
 
-    /// Returns whether the program is to end: an operator or a daemon requested it.
+    /// Returns whether the program must exit, because an operator or a daemon requested it.
     #[must_use]
     pub fn is_shutdown_requested(&self) -> bool {
         self.node.is_shutdown_requested()
     }
 
-    /// Counts a frame. Call it from the loop that draws, and nowhere else: a daemon notices by it that the loop hangs.
+    /// Counts a frame.
+    ///
+    /// Call this only from the loop that draws: a daemon detects from missing frames that the loop hangs.
     pub fn frame_drawn(&self) {
         self.node.frames().tick();
     }
 
-    /// Leaves the mesh as a clean exit, not a crash. Blocks until it has left, at most for `timeout`.
+    /// Leaves the mesh cleanly, so that the exit does not count as a crash. Blocks for `timeout` at most.
     pub fn leave(self, timeout: Duration) {
-        // A network that fails must not delay the exit.
+        // A timeout is not an error here, because a network failure must not delay the exit.
         self.node.close().wait(timeout).ok();
     }
 
-    /// Returns the node, for everything else: custom messages, events, the timeline, saved state.
+    /// Returns the node, which provides custom messages, events, the timeline, and so on.
     #[must_use]
     pub const fn node(&self) -> &Node<role::Visualization> {
         &self.node

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use crate::playback::parameter_store::ParameterStore;
 
-/// A reader of all values that returns them only after a change.
+/// A reader that returns the values of all parameters only after a change.
 ///
-/// Each cursor has its own position: two cursors both see each change.
+/// Each cursor has its own position, so every cursor reports each change.
 #[derive(Debug, Clone)]
 pub struct ValueCursor {
     store: Arc<ParameterStore>,
@@ -17,9 +17,9 @@ impl ValueCursor {
         Self { store, version: 0, values: Vec::new() }
     }
 
-    /// Returns the values to show, in the order of the declarations, if any of them changed since the last call.
+    /// Returns the current values in the order of the declarations, if any value changed since the last call.
     ///
-    /// The first call returns the initial values. Does not block, and allocates in the first call only.
+    /// The first call returns the initial values. Does not block, and allocates only in the first call.
     pub fn changed(&mut self) -> Option<&[f32]> {
         let before = self.version;
         self.version = self.store.read_if_changed(before, &mut self.values);

@@ -9,8 +9,9 @@ use super::visualization_error::VisualizationError;
 use crate::config::node_config::NodeConfig;
 use crate::node::node::Node;
 
-/// The declaration of a visualization, before it joins. Invalid names are reported by
-/// [`join`](VisualizationBuilder::join).
+/// The declaration of a visualization before it joins.
+///
+/// Invalid names are reported by [`join`](VisualizationBuilder::join).
 #[derive(Debug)]
 #[must_use = "a visualization is on the mesh once it has joined"]
 pub struct VisualizationBuilder {
@@ -31,7 +32,7 @@ impl VisualizationBuilder {
         }
     }
 
-    /// Declares a number in a range, with its initial value.
+    /// Declares a parameter for a number within a range, with its default value.
     pub fn parameter(self, name: &str, range: RangeInclusive<f32>, default: f32) -> Self {
         self.declare(name, |name| {
             let (min, max) = range.into_inner();
@@ -39,18 +40,18 @@ impl VisualizationBuilder {
         })
     }
 
-    /// Declares a switch that is on or off.
+    /// Declares a parameter that is on or off.
     pub fn toggle(self, name: &str, default: bool) -> Self {
         self.declare(name, |name| vec![Parameter::toggle(name, default)])
     }
 
-    /// Declares a choice among words; `default` counts from 0.
+    /// Declares a parameter with named choices; `default` is the index of the initial choice, starting at 0.
     pub fn choice(self, name: &str, choices: &[&str], default: u16) -> Self {
         let choices = choices.iter().copied().map(String::from).collect();
         self.declare(name, |name| vec![Parameter::choice(name, choices, default)])
     }
 
-    /// Declares a parameter with everything that [`Parameter`] offers.
+    /// Declares a parameter with all settings of [`Parameter`].
     pub fn declared(mut self, parameter: Parameter) -> Self {
         if let Ok(parameters) = &mut self.parameters {
             parameters.push(parameter);
@@ -58,8 +59,9 @@ impl VisualizationBuilder {
         self
     }
 
-    /// Promises that the program draws black while [`PlainVisualization::is_blacked_out`]. Without this promise, a
-    /// blackout is refused.
+    /// Declares that the program draws black while [`PlainVisualization::is_blacked_out`] returns true.
+    ///
+    /// Without this declaration, the visualization refuses blackouts.
     pub const fn draws_blackout(mut self) -> Self {
         self.draws_blackout = true;
         self
@@ -71,11 +73,11 @@ impl VisualizationBuilder {
         self
     }
 
-    /// Joins the mesh. Blocks until it has joined, at most for `timeout`.
+    /// Joins the mesh. Blocks until the node has joined, at most for `timeout`.
     ///
     /// # Errors
     ///
-    /// If a name is not valid, the settings of this machine cannot be used, the node is refused, or `timeout` has
+    /// When a name is invalid, the settings of this machine cannot be used, the node cannot join, or `timeout` has
     /// passed.
     pub fn join(self, timeout: Duration) -> Result<PlainVisualization, VisualizationError> {
         let Self { id, parameters, draws_blackout, configure } = self;

@@ -6,18 +6,18 @@ use hana_time::ChangeSchedule;
 
 use crate::time::beat_instant::BeatInstant;
 
-/// Running modulators and scheduled changes: what moves the parameters of a visualization by the beat.
+/// The running modulators and the scheduled changes, which change the parameters of a visualization with the beat.
 ///
-/// Pure; it does not allocate once the schedule has grown to its size.
+/// Pure. It no longer allocates once the schedule has reached its largest size.
 #[derive(Debug)]
 pub(crate) struct Automation {
-    /// Indexed by parameter.
+    /// The running modulators, by parameter index.
     modulators: Vec<Option<Modulator>>,
     running: usize,
     pub(crate) scheduled: ChangeSchedule<QueuedChange>,
 }
 
-/// A validated change that is applied as a whole; parameters are given by index.
+/// A validated change that is applied as a whole, with parameters as indices.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct QueuedChange {
     pub(crate) values: Vec<(usize, f32)>,
@@ -26,12 +26,12 @@ pub(crate) struct QueuedChange {
     pub(crate) mode: WriteMode,
 }
 
-/// How a change treats a parameter that another controller owns.
+/// The effect of a change on a parameter that another controller owns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum WriteMode {
-    /// The change comes from the program itself and is always made.
+    /// The program itself makes the change, which always applies.
     Local,
-    /// The change is not made.
+    /// The change does not apply.
     #[default]
     IfFree,
     /// The change claims the parameter from its owner.
@@ -39,7 +39,7 @@ pub(crate) enum WriteMode {
 }
 
 impl Automation {
-    /// Maximum number of scheduled changes.
+    /// The maximum number of scheduled changes.
     const MAX_SCHEDULED: usize = 256;
 
     pub(crate) fn new(parameters: usize) -> Self {
@@ -57,7 +57,7 @@ impl Automation {
         }
     }
 
-    /// Stops the modulator of a parameter; returns whether it had one.
+    /// Stops the modulator of a parameter; returns whether the parameter had one.
     pub(crate) fn end(&mut self, place: usize) -> bool {
         let was_running = self.modulators.get_mut(place).is_some_and(|slot| slot.take().is_some());
         self.running -= usize::from(was_running);
@@ -69,7 +69,7 @@ impl Automation {
         self.modulators.get(place).is_some_and(Option::is_some)
     }
 
-    /// Sets all parameters with a modulator to their values at `moment`; returns whether any value changed.
+    /// Sets each parameter with a modulator to its value at `moment`; returns whether any value changed.
     pub(crate) fn play(&self, parameters: &mut Parameters, moment: &BeatInstant) -> bool {
         if self.running == 0 {
             return false;
@@ -88,7 +88,7 @@ impl Automation {
         moved
     }
 
-    /// Returns the modulators by parameter name.
+    /// Returns the running modulators, by parameter name.
     pub(crate) fn named_modulators(
         &self,
         declared: &[Parameter],

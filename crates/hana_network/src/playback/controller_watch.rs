@@ -24,7 +24,7 @@ pub(crate) fn watch_new_controllers(
     }
 }
 
-/// Watches the liveliness token of a controller, to detect when it comes and goes.
+/// Watches the liveliness token of a controller, to detect when the controller appears or disappears.
 fn watch(
     worker: &SessionWorker,
     parameters: &Arc<ParameterStore>,

@@ -6,7 +6,7 @@ use crate::session::local_addresses::LocalAddresses;
 use crate::session::session_kind::{SessionError, SessionKind};
 use crate::session::session_worker::SessionWorker;
 
-/// The listening end: the second session of a visualization, which accepts direct links.
+/// The second session of a visualization, which listens for direct links.
 pub(crate) struct DirectListener {
     pub(crate) worker: SessionWorker,
     port: u16,
@@ -15,8 +15,8 @@ pub(crate) struct DirectListener {
 
 impl DirectListener {
     pub(crate) fn open(config: &NodeConfig) -> Result<Self, SessionError> {
-        // The port is chosen here, because Zenoh does not report the port it chose on a machine whose only address is
-        // the loopback.
+        // The port is chosen here, because Zenoh does not report the port that it chose on a machine with only the
+        // loopback.
         let port = free_port(config)?;
         let session = SessionKind::DirectListener { port }.open(config)?;
         let worker = SessionWorker::start("played", session)
@@ -24,11 +24,11 @@ impl DirectListener {
         Ok(Self { worker, port, transport: config.network.play_link })
     }
 
-    /// Returns the endpoints for the given addresses of the machine.
+    /// Returns the endpoints of the listener, given the addresses of the machine.
     ///
-    /// The listener accepts on all addresses, including those added later.
+    /// The listener accepts connections on all addresses, including addresses added later.
     pub(crate) fn endpoints(&self, addresses: &LocalAddresses) -> Vec<String> {
-        // A controller uses the first endpoint that it can reach.
+        // A controller uses the first endpoint in the list that it can reach.
         let transports = match self.transport {
             DirectLinkTransport::Tcp => &[DirectLinkTransport::Tcp][..],
             DirectLinkTransport::Udp => &[DirectLinkTransport::Udp, DirectLinkTransport::Tcp],
@@ -53,7 +53,7 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
         Ok::<u16, std::io::Error>(port)
     };
     if let Some(range) = config.network.play_ports {
-        // Visualizations that start together begin their search at different ports.
+        // Visualizations that start at the same time begin their search at different ports.
         let ports: Vec<u16> = range.ports().collect();
         let begin = usize::try_from(std::process::id()).unwrap_or_default() % ports.len().max(1);
         return ports
@@ -66,7 +66,7 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
             .ok_or(SessionError::NoPlayPort { range });
     }
     let mut port = bind(0);
-    // A port that is free for TCP is nearly always free for UDP.
+    // A port that is free for TCP is almost always free for UDP too.
     for _ in 0..8 {
         if port.is_ok() {
             break;

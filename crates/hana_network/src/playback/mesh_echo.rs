@@ -12,12 +12,13 @@ use zenoh::sample::Locality;
 use crate::context::node_context::NodeContext;
 use crate::transport::outbound::send_queue::OutgoingTopic;
 
-/// Publishes on the mesh the values that arrived over a direct link.
+/// Publishes to the mesh the values that arrive over direct links.
 ///
-/// It publishes single named values, at most 60 per second of each, and only while the mesh has a subscriber.
+/// It publishes single values by parameter name, at most 60 per second for each parameter, and only while the mesh has
+/// a subscriber.
 #[derive(Clone)]
 pub(crate) struct MeshEcho {
-    /// The newest value of each parameter that is not published yet.
+    /// The newest value of each parameter, if it is not yet published.
     values: Arc<Mutex<Vec<Option<f32>>>>,
     wake_tx: flume::Sender<()>,
 }
@@ -25,12 +26,12 @@ pub(crate) struct MeshEcho {
 impl MeshEcho {
     const PERIOD: Duration = Duration::from_micros(16_667);
 
-    /// Starts the thread that publishes, which ends with the node.
+    /// Starts the thread that publishes. The thread ends with the node.
     pub(crate) fn start(
         context: &Arc<NodeContext>,
         declared: Vec<Parameter>,
     ) -> std::io::Result<Self> {
-        // Declared early: Zenoh needs a moment to determine whether there are subscribers.
+        // The topics are declared early, because Zenoh needs a moment to determine whether there are subscribers.
         let topics: Vec<Arc<OutgoingTopic>> = declared
             .into_iter()
             .map(|parameter| {
@@ -65,7 +66,7 @@ impl MeshEcho {
                 if let Some(value) = value.take().filter(|_| topic.has_subscribers())
                     && let Ok(payload) = codec::encode(&Modulation { value })
                 {
-                    // On this lane a new value replaces the queued one, so the queue is never full.
+                    // The queue is never full, because on this lane a new value replaces the queued value.
                     context.senders.unreliable.push(topic, payload).ok();
                 }
             }
@@ -83,7 +84,7 @@ impl MeshEcho {
             }
         }
         drop(queued);
-        // A full channel means that the thread is already awake.
+        // If the channel is full, the thread is already waking up.
         self.wake_tx.try_send(()).ok();
     }
 }

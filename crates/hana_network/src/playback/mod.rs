@@ -1,4 +1,4 @@
-//! The visualization's side of modulation.
+//! The receiving side of modulation, in a visualization.
 
 mod automation;
 mod controller_watch;

@@ -16,8 +16,8 @@ use crate::transport::raw_message::RawMessage;
 
 /// Applies received modulation to the parameters of a visualization.
 ///
-/// The mesh and the direct links share one admission filter, so that a value delayed on the slower path counts as late
-/// even if a newer one arrived on the faster path.
+/// The mesh and the direct links share one admission filter. A value that is delayed on the slower path therefore
+/// counts as late if a newer value has arrived on the faster path.
 pub(crate) struct ModulationInput {
     parameters: Arc<ParameterStore>,
     inbound: InboundStats,
@@ -44,7 +44,7 @@ impl ModulationInput {
         }))
     }
 
-    /// Receives modulation on a session, which carries the given path.
+    /// Receives modulation on a session whose messages arrive over `path`.
     pub(crate) fn receive_on(
         self: &Arc<Self>,
         worker: &SessionWorker,
@@ -52,7 +52,7 @@ impl ModulationInput {
     ) -> RegistrationGuard {
         let input = Arc::clone(self);
         worker.subscribe(self.pattern.as_str(), move |sample| {
-            // A parameter pattern also matches the modulation batches, which are larger.
+            // The pattern for single parameters also matches modulation batches, which are larger.
             let limit = ModulationBatch::MAX_BYTES;
             let raw = input.inbound.admit_sample(&sample, limit, &input.filter);
             if let Some(raw) = raw
@@ -65,7 +65,7 @@ impl ModulationInput {
 
     /// Applies a received value or modulation batch to the parameters.
     ///
-    /// Messages that cannot be decoded were already reported.
+    /// A message that cannot be decoded was already reported.
     fn apply(&self, raw: &RawMessage, path: PlayPath) -> Result<(), Diagnostic> {
         let envelope = raw.envelope.as_ref();
         let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
@@ -102,7 +102,7 @@ impl ModulationInput {
             },
         };
         let ApplyOutcome { received, values, refused, to_report } = outcome;
-        // Other nodes on the mesh already receive a single value that arrives over the mesh.
+        // A single value that arrives over the mesh has already reached the other nodes.
         if !values.is_empty() && (is_batch || path == PlayPath::Direct) {
             self.echo.queue(values);
         }

@@ -2,10 +2,10 @@ use hana_protocol::id::NodeId;
 use hana_protocol::parameter::{ParameterError, ParameterName};
 use thiserror::Error;
 
-/// Why parameters were not claimed or released.
+/// A reason why parameters were not claimed or released.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub(crate) enum OwnershipError {
-    /// There is no such parameter.
+    /// The command names a parameter that does not exist.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
     /// The parameter is mixed: all contributions are added, so it cannot be claimed.
@@ -13,13 +13,13 @@ pub(crate) enum OwnershipError {
         "{parameter} is mixed: the values of all its controllers are added, so it cannot be claimed"
     )]
     Mixed {
-        /// The parameter.
+        /// The name of the parameter.
         parameter: ParameterName,
     },
     /// The sender is unknown.
     #[error("the command has no envelope; only an identified sender can claim and release")]
     Unnamed,
-    /// The stamp belongs to another node, or its time is impossible.
+    /// The stamp is from another node than the sender, or its time is impossible.
     #[error(
         "the stamp is from '{by}' at {ms} ms; it must be from the sender itself, and before the year 3000"
     )]

@@ -9,19 +9,19 @@ use crate::playback::controller_watch::watch_new_controllers;
 use crate::playback::parameter_store::ParameterStore;
 use crate::state::state_publisher::StatePublisher;
 
-/// Publishes the look of a visualization and the owners of its parameters, when they have changed.
+/// Publishes the look of a visualization and the owners of its parameters after each change.
 pub(crate) struct ParameterPublisher {
     parameters: Arc<ParameterStore>,
     look: StatePublisher<Look>,
     owners: StatePublisher<ParameterOwners>,
-    /// The versions that were published last.
+    /// The version of the look that was last published; `owners_version` is that of the owners.
     look_version: u64,
     owners_version: u64,
 }
 
-/// Heartbeats between two publications of unchanged owners.
+/// The number of heartbeats between two publications of unchanged owners.
 ///
-/// A controller that missed a change would otherwise keep a wrong view of what it owns.
+/// Without these publications, a controller that missed a change would keep a wrong view of its parameters.
 const OWNERS_REPUBLISH_INTERVAL: u32 = 20;
 
 impl ParameterPublisher {
@@ -36,7 +36,7 @@ impl ParameterPublisher {
         }
     }
 
-    /// Publishes what changed since the last heartbeat, and watches the controllers that began to play.
+    /// Publishes the changes since the last heartbeat, and watches controllers that have begun to play.
     pub(crate) fn on_heartbeat(&mut self, context: &NodeContext, number: u32) {
         self.publish_look();
         watch_new_controllers(context, &self.parameters, Instant::now());

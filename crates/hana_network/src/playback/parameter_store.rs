@@ -24,12 +24,12 @@ use crate::time::timeline_handle::TimelineHandle;
 
 /// The parameters of a visualization with their current values.
 ///
-/// The network thread writes received values. The render loop reads the values to show once per frame. Each locks the
-/// store for a few microseconds, and neither waits for the other's work. While [`Override::Freeze`] is in force the
-/// shown values stay unchanged; values received meanwhile apply when it ends.
+/// The network thread writes received values, and the render loop reads the current values once per frame. Each locks
+/// the store for a few microseconds only. While [`Override::Freeze`] is in force, the current values stay unchanged;
+/// values received during the freeze are applied when it ends.
 ///
-/// A parameter with a modulator ([`ModulationSource`](hana_protocol::parameter::Modulator)) moves by itself, with the
-/// beat of this machine, until it is played or set. Changes scheduled for a beat are applied when it is reached.
+/// A parameter with a modulator ([`hana_protocol::parameter::Modulator`]) moves automatically with the beat of this
+/// machine until it is played or set. A change scheduled for a beat is applied when that beat is reached.
 #[derive(Debug)]
 pub struct ParameterStore {
     state: Mutex<PlaybackState>,
@@ -39,7 +39,7 @@ pub struct ParameterStore {
 }
 
 impl ParameterStore {
-    /// Creates the parameters; `playout` returns the playback settings of each.
+    /// Creates the parameters; `playout` returns the playout settings of each parameter.
     pub(crate) fn new(
         own: &NodeId,
         declared: Vec<Parameter>,
@@ -52,12 +52,12 @@ impl ParameterStore {
         }
     }
 
-    /// Uses the beat of `timeline` from now on.
+    /// Uses the beat of `timeline`, unless the store already follows a timeline.
     pub(crate) fn follow(&self, timeline: TimelineHandle) {
         self.beat.follow(timeline);
     }
 
-    /// Sets what happens to the parameters of a controller that is lost.
+    /// Sets the reaction of parameters to the loss of the controller that played them.
     pub(crate) fn on_controller_lost(self, then: OnControllerLost) -> Self {
         self.state.lock().fade = match then {
             OnControllerLost::Keep => None,
@@ -73,7 +73,7 @@ impl ParameterStore {
         state
     }
 
-    /// Runs `update`, and wakes those that wait for an update if it succeeds.
+    /// Runs `update`; if it succeeds, wakes the threads that wait for an update.
     fn update<T, E>(
         &self,
         update: impl FnOnce(&mut PlaybackState) -> Result<T, E>,
@@ -83,11 +83,11 @@ impl ParameterStore {
         Ok(outcome)
     }
 
-    /// Blocks until something arrives after `update_count`, at most for `timeout`; returns the new count.
+    /// Blocks until the update count differs from `update_count`, at most for `timeout`; returns the current count.
     ///
-    /// An update is a value, a modulation batch or a command; begin with 0. Meant for programs without a frame loop. A
-    /// received value is shown when it is due, so [`ParameterStore::read_if_changed`] may return it only after the playout
-    /// delay.
+    /// An update is a received value, modulation batch or command. Pass 0 in the first call. Meant for programs
+    /// without a frame loop. A received value takes effect only after the playout delay, so
+    /// [`ParameterStore::read_if_changed`] may not return it before that.
     #[must_use]
     pub fn wait_for_update(&self, update_count: u64, timeout: Duration) -> u64 {
         let has_none = |state: &mut PlaybackState| state.update_count == update_count;
@@ -95,31 +95,33 @@ impl ParameterStore {
         self.updated.wait_timeout_while(state, timeout, has_none).update_count
     }
 
-    /// Sets the delay between reading values and their presentation, at most 100 ms.
+    /// Sets the delay between the reading of values and their presentation on the screen, at most 100 ms.
     ///
-    /// It is about half a frame plus the drawing time. Modulators and scheduled changes are evaluated at the
+    /// The delay is about half a frame plus the drawing time. Modulators and scheduled changes are evaluated for the
     /// presentation time.
     pub fn set_presentation_delay(&self, delay: Duration) {
         self.beat.set_presentation_delay(delay);
     }
 
-    /// Returns the timeline of modulators and scheduled changes, and the current time in microseconds of its clock.
+    /// Returns the timeline of modulators and scheduled changes, and the current time of its clock in microseconds.
     ///
-    /// Until a timeline is received, it is one of this machine with 120 beats per minute.
+    /// Until a timeline is received, the store uses a local one with 120 beats per minute.
     #[must_use]
     pub fn timeline(&self) -> (Timeline, i64) {
         let BeatInstant { timeline, at_us } = self.beat.now();
         (timeline, at_us)
     }
 
-    /// Returns the same timeline, with the expected presentation time of values read now.
+    /// Returns the same timeline as [`timeline`](Self::timeline), for the presentation of values that are read now.
+    ///
+    /// The time is that at which these values are expected to be presented.
     #[must_use]
     pub fn timeline_shown(&self) -> (Timeline, i64) {
         let BeatInstant { timeline, at_us } = self.beat.shown();
         (timeline, at_us)
     }
 
-    /// Returns the number of changes that arrived after the beat that they were scheduled for.
+    /// Returns the number of scheduled changes that arrived after their beat.
     #[must_use]
     pub fn late_changes(&self) -> u64 {
         self.state.lock().automation.scheduled.late()
@@ -130,7 +132,7 @@ impl ParameterStore {
         update(&mut self.state.lock().arbiter)
     }
 
-    /// Returns the current owners and their version, if that differs from `version`. The first version is 1.
+    /// Returns the current owners and their version if the version differs from `version`. The first version is 1.
     pub(crate) fn owners_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
         self.state.lock().owners_since(version, Instant::now())
     }
@@ -141,7 +143,7 @@ impl ParameterStore {
         self.state.lock().arbiter.owners(Instant::now())
     }
 
-    /// Handles a claim; each parameter is claimed on its own.
+    /// Handles a claim. Each parameter is granted or refused separately.
     pub(crate) fn take(
         &self,
         by: Option<&NodeId>,
@@ -159,27 +161,30 @@ impl ParameterStore {
         self.state.lock().release(by, release, now())
     }
 
-    /// Returns the declarations, in order.
+    /// Returns the declarations of the parameters, in their order.
     #[must_use]
     pub fn declared(&self) -> Vec<Parameter> {
         self.state.lock().parameters.declared().to_vec()
     }
 
-    /// Returns the values to show, in the order of the declarations.
+    /// Returns the current values of all parameters, in the order of the declarations.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
         self.advanced().shown().values().to_vec()
     }
 
-    /// Returns the value to show of the parameter at this place of the declarations; 0 if there is none.
+    /// Returns the current value of the parameter with index `place`, in the order of the declarations.
+    ///
+    /// Returns 0 if the index is out of range.
     #[must_use]
     pub fn value_at(&self, place: usize) -> f32 {
         self.advanced().shown().values().get(place).copied().unwrap_or_default()
     }
 
-    /// Copies the values to show into `values` if anything changed since `version`; returns their current version.
+    /// Copies the current values into `values` if anything changed since `version`; returns the current version.
     ///
-    /// Does not allocate once `values` has its size. The first version is 1, so begin with 0.
+    /// Allocates only while the capacity of `values` is too small. The first version is 1, so pass 0 in the first
+    /// call.
     pub fn read_if_changed(&self, version: u64, values: &mut Vec<f32>) -> u64 {
         let state = self.advanced();
         if state.version != version {
@@ -201,7 +206,7 @@ impl ParameterStore {
     ///
     /// # Errors
     ///
-    /// When there is no such parameter, or it does not accept the value. Nothing has changed then.
+    /// When no parameter has this name, or the parameter does not accept the value. No value is changed then.
     pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
         self.update(|state| state.set(name, value, Instant::now()))
     }
@@ -218,7 +223,8 @@ impl ParameterStore {
 
     /// Handles a received modulation batch and returns the outcome.
     ///
-    /// An invalid value refuses the whole batch; parameters owned by other controllers are skipped.
+    /// A batch with an invalid value is refused as a whole. Values of parameters that other controllers own are
+    /// skipped.
     pub(crate) fn apply_batch(
         &self,
         envelope: Option<&Envelope>,
@@ -227,11 +233,11 @@ impl ParameterStore {
         self.update(|state| state.apply_batch(envelope, batch, Instant::now()))
     }
 
-    /// Sets several values, all or none.
+    /// Sets several values, or none if one of them cannot be set.
     ///
     /// # Errors
     ///
-    /// When a value cannot be set: the first such error. Nothing has changed then.
+    /// When a value cannot be set; the first such error is returned. No value is changed then.
     pub fn set_all(&self, values: &BTreeMap<ParameterName, f32>) -> Result<(), SetError> {
         if values.is_empty() {
             return Ok(());
@@ -239,18 +245,18 @@ impl ParameterStore {
         self.change(&Set { parameters: values.clone(), ..Set::default() }).map(|_| ())
     }
 
-    /// Sets values and modulators, all or none, now or at a beat, as if they had arrived over the network.
+    /// Sets values and modulators, all or none, now or at a beat, as if they had been received from the network.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be set, or too many changes are scheduled. Nothing has changed then.
+    /// When a value or modulator cannot be set, or too many changes are scheduled. Nothing is changed then.
     pub fn change(&self, set: &Set) -> Result<SetReply, SetError> {
         self.change_as(None, WriteMode::Local, set)
     }
 
     /// Applies a change sent by a node.
     ///
-    /// It is also refused if another controller owns a parameter, unless the change claims it.
+    /// The change is also refused if another controller owns one of the parameters, unless the change claims them.
     pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReply, SetError> {
         self.change_as(by, if set.take { WriteMode::Preempt } else { WriteMode::IfFree }, set)
     }
@@ -265,24 +271,25 @@ impl ParameterStore {
         self.update(|state| state.change(by, mode, set, now(), &beat))
     }
 
-    /// Applies an override, or ends it with `None`. The newest applies: a blackout ends a freeze.
+    /// Applies an override, or ends it with `None`. A new override replaces the previous one: a blackout ends a
+    /// freeze.
     pub(crate) fn set_override(&self, mode: Option<Override>) {
         self.advanced().set_override(mode);
     }
 
     /// Restores the look of an earlier instance.
     ///
-    /// Returns an error for every part that no longer fits because the program has changed.
+    /// Returns an error for each part of the look that does not fit the current parameters.
     pub(crate) fn restore(&self, look: &Look) -> Vec<ParameterError> {
         self.state.lock().restore(look, now(), &self.beat.shown())
     }
 
-    /// Returns a number that grows with every change.
+    /// Returns a number that increases with every change.
     pub(crate) fn version(&self) -> u64 {
         self.advanced().version
     }
 
-    /// Returns the look that is shown.
+    /// Returns the current look, including the effect of an override.
     pub(crate) fn look(&self) -> Look {
         self.advanced().look()
     }

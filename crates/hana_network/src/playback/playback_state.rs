@@ -18,31 +18,31 @@ use crate::time::beat_instant::BeatInstant;
 
 /// The playback of a visualization: its values, modulators, scheduled changes, owners and overrides.
 ///
-/// Pure: it receives events with the current time, and reads no clock.
+/// Pure: each event comes with the current time, and the state reads no clock.
 #[derive(Debug)]
 pub(crate) struct PlaybackState {
     /// The played values, as of the last `advance`.
     pub(crate) parameters: Parameters,
-    /// Received values that are not shown yet, with their times.
+    /// Received values that are not due yet, with their times.
     receiver: ModulationReceiver,
-    /// The values shown during a freeze.
+    /// The values that are presented during a freeze.
     frozen: Option<Parameters>,
     pub(crate) override_mode: Option<Override>,
-    /// Grows with every change.
+    /// A number that increases with every change.
     pub(crate) version: u64,
-    /// Number of values, modulation batches and commands received.
+    /// The number of values, modulation batches and commands received.
     pub(crate) update_count: u64,
     /// The owners of the parameters.
     pub(crate) arbiter: OwnershipArbiter,
-    /// Duration of the fade to the default after a controller was lost; `None` keeps the value.
+    /// The duration of the fade to the default after a controller is lost; `None` keeps the current value.
     pub(crate) fade: Option<Duration>,
-    /// Stamps claims that come without a stamp.
+    /// The clock that stamps claims received without a stamp.
     clock: HybridClock,
     /// Modulators and scheduled changes.
     pub(crate) automation: Automation,
 }
 
-/// The current time, on the clocks by which playback goes.
+/// The current time on both clocks that playback uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlaybackTime {
     /// The time on the monotonic clock.
@@ -55,16 +55,17 @@ pub(crate) struct PlaybackTime {
 #[derive(Debug, Default)]
 pub(crate) struct ApplyOutcome {
     pub(crate) received: ReceiveOutcome,
-    /// Index and value of the parameters that accepted one; of mixed parameters, the sum of all contributions.
+    /// The index and value of each parameter that accepted a value; for a mixed parameter, the sum of all
+    /// contributions.
     pub(crate) values: Vec<(usize, f32)>,
-    /// Number of values dropped because another controller owns their parameter.
+    /// The number of values dropped because another controller owns their parameters.
     pub(crate) refused: u64,
-    /// The drops to report now: the owner, and the number of drops since the last report.
+    /// The owner, and the number of values dropped since the last report; `None` if no report is due.
     pub(crate) to_report: Option<(OwnedByOther, u64)>,
 }
 
 impl PlaybackState {
-    /// Creates the state with the declared defaults; `playout` returns the playback settings of each parameter.
+    /// Creates the state with the declared defaults; `playout` returns the playout settings of each parameter.
     pub(crate) fn new(
         own: &NodeId,
         declared: Vec<Parameter>,
@@ -88,7 +89,7 @@ impl PlaybackState {
         }
     }
 
-    /// Advances playback to `now`, and beat-driven parameters to the expected presentation time.
+    /// Advances received values to `now`, and modulators and scheduled changes to the presentation time in `shown`.
     pub(crate) fn advance(&mut self, now: PlaybackTime, shown: &BeatInstant) {
         while let Some((change, beat)) =
             self.automation.scheduled.take_due(&shown.timeline, shown.at_us)
@@ -97,7 +98,7 @@ impl PlaybackState {
         }
         let Self { parameters, receiver, version, automation, .. } = self;
         receiver.advance(now.at, |place, value| {
-            // A parameter also accepts every value between two accepted values.
+            // Cannot fail for an interpolated value: a parameter also accepts every value between two accepted values.
             if parameters.values()[place].to_bits() != value.to_bits()
                 && parameters.set_at(place, value).is_ok()
             {
@@ -108,7 +109,7 @@ impl PlaybackState {
         self.advance_fades(now.at);
     }
 
-    /// Returns the current owners and their version, if that differs from `version`. The first version is 1.
+    /// Returns the current owners and their version if the version differs from `version`. The first version is 1.
     pub(crate) fn owners_since(
         &mut self,
         version: u64,
@@ -121,7 +122,7 @@ impl PlaybackState {
         (current != version).then(|| (current, self.arbiter.owners(now)))
     }
 
-    /// Handles a claim; each parameter is claimed on its own.
+    /// Handles a claim. Each parameter is granted or refused separately; one that is unknown or mixed refuses all.
     pub(crate) fn take(
         &mut self,
         by: Option<&NodeId>,
@@ -200,7 +201,7 @@ impl PlaybackState {
         Ok(match scheduled {
             Scheduled::Waits { beat } => SetReply { waits_for: Some(beat), late_for: None },
             Scheduled::Due { change, late_for } => {
-                // A late modulator starts at the beat that it was scheduled for.
+                // A modulator that arrives late starts at the beat for which it was scheduled.
                 self.apply(&change, late_for.unwrap_or_else(|| beat.beat()), now);
                 SetReply { waits_for: None, late_for }
             },
@@ -237,7 +238,8 @@ impl PlaybackState {
 
     /// Handles a received modulation batch and returns the outcome.
     ///
-    /// An invalid value refuses the whole batch; parameters owned by other controllers are skipped.
+    /// A batch with an invalid value is refused as a whole. Values of parameters that other controllers own are
+    /// skipped.
     pub(crate) fn apply_batch(
         &mut self,
         envelope: Option<&Envelope>,
@@ -262,7 +264,7 @@ impl PlaybackState {
             let samples = batch.samples.iter_mut().skip(column).step_by(width.max(1));
             let samples = samples.filter(|value| !value.is_nan());
             if !self.may_play(place, by, now, &mut outcome) {
-                // NaN marks a missing value.
+                // NaN marks a missing value, so the receiver skips this one.
                 samples.for_each(|value| *value = f32::NAN);
                 continue;
             }
@@ -290,9 +292,10 @@ impl PlaybackState {
         Ok(outcome)
     }
 
-    /// Applies an override, or ends it with `None`. The newest applies: a blackout ends a freeze.
+    /// Applies an override, or ends it with `None`. A new override replaces the previous one: a blackout ends a
+    /// freeze.
     ///
-    /// The caller advances to the current time first, so that a freeze keeps what is shown now.
+    /// The caller first advances to the current time, so that a freeze keeps the current values.
     pub(crate) fn set_override(&mut self, mode: Option<Override>) {
         if self.override_mode == mode {
             return;
@@ -304,7 +307,7 @@ impl PlaybackState {
 
     /// Restores the look of an earlier instance.
     ///
-    /// Returns an error for every part that no longer fits because the program has changed.
+    /// Returns an error for each part of the look that does not fit the current parameters.
     pub(crate) fn restore(
         &mut self,
         look: &Look,
@@ -319,7 +322,8 @@ impl PlaybackState {
             }
         }
         self.version += 1;
-        // The look of a freeze contains the frozen values; modulators continue underneath.
+        // A look saved during a freeze contains the frozen values, so the freeze begins with them; the modulators
+        // continue.
         self.advance(now, shown);
         self.set_override(look.in_force);
         for (name, modulator) in &look.modulators {
@@ -331,7 +335,7 @@ impl PlaybackState {
         problems
     }
 
-    /// Returns the look that is shown, as of the last `advance`.
+    /// Returns the current look, as of the last `advance`.
     pub(crate) fn look(&self) -> Look {
         Look {
             parameters: self.shown().named_values(),
@@ -340,7 +344,7 @@ impl PlaybackState {
         }
     }
 
-    /// Applies a validated change, as of `beat`.
+    /// Applies a validated change; its modulators start at `beat`.
     fn apply(&mut self, change: &QueuedChange, beat: f64, now: PlaybackTime) {
         for (place, value) in &change.values {
             if self.claim(*place, change, now) && self.parameters.set_at(*place, *value).is_ok() {
@@ -354,7 +358,7 @@ impl PlaybackState {
             if !self.claim(*place, change, now) {
                 continue;
             }
-            // Discards values received earlier.
+            // Discards received values that are not due yet.
             self.receiver.set(*place, self.parameters.values()[*place], now.at);
             self.automation.begin(*place, modulator.starting_at(beat));
             self.arbiter.was_set(*place, change.by.as_ref());
@@ -362,9 +366,9 @@ impl PlaybackState {
         self.version += 1;
     }
 
-    /// Returns whether a change may be made now, claiming the parameter if the change asks for it.
+    /// Returns whether a change may set a parameter now, and claims the parameter if the change requests that.
     ///
-    /// Ownership may have changed while the change was scheduled, so this is checked again.
+    /// The check is repeated here because the owner may have changed while the change was scheduled.
     fn claim(&mut self, place: usize, change: &QueuedChange, now: PlaybackTime) -> bool {
         if change.mode == WriteMode::Local
             || self.arbiter.may_play(place, change.by.as_ref(), now.at).is_ok()
@@ -377,7 +381,7 @@ impl PlaybackState {
         true
     }
 
-    /// Validates `set` and resolves its parameters to indices; fails unless all of it can be applied.
+    /// Validates `set` and resolves its parameters to indices. Fails if any part of it cannot be applied.
     fn change_of(
         &mut self,
         by: Option<&NodeId>,
@@ -412,7 +416,7 @@ impl PlaybackState {
         Ok(change)
     }
 
-    /// Continues playback from the value to which a modulator has moved the parameter, before a new value is played.
+    /// Lets playback of a new value start at the value to which a modulator has moved the parameter.
     fn sync_from_modulator(&mut self, place: usize) {
         if self.automation.moves(place) {
             self.receiver.resume_from(place, self.parameters.values()[place]);
@@ -440,7 +444,7 @@ impl PlaybackState {
             Some((*parameters.values().get(place)?, parameters.declared().get(place)?.default))
         });
         for (place, value) in faded {
-            // A parameter also accepts every value between two accepted values.
+            // Cannot fail: a parameter also accepts every value between two accepted values.
             if parameters.set_at(place, value).is_ok() {
                 receiver.set(place, value, now);
                 automation.end(place);
@@ -460,7 +464,7 @@ impl PlaybackState {
         }
     }
 
-    /// Returns whether the sender may play a parameter; records the refusal if not.
+    /// Returns whether the sender may play a parameter; if not, records the refusal in `outcome`.
     fn may_play(
         &mut self,
         place: usize,
@@ -476,7 +480,7 @@ impl PlaybackState {
         false
     }
 
-    /// Returns the stamp of a command; without one, stamps it with the current time.
+    /// Returns the stamp of a command, or a stamp with the current time if the command has none.
     fn stamp(
         &mut self,
         by: &NodeId,

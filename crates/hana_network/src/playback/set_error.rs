@@ -5,10 +5,10 @@ use hana_protocol::parameter::{ParameterError, ParameterName};
 use hana_time::ScheduleError;
 use thiserror::Error;
 
-/// Why a [`Set`] was not carried out. Nothing has changed then.
+/// A reason why a [`Set`] was refused. Nothing is changed then.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum SetError {
-    /// An unknown parameter, or a value that it does not accept.
+    /// A parameter does not exist, or does not accept the value.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
     /// The change cannot be scheduled for its beat.
@@ -17,13 +17,13 @@ pub enum SetError {
     /// A parameter is given both a value and a modulator.
     #[error("'{name}' has both a value and a modulator; give only one of them")]
     ValueAndRecipe {
-        /// The parameter.
+        /// The name of the parameter.
         name: ParameterName,
     },
     /// Another controller owns a parameter.
     #[error("{0}; `hana set --take` claims it first")]
     Held(OwnedByOther),
-    /// The change claims an owned parameter, but its sender is unknown.
+    /// The change claims a parameter that another controller owns, but the sender of the change is unknown.
     #[error(
         "the command has no envelope; only an identified sender can claim a parameter from its owner"
     )]

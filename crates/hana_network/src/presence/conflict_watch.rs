@@ -1,6 +1,6 @@
-//! Resolves a conflict between two nodes with the same id that are both on the mesh. The younger leaves.
+//! Resolves a conflict between two nodes with the same id that are both on the mesh: the younger node leaves.
 //!
-//! It happens when both joined at the same moment, or when a split network has healed.
+//! A conflict arises when both nodes joined at the same moment, or when the two parts of a split network are reunited.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -21,25 +21,26 @@ use crate::session::first_reply::first_reply;
 use crate::session::session_worker::RegistrationGuard;
 use crate::transport::raw_message::RawMessage;
 
-/// The difference in uptime that makes clear which node is younger.
+/// The difference in uptime from which it is clear which node is younger.
 ///
 /// Uptimes are compared because the wall clocks of the nodes may differ by years.
 const CLEAR_DIFFERENCE: Duration = Duration::from_secs(2);
-/// Delay before the node with the larger instance number leaves when the uptimes do not decide.
+/// The delay before the node with the larger instance number leaves when the uptimes do not decide.
 ///
-/// The node with the smaller number stays. To that node the uptimes may have decided, so that it has already left.
+/// The node with the smaller number stays. However, that node may have measured other uptimes and may already have
+/// left; in that case, no further heartbeat arrives during the delay.
 const GRACE: Duration = Duration::from_millis(1500);
-/// Interval between checks of heartbeats that have no liveliness token.
+/// The delay before heartbeats without a liveliness token are examined again.
 const TOKEN_RECHECK_DELAY: Duration = Duration::from_secs(1);
-/// Time limit for the reply of the other node.
+/// The time limit for a query of the tokens.
 const TOKEN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The age of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Age {
-    /// Time since the node joined.
+    /// The time since the node joined.
     up: Duration,
-    /// Instance number: the time of joining, by the node's own clock.
+    /// The instance number, which is the time of joining on the node's own clock.
     instance: u64,
 }
 
@@ -50,7 +51,7 @@ enum ConflictOutcome {
     Yield,
 }
 
-/// The comparison with the most recent rival.
+/// The state of the comparison with the most recent rival.
 #[derive(Debug, Default)]
 struct ConflictResolver {
     rival: Option<u64>,
@@ -59,7 +60,7 @@ struct ConflictResolver {
 }
 
 impl ConflictResolver {
-    /// Handles a heartbeat of a rival; returns the decision once per rival.
+    /// Handles a heartbeat of a rival; returns a decision once for each rival.
     fn resolve(&mut self, now: Instant, mine: Age, theirs: Age) -> Option<ConflictOutcome> {
         if self.rival != Some(theirs.instance) {
             *self = Self { rival: Some(theirs.instance), met: Some(now), decided: false };
@@ -83,7 +84,7 @@ impl ConflictResolver {
 
 /// Watches for other nodes with this node's id, until the returned guard is dropped.
 ///
-/// A rival is another instance that sends heartbeats under this id. Calls `on_conflict` when this node has to leave.
+/// A rival is another instance that sends heartbeats with this id. Calls `on_conflict` when this node must leave.
 pub(crate) fn watch(
     context: &Arc<NodeContext>,
     on_conflict: impl Fn(IdConflict) + Send + Sync + 'static,
@@ -120,7 +121,7 @@ struct ConflictWatch {
 }
 
 impl ConflictWatch {
-    /// Handles a heartbeat that came under the id of this node.
+    /// Handles a heartbeat sent with the id of this node.
     fn receive(self: &Arc<Self>, raw: &RawMessage) {
         let Some(theirs) = raw.envelope.as_ref().map(|envelope| envelope.instance) else { return };
         if theirs == self.instance {
@@ -132,7 +133,7 @@ impl ConflictWatch {
         let age = Age { up, instance: theirs };
         let outcome = self.resolver.lock().resolve(Instant::now(), mine, age);
         if let Some(outcome) = outcome {
-            // A Zenoh callback must not block.
+            // Runs in a thread of its own, because a Zenoh callback must not block.
             let watch = Arc::clone(self);
             let resolving = move || watch.carry_out(theirs, outcome);
             let spawned = thread::Builder::new().name("hana rival".into()).spawn(resolving);
@@ -151,8 +152,8 @@ impl ConflictWatch {
             return;
         };
         let id = context.identity.id.clone();
-        // Any sender can forge heartbeats, but a node has a liveliness token. The token may be gone again, or not be
-        // here yet.
+        // Any sender can forge heartbeats, but only a node has a liveliness token. Without a token, the rival may have
+        // left, or its token may not have arrived yet.
         if !has_other_token(&session, &id) {
             drop((context, session));
             thread::sleep(TOKEN_RECHECK_DELAY);
@@ -211,7 +212,7 @@ mod tests {
         Age { up: Duration::from_millis(up_ms), instance }
     }
 
-    /// Simulates two nodes that receive each other's heartbeats until one leaves or `beats` have passed.
+    /// Simulates two nodes that receive each other's heartbeats until one leaves or `heartbeats` have been sent.
     fn simulate(
         mut left: Age,
         mut right: Age,
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn clear_decision_of_one_node_spares_the_other() {
-        // The two measure different uptimes: they decide for the left node, but not for the right one.
+        // The two nodes measure different uptimes, which decide for the left node but not for the right one.
         let start = Instant::now();
         let (mut left, mut right) = (ConflictResolver::default(), ConflictResolver::default());
         assert_eq!(left.resolve(start, age(5_000, 1), age(7_010, 2)), Some(ConflictOutcome::Yield));

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::message::Frames;
 
-/// The counter that a render loop advances once per frame, so that others can see that it advances.
+/// A counter that a render loop advances once per frame, so that other threads can detect whether the loop runs.
 ///
-/// Neither blocks nor allocates; a tick costs three atomic operations and a clock reading.
+/// Neither blocks nor allocates. A tick costs three atomic operations and a reading of the clock.
 #[derive(Debug)]
 pub struct FrameCounter {
     begun: Instant,
     count: AtomicU64,
-    /// Time of the last frame, in nanoseconds since `begun`.
+    /// The time of the last frame, in nanoseconds since `begun`.
     last_ns: AtomicU64,
-    /// Duration of the longest frame since the last reading, in microseconds.
+    /// The longest time between two frames since the last reading, in microseconds.
     max_us: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ impl FrameCounter {
         }
     }
 
-    /// Returns the number of frames so far.
+    /// Returns the number of frames counted so far.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
@@ -46,7 +46,7 @@ impl FrameCounter {
 /// Computes rates from a [`FrameCounter`] that is read at every heartbeat. Pure except for the counter.
 #[derive(Debug, Default)]
 pub(crate) struct FrameMeter {
-    /// Time, frame count and longest frame of each reading.
+    /// The time, frame count and longest frame of each reading.
     readings: VecDeque<(Instant, u64, u64)>,
 }
 

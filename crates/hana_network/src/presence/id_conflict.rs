@@ -2,16 +2,16 @@ use std::fmt;
 
 use hana_protocol::id::NodeId;
 
-/// Another, older node has the id of this node, so this one has left the mesh.
+/// The conflict with an older node that has the same id, because of which this node has left the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdConflict {
     /// The id of both nodes.
     pub node: NodeId,
-    /// Host and process id of the other node, if it replied.
+    /// The host and process id of the other node, if it replied.
     pub holder: Option<(NodeId, u32)>,
 }
 
-/// Where the node with an id runs.
+/// The host and process of the node that has an id.
 pub(crate) struct IdHolder {
     pub(crate) host: NodeId,
     pub(crate) pid: u32,

@@ -16,16 +16,18 @@ use crate::presence::id_conflict::{IdConflict, IdHolder};
 use crate::session::first_reply::first_reply;
 use crate::transport::raw_message::RawMessage;
 
-/// Time limit for a node with our id to reply, and for the token of a dead node to disappear.
+/// The time limit for a node with the same id to reply, and for the token of a dead node to disappear.
 pub(crate) const ID_CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Time limit for the info of the node with an id.
+/// The time limit for the info of the node that has an id.
 const INFO_TIMEOUT: Duration = Duration::from_millis(300);
-/// Time limit for the info of another instance that has the id of this node.
+/// The time limit for the info of another instance with the id of this node.
 const INSTANCE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Interval between checks whether an id has become free.
+/// The interval between checks whether an id is free.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits until no other node has this id; the token of a node that just died may take a moment to disappear.
+/// Waits until no other node has this id.
+///
+/// The token of a node that just died may take a moment to disappear.
 pub(crate) fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), IdConflict> {
     let deadline = Instant::now() + ID_CHECK_TIMEOUT;
     let tokens = format!("{}/{id}/alive/**", Key::ROOT);
@@ -69,7 +71,7 @@ pub(crate) fn id_holder(session: &Session, id: &NodeId) -> Option<IdHolder> {
     })
 }
 
-/// Returns the other node with this id and that instance number, if it replies.
+/// Returns the other node with this id and this instance number, if it replies.
 pub(crate) fn instance_holder(session: &Session, id: &NodeId, instance: u64) -> Option<IdHolder> {
     first_reply(|holder_tx| {
         session

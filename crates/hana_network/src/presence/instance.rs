@@ -4,13 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::wall_clock::unix_us;
 
-/// Environment variable in which a daemon passes the previous instance number to a program that it launches.
+/// The environment variable in which a daemon passes the previous instance number to a program that it launches.
 pub const INSTANCE_AFTER: &str = "HANA_INSTANCE_AFTER";
 
 /// Returns the instance number of a node that joins now.
 ///
-/// It is the wall clock in Unix microseconds, or larger than the previous number where that is known. Receivers do
-/// not depend on the order; it spares those that do the consequences of a clock that was set back.
+/// The number is the wall clock in Unix microseconds, or one more than the largest known previous number if that is
+/// larger.
+///
+/// Receivers do not rely on the order of the numbers. A receiver that did would still work after the clock was set
+/// back.
 pub(crate) fn next_instance(after: Option<u64>) -> u64 {
     /// The largest number used by this process.
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -22,7 +25,7 @@ pub(crate) fn next_instance(after: Option<u64>) -> u64 {
     instance
 }
 
-/// Returns a number larger than all of `known` and not smaller than `now`. Impossible clock values are ignored.
+/// Returns a number that is larger than all of `known` and not smaller than `now`. Ignores impossible clock values.
 fn number_after(known: impl IntoIterator<Item = u64>, now: u64) -> u64 {
     /// The year 10000.
     const END_OF_TIME: u64 = 253_402_300_800_000_000;

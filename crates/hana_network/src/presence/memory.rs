@@ -1,6 +1,6 @@
-//! Memory use of this process; contains all code that differs by platform.
+//! The memory use of this process, with all code for it that differs by platform.
 
-/// Returns the resident memory of this process in bytes; 0 on platforms that report it only through extra crates.
+/// Returns the resident memory of this process in bytes.
 #[cfg(target_os = "linux")]
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -12,7 +12,7 @@ pub(crate) fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// Returns the resident memory of this process in bytes; 0 on platforms that report it only through extra crates.
+/// Returns 0, because other platforms report the resident memory only through additional crates.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const fn resident_bytes() -> u64 {
     0

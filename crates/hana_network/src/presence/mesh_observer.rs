@@ -28,9 +28,9 @@ use crate::transport::inbound::admission::AdmissionFilter;
 use crate::transport::inbound::inbound_stats::InboundStats;
 use crate::transport::query::{QueryHandle, query_all};
 
-/// An up-to-date view of all nodes, for apps, bridges, daemons and command-line tools.
+/// A current view of all nodes, for apps, bridges, daemons and command-line tools.
 ///
-/// A visualization does not need it.
+/// Visualizations do not need it.
 pub struct MeshObserver {
     roster: Roster,
     steps: WallClockSteps,
@@ -39,15 +39,17 @@ pub struct MeshObserver {
     _registrations: Vec<RegistrationGuard>,
 }
 
-/// Capacity of the inbox: ten seconds of health from a hundred nodes.
+/// The capacity of the inbox: ten seconds of health from a hundred nodes.
 const MAX_OBSERVATIONS: usize = 10_000;
-/// Maximum number of new nodes that are queried one by one; more are queried with one query to all.
+/// The maximum number of new nodes that are queried individually.
+///
+/// More nodes are queried with one query to all nodes.
 const MAX_SINGLE_QUERIES: usize = 4;
-/// Maximum number of query rounds per second; a burst of as many is sent at once.
+/// The maximum number of query rounds per second, and in one burst.
 const QUERIES_PER_SECOND: u32 = 20;
-/// Delay before the next query round when the limit is reached.
+/// The delay before the next query round when the limit is reached.
 const QUERY_DELAY: Duration = Duration::from_millis(100);
-/// Query timeout. A suspended node never replies.
+/// The timeout of a query. A suspended node never replies.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(400);
 
 const TOKENS: &str = "hana/*/alive/**";
@@ -70,7 +72,7 @@ impl MeshObserver {
                 .map(|pattern| watch_messages(worker, &shared, pattern))
                 .collect();
         registrations.push(watch_tokens(worker, &shared));
-        // Queries the tokens and the state of all nodes; when both queries have ended, the view is complete.
+        // Queries the state and the tokens of all nodes. `promise` is fulfilled when all queries have ended.
         worker.run(move |session| {
             let on_end = Arc::new(QueryHandle::new(move |()| promise.fulfil(())));
             for what in [INFOS, "hana/*/look", OWNERS, OPERATORS, PROCESSES, LOST] {
@@ -100,7 +102,7 @@ impl MeshObserver {
         }
     }
 
-    /// Processes the observations since the last call and advances time. Does not block.
+    /// Processes the observations that arrived since the last call, and advances time. Does not block.
     pub fn poll(&mut self) -> Vec<RosterChange> {
         let now = Instant::now();
         let mut changes = vec![];
@@ -117,12 +119,12 @@ impl MeshObserver {
         changes
     }
 
-    /// Returns the host events since the last call.
+    /// Returns the events of hosts that arrived since the last call.
     pub fn take_news(&mut self) -> Vec<RosterEvent> {
         self.roster.take_news()
     }
 
-    /// Does the same as [`poll`](Self::poll), but blocks until there is an observation, at most for `timeout`.
+    /// Does the same as [`poll`](Self::poll), but first waits for an observation, at most for `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Vec<RosterChange> {
         let until_knock =
             self.roster.next_knock().map(|at| at.saturating_duration_since(Instant::now()));
@@ -137,17 +139,17 @@ impl MeshObserver {
         changes
     }
 
-    /// Blocks until the info and health of every present node has arrived, at most for `timeout`.
+    /// Blocks until the info and health of every present node have arrived, at most for `timeout`.
     ///
-    /// A suspended node never sends them.
+    /// A suspended node never sends its info and health.
     pub fn wait_until_complete(&mut self, timeout: Duration) {
         self.wait_with(timeout, |_| ());
     }
 
-    /// Does the same as [`wait_until_complete`](Self::wait_until_complete), and calls `seen` after every possible
+    /// Does the same as [`wait_until_complete`](Self::wait_until_complete), and calls `on_change` after each possible
     /// change.
     ///
-    /// Use it to show a partial view without waiting for late nodes.
+    /// Use it to display a partial view without waiting for late nodes.
     pub fn wait_with(&mut self, timeout: Duration, mut on_change: impl FnMut(&Roster)) {
         let deadline = Instant::now() + timeout;
         let mut is_queried = false;
@@ -155,7 +157,7 @@ impl MeshObserver {
             is_queried = is_queried || self.initial_queries.try_recv().is_some();
             self.wait(Duration::from_millis(10));
             on_change(&self.roster);
-            // An empty roster is not complete yet: behind a daemon there is at least the daemon.
+            // An empty roster is not complete: behind a daemon, it contains at least the daemon.
             let is_populated = !self.roster.is_empty();
             if is_queried && is_populated && self.roster.is_complete() {
                 return;
@@ -170,9 +172,10 @@ impl MeshObserver {
     }
 }
 
-/// Observes which nodes come and go on the whole mesh, what daemons launched, and the health of selected nodes.
+/// Observes the arrival and departure of all nodes, the processes of daemons, and the health of selected nodes.
 ///
-/// A daemon uses it to watch the programs it launched and to detect lost hosts, without receiving every heartbeat.
+/// A daemon uses it to watch the programs that it launched and to detect lost hosts, without receiving every
+/// heartbeat.
 pub struct PresenceObserver {
     observations: Inbox<Observation>,
     shared: Arc<ObserverShared>,
@@ -196,18 +199,18 @@ impl PresenceObserver {
         Self { observations: shared.observations.clone(), _registrations: registrations, shared }
     }
 
-    /// Returns the observations, in order.
+    /// Returns the inbox of observations, which keeps their order.
     #[must_use]
     pub const fn observations(&self) -> &Inbox<Observation> {
         &self.observations
     }
 
-    /// Probes the endpoints of a host's daemon; the outcome arrives as an observation. Does not block.
+    /// Probes the endpoints of a host's daemon. The result arrives as an observation. Does not block.
     pub fn probe(&self, host: NodeId, endpoints: Vec<String>) {
         self.shared.probe(host, endpoints);
     }
 
-    /// Subscribes to the health of `node` too.
+    /// Subscribes to the health of `node` until the returned feed is dropped.
     #[must_use]
     pub fn subscribe_health(&self, node: &NodeId) -> HealthFeed {
         let pattern = Key::Health(node.clone()).to_string();
@@ -245,19 +248,19 @@ struct ObserverShared {
     filter: AdmissionFilter,
     worker: SessionWorker,
     info_requests: Mutex<BTreeSet<NodeId>>,
-    /// Limits the query rate.
+    /// The limit on the rate of queries.
     limiter: Mutex<TokenBucket>,
     /// The port on which the daemon of this machine listens.
     own_port: u16,
     scope: ObserverScope,
 }
 
-/// Which state a new node is queried for.
+/// The state that is queried when a new node appears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ObserverScope {
-    /// All state that it keeps.
+    /// All state that the node publishes.
     Everything,
-    /// Its info and, for a daemon, the programs that it launched.
+    /// The info of the node and, for a daemon, the programs that it launched.
     Processes,
 }
 
@@ -284,12 +287,12 @@ impl ObserverShared {
             return;
         }
         self.observations.push("", Observation::TokenAdded { node: node.clone(), role, zid });
-        // A daemon does not need to know about apps that come and go.
+        // A daemon does not need to track apps and bridges.
         if self.scope == ObserverScope::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
         }
         let mut info_requests = self.info_requests.lock();
-        // If a node is already wanted, the query round is already scheduled.
+        // If another node already waits to be queried, the query round is already scheduled.
         let is_first = info_requests.is_empty();
         if info_requests.len() < Roster::MAX_NODES {
             info_requests.insert(node);
@@ -306,11 +309,11 @@ impl ObserverShared {
     }
 
     fn receive(&self, sample: &Sample) {
-        // A query reply and a fresh publication may cross; the newer one wins.
+        // A query reply and a publication may arrive in either order; the newer one is kept.
         let raw = self.inbound.admit_sample(sample, NodeInfo::MAX_BYTES, &self.filter);
         let Some(raw) = raw else { return };
         let now_ms = unix_ms();
-        // Converts a time to the wall clock of this machine.
+        // Converts a time of the sender's clock to the wall clock of this machine.
         let local = |ms| raw.envelope.as_ref().map_or(ms, |by| by.to_local_ms(ms, now_ms));
         let observation = match Key::parse(&raw.key) {
             Some(Key::Info(node)) => {
@@ -358,7 +361,8 @@ impl ObserverShared {
     fn probe(self: &Arc<Self>, host: NodeId, endpoints: Vec<String>) {
         let shared = Arc::clone(self);
         let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
-            // An address that both machines have, as with container networks, leads to the daemon of this machine.
+            // An address that both machines have, such as one of a container network, leads to the daemon of this
+            // machine.
             let endpoints = LocalAddresses::now(None).elsewhere(endpoints, shared.own_port);
             shared.observations.push("", Observation::Probed(host, probe(&endpoints)));
         });
@@ -372,7 +376,7 @@ impl ObserverShared {
         let admission = limiter.admit(Instant::now());
         drop(limiter);
         if admission == Admission::Over {
-            // Too many tokens arrive. All nodes that appear in the meantime are queried together.
+            // The query limit is reached. All nodes that appear during the delay are queried together.
             let shared = Arc::clone(self);
             let later = thread::Builder::new().name("hana ask later".into()).spawn(move || {
                 thread::sleep(QUERY_DELAY);
@@ -404,12 +408,12 @@ impl ObserverShared {
             self.query(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));
         }
         if self.scope == ObserverScope::Everything {
-            // Queries the process status that the daemon of its host publishes.
+            // Queries the process status of this node, which the daemon of its host publishes.
             self.query(session, &format!("{}/*/process/{node}", Key::ROOT), &Arc::new(()));
         }
     }
 
-    /// Queries state; `kept` is held until the query has ended.
+    /// Queries state. `on_end` is dropped when the query has ended.
     fn query<K: Send + Sync + 'static>(
         self: &Arc<Self>,
         session: &Session,

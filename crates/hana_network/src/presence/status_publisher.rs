@@ -10,28 +10,28 @@ use crate::presence::frame_counter::{FrameCounter, FrameMeter};
 use crate::presence::memory;
 use crate::transport::outbound::publisher::Publisher;
 
-/// Publishes the health and the problem reports of a node at every heartbeat.
+/// Publishes the health and the diagnostics of a node at every heartbeat.
 pub(crate) struct StatusPublisher {
     pub(crate) health: Publisher<Health>,
     pub(crate) events: Publisher<Event>,
-    /// The frames of a visualization. One that has drawn none yet is still starting.
+    /// The frame counter of a visualization. A visualization that has not drawn a frame yet is still starting.
     pub(crate) frames: Option<Arc<FrameCounter>>,
-    /// Why the program runs without a window, if it does.
+    /// The reason why the program runs without a window; `None` if it has a window.
     pub(crate) headless: Arc<Mutex<Option<String>>>,
-    /// Adds what other subsystems report to the health.
+    /// The function that adds the values of other subsystems to the health.
     pub(crate) add_to_health: Box<dyn Fn(&mut Health) + Send>,
-    /// Publishes what else the node publishes at a heartbeat.
+    /// The function that publishes the other data of the node at each heartbeat.
     pub(crate) on_heartbeat: HeartbeatHook,
 }
 
-/// Runs at each heartbeat, given its number.
+/// A function that runs at each heartbeat and gets the heartbeat's number.
 pub(crate) type HeartbeatHook = Box<dyn FnMut(&NodeContext, u32) + Send>;
 
-/// Heartbeat interval. Each heartbeat publishes health, a changed look and a few pending reports.
+/// The heartbeat interval. Each heartbeat publishes the health, a changed look, and a few pending diagnostics.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
-/// Maximum number of problem reports published per second.
+/// The maximum number of diagnostics published per second.
 ///
-/// Others are only counted, so that a flood of bad messages does not become a flood of reports.
+/// Further diagnostics are only counted, so that a flood of invalid messages does not become a flood of reports.
 const REPORTS_PER_SECOND: u32 = 5;
 
 impl StatusPublisher {
@@ -58,7 +58,8 @@ impl StatusPublisher {
                 }
                 self.report_problems(&context, &mut remaining_reports);
             }
-            // Computed from the planned time, so that heartbeats do not drift; a missed one follows at once.
+            // The next time is computed from the start, so that heartbeats do not drift. A late heartbeat follows at
+            // once.
             let next = began + HEARTBEAT_INTERVAL * (number + 1);
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }

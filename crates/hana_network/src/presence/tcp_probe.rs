@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use hana_engine::roster::ProbeOutcome;
 
-/// Time limit for a machine to reply.
+/// The time limit for a machine to respond.
 ///
-/// On the same network it accepts or refuses within 1 ms; a busy Wi-Fi takes about 10 ms.
+/// A machine in the same network accepts or refuses within 1 ms, or within about 10 ms over a busy Wi-Fi.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Maximum number of addresses probed; no machine has more networks.
+/// The maximum number of addresses that are probed; no machine has more networks.
 const MOST: usize = 16;
 
-/// Probes all addresses of a machine at once, given as Zenoh endpoints. Blocks for about 0.25 s, at most 0.5 s.
+/// Probes all addresses of a machine at the same time.
+///
+/// The addresses are Zenoh endpoints. Blocks for about 0.25 s, at most 0.5 s.
 pub(crate) fn probe(endpoints: &[String]) -> ProbeOutcome {
     let (outcome_tx, outcome_rx) = flume::unbounded();
     let addresses = endpoints.iter().filter_map(|endpoint| {

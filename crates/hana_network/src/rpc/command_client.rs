@@ -16,13 +16,13 @@ use crate::transport::query;
 use crate::transport::query::QueryHandle;
 use crate::transport::raw_message::RawMessage;
 
-/// Why a command was not carried out.
+/// A reason why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
     /// No node with that id accepts commands.
     #[error("there is no '{node}' on the mesh; `hana nodes` lists the nodes")]
     NoSuchNode {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
     },
     /// The node is on the mesh, but did not reply in time.
@@ -31,25 +31,25 @@ pub enum CommandError {
         waited.as_millis()
     )]
     NoAnswer {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
         /// The command.
         command: &'static str,
-        /// Time waited for the reply.
+        /// The time for which the sender waited.
         waited: Duration,
     },
     /// The node refused the command.
     #[error("'{node}' refused: {reason}")]
     Refused {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
-        /// The reason that the node gave.
+        /// The reason given by the node.
         reason: String,
     },
-    /// The reply cannot be read; most likely the node has another version.
+    /// The reply cannot be read. The likely cause is that the node has another version.
     #[error("cannot read the reply of '{node}': {problem}")]
     Malformed {
-        /// Id of the node.
+        /// The id of the node.
         node: NodeId,
         /// The decoding problem.
         problem: codec::PayloadError,
@@ -57,7 +57,7 @@ pub enum CommandError {
     /// The command could not be sent.
     #[error("cannot send the command: {problem}")]
     NotSent {
-        /// Why it could not be sent.
+        /// The reason why it could not be sent.
         problem: String,
     },
 }
@@ -84,7 +84,7 @@ pub(crate) fn send_command<C: Command>(
     let (on_reply, on_end, on_error) = (promise.clone(), promise.clone(), promise);
     let (key, replier) = (Key::Control(node.clone()).to_string(), node.clone());
     let handle = QueryHandle::new(move |()| {
-        // Has no effect if a reply came. A query that ends before its deadline reached no node.
+        // This has no effect after a reply. If a query ends without a reply before its deadline, no node received it.
         on_end.fulfil(Err(if sent_at.elapsed() < deadline {
             CommandError::NoSuchNode { node }
         } else {
@@ -93,7 +93,7 @@ pub(crate) fn send_command<C: Command>(
     });
     let receive = move |reply: Reply| {
         let _ = &handle;
-        // An error reply comes from Zenoh itself, when a query times out.
+        // An error reply comes from Zenoh itself when the query times out.
         if let Ok(sample) = reply.result() {
             on_reply.fulfil(read_reply(&replier, sample));
         }

@@ -12,12 +12,12 @@ use crate::session::session_worker::SessionWorker;
 use crate::transport::diagnostic::Diagnostic;
 use crate::transport::inbound::inbound_stats::InboundStats;
 
-/// A received command that expects a reply. Dropping it without a reply refuses it.
+/// A received command that may expect a reply. Dropping it without a reply refuses the command.
 pub struct Request {
     control: Control,
     from: Option<NodeId>,
     key: String,
-    /// `None` once it has a reply, and for a plain put, which gets none.
+    /// The query of the command; `None` after the reply, and for a command sent as a put, which expects no reply.
     query: Option<Query>,
     is_answered: bool,
     worker: SessionWorker,
@@ -63,7 +63,7 @@ impl Request {
 
     fn refuse_with(&mut self, reason: String) {
         if self.query.is_none() {
-            // No sender waits for a reply, so the refusal is reported as an event and in the log.
+            // The sender does not wait for a reply, so the refusal is reported as an event and in the log.
             let problem = Diagnostic::CommandRefused {
                 key: self.key.clone(),
                 sender: self.from.clone(),

@@ -1,7 +1,7 @@
-//! Watches how a node is attached to the mesh: through the daemon of its machine, or as a peer if there is none.
+//! Monitors how a node is attached to the mesh: through the daemon of its machine, or as a peer without a daemon.
 //!
-//! Switches the attach mode when the daemon comes or goes. A daemon and a peer reopen their session when other nodes
-//! could no longer find them otherwise.
+//! Switches the attach mode when the daemon appears or disappears. A daemon or a peer reopens its session when other
+//! nodes could otherwise no longer find it.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -19,10 +19,10 @@ use crate::session::socket_linger::LingerReset;
 
 /// The interval between checks.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// The wait for a port that the previous session has just released.
+/// The interval between attempts to use a port that the previous session has just released.
 const PORT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Watches the attach mode of a node until the node is dropped.
+/// Monitors the attach mode of a node until the node is dropped.
 pub(crate) struct AttachMonitor {
     policy: Option<AttachPolicy>,
     renewal: Renewal,
@@ -31,9 +31,9 @@ pub(crate) struct AttachMonitor {
 }
 
 impl AttachMonitor {
-    /// Creates the monitor of a node that joined as `part` when the machine had these addresses.
+    /// Creates the monitor of a node that joined with a session of `kind` when the machine had these addresses.
     ///
-    /// It calls `on_new_addresses` whenever the addresses change.
+    /// The monitor calls `on_new_addresses` each time the addresses change.
     pub(crate) fn new(
         kind: &SessionKind,
         addresses: LocalAddresses,
@@ -99,7 +99,7 @@ fn is_connected(attachment: &Attachment) -> bool {
     info.peers_zid().wait().next().is_some() || info.routers_zid().wait().next().is_some()
 }
 
-/// Switches the attach mode; the old session stays until the new one is open.
+/// Switches the attach mode. The old session stays open until the new one is open.
 fn switch_mode(
     attachment: &Arc<Attachment>,
     policy: &mut AttachPolicy,
@@ -138,7 +138,7 @@ fn switch_mode(
     }
 }
 
-/// Reopens the daemon's session. The old one must release its port first.
+/// Reopens the daemon's session. The old session must first release the port.
 fn reopen_daemon(attachment: &Arc<Attachment>, addresses: LocalAddresses) {
     let (config, alive) = (Arc::clone(&attachment.config), Arc::downgrade(attachment));
     attachment.worker.reopen_with(move || {

@@ -2,34 +2,35 @@ use std::time::{Duration, Instant};
 
 use crate::session::attach_mode::AttachMode;
 
-/// Decides when to switch the attach mode. Pure: receives observations and the current time.
+/// Decides when to switch the attach mode. Pure: each observation comes with the current time.
 #[derive(Debug)]
 pub(super) struct AttachPolicy {
     pub(super) mode: AttachMode,
-    /// The time at which the daemon disappeared.
+    /// The time at which the daemon of a client disappeared; `None` while it is connected.
     alone_since: Option<Instant>,
-    /// The earliest time to try the daemon's port again, after the listener there turned out not to be our daemon.
+    /// The earliest time of another attempt, after the listener at the daemon's port did not behave like the daemon.
     not_before: Option<Instant>,
-    /// The cause of the last failed switch; logged once, however many attempts follow.
+    /// The cause of the last failed switch, so that it is logged once, however many attempts follow.
     pub(super) reported: Option<String>,
-    /// The time of the last switch to running without the daemon.
+    /// The time of the last switch to the mode without a daemon.
     left_at: Option<Instant>,
-    /// How many times in a row the daemon was lost again soon after it returned.
+    /// The number of consecutive losses of the daemon that each came soon after the previous one.
     relapses: u32,
-    /// The time since which a daemon has been listening.
+    /// The time from which a daemon has been listening without interruption.
     listening_since: Option<Instant>,
 }
 
-/// A daemon that is lost again within this time is flapping.
+/// If the node loses its daemon twice within this time, the daemon is flapping.
 const FLAPPING: Duration = Duration::from_mins(2);
-/// How long a daemon that flapped once must listen before it is trusted; doubled for each further time.
+/// The time for which a daemon that flapped once must listen before it is trusted. It doubles each time the daemon
+/// flaps again.
 const BASE_TRIAL: Duration = Duration::from_secs(4);
 /// The maximum number of doublings.
 const MAX_DOUBLINGS: u32 = 3;
 
 /// The time after which the node stops waiting for a lost daemon. A restarted daemon is back sooner.
 const DAEMON_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause after a listener on the daemon's port did not respond like a daemon.
+/// The pause after the listener at the daemon's port did not respond like a daemon.
 const RETRY_DELAY: Duration = Duration::from_secs(10);
 impl AttachPolicy {
     pub(super) const fn new(mode: AttachMode) -> Self {
@@ -44,9 +45,10 @@ impl AttachPolicy {
         }
     }
 
-    /// Returns the attach mode to switch to, if any.
+    /// Returns the attach mode to which the node must switch, if any.
     ///
-    /// `daemon` is whether there is a daemon: connected, for a client; listening, for a peer.
+    /// `daemon` is true if a client is connected to the daemon, or if a daemon listens at its port while the node is a
+    /// peer.
     pub(super) fn poll(&mut self, daemon: bool, now: Instant) -> Option<AttachMode> {
         match self.mode {
             AttachMode::ViaDaemon if daemon => {
@@ -70,7 +72,9 @@ impl AttachPolicy {
         }
     }
 
-    /// Returns how long a daemon must listen before it is trusted: longer the more often it flapped.
+    /// Returns the time for which a daemon must listen before it is trusted.
+    ///
+    /// The more often the daemon flapped, the longer the time.
     fn trial(&self) -> Duration {
         match self.relapses {
             0 => Duration::ZERO,
@@ -121,7 +125,8 @@ mod tests {
         let start = Instant::now();
         let mut policy = AttachPolicy::new(AttachMode::ViaDaemon);
         let mut changes = 0;
-        // Ten minutes with four checks a second: the daemon is there for six seconds, then gone for six.
+        // The test covers ten minutes with four checks a second: the daemon runs for six seconds, then is gone for
+        // six.
         for look in 0..2_400_u32 {
             let now = start + CHECK_INTERVAL * look;
             let daemon = look % 48 < 24;
@@ -131,7 +136,7 @@ mod tests {
             }
         }
         assert!(changes <= 6, "{changes} changes in ten minutes");
-        // A daemon that stays is trusted in the end.
+        // A daemon that stays is eventually trusted.
         let trusted =
             (2_400..2_600).find_map(|look| policy.poll(true, start + CHECK_INTERVAL * look));
         assert_eq!(trusted, Some(AttachMode::ViaDaemon));

@@ -8,12 +8,12 @@ use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 
 /// The attachment of a node to the mesh: its session, its settings and its connection state.
 ///
-/// The threads that maintain it end when it is dropped.
+/// The threads that maintain the attachment end when it is dropped.
 pub(crate) struct Attachment {
     pub(crate) config: Arc<NodeConfig>,
     pub(crate) worker: SessionWorker,
     pub(crate) connection: ConnectionWatch,
-    /// For a node that listens: finds other nodes and replies to those that look for it.
+    /// The discovery of a node that listens: it finds other nodes and replies to their queries.
     pub(super) scouting: Mutex<Option<RegistrationGuard>>,
 }
 

@@ -1,6 +1,6 @@
-//! Finds Zenoh programs on the network that refuse connections because of another secret, or that a firewall blocks.
+//! Finds Zenoh programs that refuse connections because of another secret, or that a firewall blocks.
 //!
-//! Zenoh retries forever and logs each failure without its cause. This module logs each such program once, with the
+//! Zenoh retries forever, and logs each failure without its cause. This module logs each such program once, with the
 //! cause.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub struct ConnectFailureLayer {
     hints: flume::Sender<FailedAddresses>,
 }
 
-/// Finds out why connections to other programs fail, and logs each program and cause once.
+/// Determines why connections to other programs fail, and logs each program and cause once.
 pub struct ConnectDiagnostics {
     hints: flume::Receiver<FailedAddresses>,
 }
@@ -31,24 +31,24 @@ pub struct ConnectDiagnostics {
 /// The addresses of a failed connection.
 struct FailedAddresses(Vec<SocketAddr>);
 
-/// The maximum number of waiting hints; further ones are dropped, and Zenoh repeats them.
+/// The maximum number of waiting hints; further hints are dropped, since Zenoh repeats its messages.
 const MAX_HINTS: usize = 64;
-/// The timeout for a response to the probe.
+/// The timeout of a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// The interval between probes of an endpoint in `connect` until it responds.
+/// The interval between probes of an endpoint in `connect`, until a Zenoh program responds there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// An unreachable program may have just exited, so it is reported only after this time.
+/// The time for which a program must be unreachable before it is reported, since it may have just exited.
 const REPORT_DELAY: Duration = Duration::from_secs(3);
-/// The maximum number of hosts remembered as reported.
+/// The maximum number of programs whose cause is stored.
 const MAX_REPORTED: usize = 256;
 
-/// The source and the beginning of Zenoh's log messages.
+/// The log targets of Zenoh's messages, and the beginning of one of them.
 const SCOUTED: (&str, &str) =
     ("zenoh::net::runtime::orchestrator", "Unable to connect to any locator of scouted peer");
 const ESTABLISHMENT: &str = "zenoh_transport::unicast::establishment";
 
 impl ConnectFailureLayer {
-    /// Creates the layer, and the diagnostics that receive its hints.
+    /// Creates the layer, and the diagnostics that receive hints from it.
     #[must_use]
     pub fn new() -> (Self, ConnectDiagnostics) {
         let (sender, receiver) = flume::bounded(MAX_HINTS);
@@ -70,7 +70,7 @@ impl<S: Subscriber> Layer<S> for ConnectFailureLayer {
         }
         let addresses = addresses_in(&text.0);
         if !addresses.is_empty() {
-            // The queue is full; Zenoh will repeat the message.
+            // If the queue is full, the hint is dropped; Zenoh will repeat the message.
             self.hints.try_send(FailedAddresses(addresses)).ok();
         }
         false
@@ -88,7 +88,7 @@ impl Visit for Text {
     }
 }
 
-/// Returns the addresses in Zenoh's message: those it tried, or the remote end of a link.
+/// Returns the addresses in a message of Zenoh: those that it tried, or the remote end of a link.
 fn addresses_in(line: &str) -> Vec<SocketAddr> {
     let line = line.split_once("=>").map_or(line, |(_, far)| far);
     line.split("tcp/")
@@ -98,7 +98,7 @@ fn addresses_in(line: &str) -> Vec<SocketAddr> {
                 .find(|c: char| !c.is_ascii_hexdigit() && !matches!(c, '.' | ':' | '[' | ']'))
                 .unwrap_or(rest.len());
             let address = rest.get(..end)?.trim_end_matches([']', ':', '.']);
-            // Trims the bracket that closes a list; the brackets of an IPv6 address stay.
+            // The bracket that closes a list is trimmed; the brackets of an IPv6 address stay.
             address.parse().ok()
         })
         .collect()
@@ -145,20 +145,20 @@ enum Reason {
     OutOfReach,
 }
 
-/// The reported cause of each program; a host may run several programs.
+/// The cause for each program, when it began, and whether it was reported. A host may run several programs.
 struct ReportedHosts {
     has_secret: bool,
     hosts: BTreeMap<SocketAddr, (Reason, Instant, bool)>,
 }
 
 impl ReportedHosts {
-    /// Returns why a connection fails, if the probe result explains it.
+    /// Returns the cause of a failed connection, if the probe result explains it.
     const fn reason(&self, result: ProbeResult) -> Option<Reason> {
         match (result, self.has_secret) {
             (ProbeResult::AuthRequired, false) => Some(Reason::RequiresSecret),
             (ProbeResult::AuthRequired, true) => Some(Reason::OtherSecret),
             (ProbeResult::Accepting(_), true) => Some(Reason::HasNoSecret),
-            // It responds, and by now nothing prevents a connection.
+            // The program responds, and nothing prevents a connection any more.
             (ProbeResult::Accepting(_), false) => None,
             (ProbeResult::Unreachable | ProbeResult::NoResponse | ProbeResult::NotZenoh, _) => {
                 Some(Reason::OutOfReach)
@@ -166,7 +166,7 @@ impl ReportedHosts {
         }
     }
 
-    /// Returns the cause if it is due to be reported for this host now.
+    /// Records the cause for this program; returns the cause if a report is due now.
     fn observe(
         &mut self,
         host: SocketAddr,
@@ -195,7 +195,8 @@ impl ReportedHosts {
     /// Probes the addresses of a failed connection.
     fn probe_addresses(&mut self, addresses: &[SocketAddr]) {
         let mut sorted = addresses.to_vec();
-        // A link-local address is useless without its interface, and people recognize hosts by IPv4 addresses.
+        // A link-local address is useless without its interface. IPv4 addresses come first, because people recognize
+        // hosts by them.
         sorted.retain(
             |address| !matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()),
         );
@@ -225,7 +226,7 @@ impl ReportedHosts {
             return false;
         };
         let result = ProbeResult::probe(address, PROBE_TIMEOUT);
-        // A different secret can only be detected once Zenoh has tried to connect.
+        // Another secret can be detected only after Zenoh has tried to connect.
         let reason = self.reason(result).filter(|reason| *reason != Reason::OtherSecret);
         let Some(reason) = reason else { return result == ProbeResult::Unreachable };
         if let Some(reason) = self.observe(address, Some(reason), Instant::now()) {

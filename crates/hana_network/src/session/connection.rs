@@ -1,7 +1,7 @@
 //! The connection state of a node: whether it is on the mesh, and its attach mode.
 //!
-//! Combines its connections, the addresses of its machine and its own shutdown into one state, and reports each
-//! change.
+//! Combines the connections of the node, the addresses of its machine and its shutdown into one state, and reports
+//! each change of this state.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,15 +24,16 @@ pub enum ConnectionState {
         /// The attach mode.
         mode: AttachMode,
     },
-    /// The daemon that the node was attached through is gone.
+    /// The daemon through which the node was attached is gone.
     ///
-    /// The node waits five seconds for it, then continues without it. Values sent over direct links arrive meanwhile.
+    /// The node waits five seconds for the daemon, then continues without it. Values sent over direct links still
+    /// arrive.
     DaemonLost,
     /// The node is off the mesh.
     Disconnected {
         /// The party that ended the connection.
         by: DisconnectedBy,
-        /// The cause and the remedy, in plain words.
+        /// The cause and the remedy, as text for the operator.
         reason: String,
     },
 }
@@ -40,11 +41,11 @@ pub enum ConnectionState {
 /// The party that ended a node's connection to the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectedBy {
-    /// The program left. The node does not reconnect by itself.
+    /// The program left. The node does not reconnect.
     LocalLeave,
-    /// Another node had the same id first. The node does not reconnect by itself.
+    /// An older node has the same id. The node does not reconnect.
     IdConflict,
-    /// The machine has no network. The node reconnects when there is one.
+    /// The machine has no network. The node reconnects when the machine has one again.
     NoNetwork,
 }
 
@@ -75,7 +76,7 @@ struct ConnectionTracker {
     /// The ids of the sessions that the current session is connected to.
     connections: BTreeSet<String>,
     has_no_network: bool,
-    /// The final cause. Once it is set, nothing else counts.
+    /// The final cause. Once it is set, it determines the state.
     ended: Option<(DisconnectedBy, String)>,
     reported: Option<ConnectionState>,
 }
@@ -90,7 +91,7 @@ impl ConnectionTracker {
     /// Handles a connection of a session that opened or closed.
     fn connection_changed(&mut self, session: &str, peer: &str, is_there: bool) {
         if self.session.as_ref().is_none_or(|(own, _)| own != session) {
-            // An event of the previous session, which is being closed.
+            // This is an event of the previous session, which is closing.
             return;
         }
         if is_there {
@@ -131,18 +132,17 @@ pub(crate) struct ConnectionWatch {
     tracker: Arc<Mutex<ConnectionTracker>>,
     changes: Inbox<ConnectionState>,
     change_counter: ChangeCounter,
-    /// The attach modes of sessions that are not the node's current session yet.
+    /// The attach modes of sessions that will become the current session of the node.
     expected_modes: Arc<Mutex<Vec<(String, AttachMode)>>>,
 }
 
-/// The maximum number of changes waiting for the program: beyond it the network is flapping, and the newest ones
-/// matter.
+/// The maximum number of changes waiting for the program; beyond it, the oldest are dropped.
 const MAX_CHANGES: usize = 64;
-/// The maximum number of sessions in `ways`: the next one, and one that failed.
+/// The maximum length of `expected_modes`: the next session, and sessions that failed to open.
 const MAX_EXPECTED: usize = 4;
 
 impl ConnectionWatch {
-    /// Creates a watch that notifies `news` of each change.
+    /// Creates a watch that increments `change_counter` for each change.
     pub(crate) fn new(change_counter: ChangeCounter) -> Self {
         Self {
             tracker: Arc::default(),
@@ -152,14 +152,14 @@ impl ConnectionWatch {
         }
     }
 
-    /// Returns the queue of changes for the program.
+    /// Returns the inbox of changes for the program.
     pub(crate) const fn changes(&self) -> &Inbox<ConnectionState> {
         &self.changes
     }
 
     /// Returns the current state.
     pub(crate) fn now(&self) -> ConnectionState {
-        // Before the first session is declared, the node has just joined.
+        // Until the first session is declared, the node counts as a connected peer.
         self.tracker().now().unwrap_or(ConnectionState::Connected { mode: AttachMode::Peer })
     }
 
@@ -175,7 +175,7 @@ impl ConnectionWatch {
     fn update(&self, observe: impl FnOnce(&mut ConnectionTracker)) {
         let mut tracker = self.tracker();
         observe(&mut tracker);
-        // Queued before the next observation is processed, so that changes stay in order.
+        // The change is queued while the tracker is locked, so that changes stay in order.
         if let Some(change) = tracker.take_change() {
             self.changes.push("", change);
             self.change_counter.increment();
@@ -199,14 +199,14 @@ impl ConnectionWatch {
         mode
     }
 
-    /// Tracks the connections of each session of the worker.
+    /// Tracks the connections of each session that the worker opens.
     pub(crate) fn start(&self, worker: &SessionWorker) -> RegistrationGuard {
         let watch = self.clone();
         worker.declare("connection", move |session| {
             let own = session.zid().to_string();
             let mode = watch.mode_of(&own);
             let info = session.info();
-            // Reads all connections at once, so that a new session does not start out without its daemon.
+            // All connections are read in one step, so that a new session is never reported without its daemon.
             let there: Vec<String> =
                 info.transports().wait().map(|transport| transport.zid().to_string()).collect();
             watch.update(|tracker| {
@@ -234,7 +234,7 @@ impl ConnectionWatch {
         self.tracker().connections.contains(session)
     }
 
-    /// Records whether the machine has an address that other machines can reach.
+    /// Records whether the machine has an address at which other machines can reach it.
     pub(crate) fn has_network(&self, has_network: bool) {
         self.update(|tracker| tracker.has_no_network = !has_network);
     }
@@ -261,7 +261,7 @@ mod tests {
     const THROUGH: ConnectionState = ConnectionState::Connected { mode: AttachMode::ViaDaemon };
     const WITHOUT: ConnectionState = ConnectionState::Connected { mode: AttachMode::Peer };
 
-    /// A tracker of a node attached through its daemon.
+    /// Returns a tracker of a node that is attached through its daemon.
     fn client() -> ConnectionTracker {
         let mut tracker = ConnectionTracker::default();
         tracker.session_opened("a", AttachMode::ViaDaemon);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// The time after which a query that Zenoh does not end is given up.
+/// The time after which the wait for a reply ends even if Zenoh has not ended the query.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3);
 
 /// Returns the first reply to a query, or `None` if the query ends without one.

@@ -14,11 +14,11 @@ use crate::session::session_kind::SessionKind;
 
 /// The timeout of one query. The daemon replies from memory.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a daemon that has just started may take to announce its id: it first checks whether the id is free.
+/// The time within which a starting daemon announces its id, after it has checked that the id is free.
 const STARTUP_TIME: Duration = Duration::from_secs(2);
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Returns the id of the daemon that a client's session is connected to; `None` if the peer is not a daemon.
+/// Returns the id of the daemon to which a client's session is connected; `None` if the other program is not a daemon.
 pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
     let until = Instant::now() + STARTUP_TIME;
     loop {
@@ -30,7 +30,7 @@ pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
                 return Some(host);
             }
         }
-        // A Zenoh router is never a daemon, so retrying is pointless.
+        // A Zenoh router is never a daemon, so a retry is pointless.
         if (peers.is_empty() && !routers.is_empty()) || Instant::now() >= until {
             return None;
         }
@@ -59,10 +59,10 @@ fn daemon_of(session: &Session, zid: &str) -> Option<NodeId> {
 impl NodeConfig {
     /// Queries the daemon of this machine for its host id, unless `HANA_HOST` is set.
     ///
-    /// For a program that derives its own id from the host's; every other node does this when it joins. Without a
-    /// daemon, the host stays the machine's last host id, or its hostname.
+    /// For a program that derives its own id from the host id; all other nodes query the host id when they join.
+    /// Without a daemon, the host is the machine's last host id, or its hostname.
     ///
-    /// Blocks: for a few milliseconds with a daemon, not at all without one.
+    /// With a daemon, blocks for a few milliseconds; without one, does not block.
     #[must_use]
     pub fn with_host_of_daemon(mut self) -> Self {
         let kind = SessionKind::for_node(&self);
@@ -76,7 +76,7 @@ impl NodeConfig {
         self
     }
 
-    /// Adopts the host id of the daemon that this session is connected to.
+    /// Adopts the host id of the daemon to which this session is connected.
     pub(crate) fn learn_host(&mut self, session: &Session) {
         if !self.host_is_named
             && let Some(host) = host_behind(session)

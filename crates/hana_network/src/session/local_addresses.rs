@@ -5,32 +5,33 @@ use if_addrs::{IfAddr, Interface};
 
 use crate::config::play_transport::DirectLinkTransport;
 
-/// The addresses under which other machines can currently reach this machine.
+/// The addresses at which other machines can currently reach this machine.
 ///
-/// Includes the interfaces that are up and plugged in, except the loopback.
+/// Includes all interfaces that are up and plugged in, except the loopback.
 ///
-/// An IPv4 link-local address (169.254.x.y, which two machines on one cable assign themselves) is included, as the
-/// last of the IPv4 addresses. IPv6 link-local addresses are excluded: they are useless without the name of the other
-/// machine's interface.
+/// IPv4 link-local addresses (169.254.x.y), which two machines on one cable assign to themselves, come last among the
+/// IPv4 addresses. IPv6 link-local addresses are excluded: another machine needs the name of its own interface to use
+/// one.
 ///
-/// Read from the operating system each time: Zenoh reads interfaces once per process, and does not see later ones.
+/// The addresses are read from the operating system each time, because Zenoh reads the interfaces only once per
+/// process and does not detect later ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LocalAddresses(BTreeSet<Address>);
 
-/// An address and its network. The order is the one in which other nodes try the addresses.
+/// An address and its network, ordered as other nodes try the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Address {
     is_v6: bool,
     is_link_local: bool,
     ip: IpAddr,
     prefix: u8,
-    /// The index of the interface; a recreated interface has a new index.
+    /// The index of the interface. An interface that is created again has a new index.
     interface: Option<u32>,
     has_multicast: bool,
 }
 
 impl LocalAddresses {
-    /// Reads the addresses of all interfaces, or of one. Takes about ten microseconds.
+    /// Reads the addresses of all interfaces, or of the given interface. Takes about ten microseconds.
     pub(crate) fn now(interface: Option<&str>) -> Self {
         let all = if_addrs::get_if_addrs().unwrap_or_else(|problem| {
             tracing::warn!("cannot read the addresses of this machine: {problem}");
@@ -53,7 +54,7 @@ impl LocalAddresses {
         self.0.iter().any(|address| address.ip == ip)
     }
 
-    /// Returns whether both have an address in common.
+    /// Returns whether the two sets have an address in common.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|address| other.has(address.ip))
     }
@@ -72,20 +73,20 @@ impl LocalAddresses {
         self.0.iter().filter_map(v4).collect()
     }
 
-    /// Returns the Zenoh endpoints of a port of this machine; IPv4 first.
+    /// Returns the Zenoh endpoints for this port on the addresses of this machine, IPv4 first.
     pub(crate) fn endpoints(&self, port: u16) -> Vec<String> {
         self.endpoints_over(DirectLinkTransport::Tcp, port)
     }
 
-    /// Returns the endpoints for `transport`, on which this machine must listen.
+    /// Returns the endpoints for `transport` and this port on the addresses of this machine.
     pub(crate) fn endpoints_over(&self, transport: DirectLinkTransport, port: u16) -> Vec<String> {
         self.0.iter().map(|address| endpoint(transport, address.ip, port)).collect()
     }
 
-    /// Returns the endpoints of a port of this machine for a program at `asker`, the nearest first.
+    /// Returns the endpoints of this port for a program at the address `asker`, the nearest first.
     ///
-    /// An address in a common network is reachable; one of a container network may lead nowhere, or to the asker's
-    /// own machine.
+    /// An address in a network that `asker` is in can be reached. An address of a container network may lead nowhere,
+    /// or to the machine of `asker` itself.
     pub(crate) fn endpoints_for(&self, asker: Ipv4Addr, port: u16) -> Vec<String> {
         if asker.is_loopback() {
             return vec![endpoint(DirectLinkTransport::Tcp, Ipv4Addr::LOCALHOST.into(), port)];
@@ -98,9 +99,9 @@ impl LocalAddresses {
 
     /// Sorts the endpoints of another node by reachability.
     ///
-    /// The loopback comes first on the same machine, and is removed otherwise. Addresses in a network of this machine
-    /// follow. Last is an address that this machine has too, as in container networks, which use the same addresses
-    /// everywhere.
+    /// If the node is on this machine, the loopback comes first; otherwise it is removed. Next come addresses in a
+    /// network of this machine. An address that this machine has too comes last, because container networks use the
+    /// same addresses on every machine.
     pub(crate) fn by_way(&self, mut endpoints: Vec<String>, is_here: bool) -> Vec<String> {
         endpoints.retain(|endpoint| is_here || !ip_of(endpoint).is_some_and(|ip| ip.is_loopback()));
         endpoints.sort_by_key(|endpoint| match ip_of(endpoint) {
@@ -137,7 +138,7 @@ impl Address {
         Some(Self { is_v6, is_link_local, ip, prefix, interface, has_multicast: true })
     }
 
-    /// Returns whether `other` is in the network of this address.
+    /// Returns whether `other` is in the same network as this address.
     fn is_near(&self, other: Ipv4Addr) -> bool {
         let IpAddr::V4(own) = self.ip else { return false };
         let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
@@ -152,14 +153,14 @@ fn endpoint(transport: DirectLinkTransport, ip: IpAddr, port: u16) -> String {
     }
 }
 
-/// Returns the indices of the interfaces without multicast, or with multicast switched off.
+/// Returns the indices of the interfaces that do not support multicast, or on which it is disabled.
 #[cfg(unix)]
 fn interfaces_without_multicast() -> BTreeSet<u32> {
     let all = pnet_datalink::interfaces().into_iter();
     all.filter(|interface| !interface.is_multicast()).map(|interface| interface.index).collect()
 }
 
-/// Returns an empty set: other systems report missing multicast when it is used.
+/// Returns an empty set: these systems report missing multicast only when it is used.
 #[cfg(not(unix))]
 const fn interfaces_without_multicast() -> BTreeSet<u32> {
     BTreeSet::new()
@@ -173,28 +174,28 @@ fn ip_of(endpoint: &str) -> Option<IpAddr> {
     address_of(endpoint).map(|address| address.ip())
 }
 
-/// Decides when to reopen a session that listens. Pure.
+/// Decides when to reopen a listening session. Pure.
 ///
-/// Changed addresses alone are no reason: the session listens on all addresses, including later ones, and
-/// [`scouting`](crate::session::discovery::scouting) discovers other nodes on every new interface. They matter only if daemons
-/// learn of each other by Zenoh's gossip, which carries the addresses that the machine had when the session was
-/// opened.
+/// Changed addresses alone do not require that: the session also listens on addresses that are added later, and
+/// [`scouting`](crate::session::discovery::scouting) discovers other nodes on every new interface. Addresses matter
+/// only where daemons find each other by Zenoh's gossip, which carries the addresses that the machine had when the
+/// session was opened.
 #[derive(Debug)]
 pub(crate) struct Renewal {
-    /// The addresses that gossip carries.
+    /// The addresses that gossip announces.
     published: LocalAddresses,
-    /// Whether the session listens on these addresses only.
+    /// Whether the session listens only on these addresses.
     is_bound_to_published: bool,
     relies_on_gossip: bool,
 }
 
 impl Renewal {
-    /// Creates the state for the first session of a process, opened when the machine had these addresses.
+    /// Creates the state for the first session of a process. `published` are the addresses when it was opened.
     pub(crate) const fn new(published: LocalAddresses, relies_on_gossip: bool) -> Self {
         Self { published, is_bound_to_published: false, relies_on_gossip }
     }
 
-    /// Returns whether to reopen the session now. The new session announces `current`, and listens on these
+    /// Returns whether to reopen the session now. If so, the new session must announce `current` and listen on these
     /// addresses.
     pub(crate) fn poll(&mut self, current: &LocalAddresses) -> bool {
         let is_out_of_date = !current.overlaps(&self.published);
@@ -207,7 +208,7 @@ impl Renewal {
         must
     }
 
-    /// Records that the session was opened when the machine had these addresses.
+    /// Records that the session was reopened with these addresses.
     pub(crate) fn opened_with(&mut self, current: &LocalAddresses) {
         self.published = current.clone();
         self.is_bound_to_published = true;

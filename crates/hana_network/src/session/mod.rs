@@ -1,4 +1,4 @@
-//! Zenoh sessions: opening, attaching, watching and replacing them.
+//! Zenoh sessions: opening, attaching, monitoring and replacing them.
 
 pub(crate) mod attach_mode;
 pub(crate) mod attach_monitor;

@@ -7,14 +7,14 @@ use zenoh::internal::runtime::{Runtime, RuntimeBuilder, ZRuntime};
 
 use crate::session::discovery::scout_message::SessionId;
 
-/// An open session. Closed on drop.
+/// An open session, which is closed when it is dropped.
 pub(crate) struct OpenSession {
     session: zenoh::Session,
-    /// Present if others may connect to the session.
+    /// The listener, if other nodes may connect to the session.
     listener: Option<Listener>,
 }
 
-/// The runtime of a listening session, through which it connects to the nodes that discovery finds.
+/// The runtime of a listening session. It connects the session to the nodes that discovery finds.
 #[derive(Clone)]
 pub(crate) struct Listener {
     runtime: Runtime,
@@ -26,7 +26,8 @@ impl OpenSession {
         Ok(Self { session: zenoh::open(settings).wait()?, listener: None })
     }
 
-    /// Opens a session like [`zenoh::open`], but keeps the runtime, which can connect an open session to other nodes.
+    /// Opens a session like [`zenoh::open`], but keeps the runtime, which can later connect the session to other
+    /// nodes.
     pub(super) fn listening(settings: Config) -> zenoh::Result<Self> {
         ZRuntime::Application.block_in_place(async {
             let mut runtime = RuntimeBuilder::new(settings).build().await?;
@@ -43,7 +44,7 @@ impl OpenSession {
         self.listener.as_ref()
     }
 
-    /// Closes the session in order. Blocks.
+    /// Closes the session cleanly. Blocks.
     pub(crate) fn close(mut self) -> zenoh::Result<()> {
         Self::close_both(&self.session, self.listener.take())
     }
@@ -64,7 +65,7 @@ impl Deref for OpenSession {
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
-        // The tasks of a listening session keep it alive, so it must be closed explicitly.
+        // A listening session must be closed explicitly, because its tasks keep it alive.
         let Some(listener) = self.listener.take() else { return };
         let session = self.session.clone();
         let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {

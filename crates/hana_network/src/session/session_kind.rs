@@ -1,7 +1,7 @@
-//! Opens the sessions of a node: for the daemon, a node behind a daemon, a node without one, and both ends of a
-//! direct link.
+//! Opens sessions: for a daemon, for a node behind a daemon, for a node without one, and for both ends of a direct
+//! link.
 //!
-//! The numbers are Zenoh settings; each comment gives the reason for deviating from the default.
+//! The numbers are Zenoh settings; the comment on each gives the reason for deviating from Zenoh's default.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ pub enum SessionError {
     PortInUse {
         /// The port.
         port: u16,
-        /// The kind of program that uses it.
+        /// The kind of program that uses the port.
         by: &'static str,
     },
     /// All ports for direct links are in use.
@@ -43,17 +43,17 @@ pub enum SessionError {
         /// The permitted ports.
         range: PortRange,
     },
-    /// The daemon of this machine requires a secret, and none is set here.
+    /// The daemon of this machine requires a secret, and this program has none.
     #[error(
         "the daemon on this machine requires a secret, and none is set here; set HANA_SECRET, or `secret` in hanad.toml"
     )]
     SecretWanted,
-    /// The daemon of this machine has another secret.
+    /// The secret of this program differs from that of the daemon of this machine.
     #[error(
         "the secret set here is not that of the daemon on this machine; set HANA_SECRET, or `secret` in hanad.toml, to the daemon's, or restart the daemon if its secret was changed"
     )]
     SecretDiffers,
-    /// The daemon of this machine has no secret, but one is set here.
+    /// The daemon of this machine has no secret, but this program has one.
     #[error(
         "a secret is set here (HANA_SECRET, or `secret` in hanad.toml), but the daemon on this machine has none; restart the daemon with it, or unset it here"
     )]
@@ -61,12 +61,12 @@ pub enum SessionError {
     /// The secret cannot be passed to Zenoh.
     #[error("cannot pass the secret to Zenoh: {0}")]
     SecretNotHanded(String),
-    /// Zenoh rejects a setting.
+    /// Zenoh rejects one of the settings.
     #[error("Zenoh rejects the setting {key} = {value}: {problem}")]
     Setting {
-        /// The setting.
+        /// The key of the setting.
         key: &'static str,
-        /// The value.
+        /// The value of the setting.
         value: String,
         /// Zenoh's own error text.
         problem: String,
@@ -84,18 +84,19 @@ pub enum SessionError {
 pub(crate) enum SessionKind {
     /// The daemon of a host: a peer on the well-known port, and the gateway of its host.
     Daemon {
-        /// The addresses of the machine, as for a peer.
+        /// The addresses on which it listens; `None` for all addresses of the machine.
         addresses: Option<LocalAddresses>,
     },
     /// A node behind the daemon of its host.
     Client,
     /// A node on a host without a daemon.
     Peer {
-        /// The addresses of the machine; `None` for the first session of a process, for which Zenoh has just read the
-        /// interfaces.
+        /// The addresses on which it listens if it relies on gossip; `None` for all addresses of the machine.
+        ///
+        /// The first session of a process needs no addresses, since Zenoh has just read the interfaces.
         addresses: Option<LocalAddresses>,
     },
-    /// The visualization's end of a direct link: it listens, and searches for no other nodes.
+    /// The visualization's end of a direct link. It listens, and does not search for other nodes.
     DirectListener {
         /// The port at which it listens.
         port: u16,
@@ -107,17 +108,18 @@ pub(crate) enum SessionKind {
     },
 }
 
-/// The timeout of the check for a daemon on this machine. The loopback accepts or refuses at once.
+/// The timeout of the check whether a program listens at a port. The loopback accepts or refuses at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
-/// The timeout for a daemon on this machine to respond to a probe.
+/// The timeout of a probe of the daemon on this machine.
 ///
-/// It takes a millisecond, but a busy machine must not make a node bypass its daemon.
+/// A reply takes about a millisecond. The timeout is much longer, so that a busy machine does not make a node bypass
+/// its daemon.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The maximum size in bytes of a received message, whatever its type and sender.
+/// The maximum size in bytes of a received message, of any type and from any sender.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
-/// The name by which daemons and nodes without one recognize each other as peers of one mesh.
+/// The Zenoh region by which daemons and nodes without a daemon recognize each other as peers of one mesh.
 const REGION: &str = "hana";
 
 impl SessionKind {
@@ -158,7 +160,7 @@ impl SessionKind {
         if let Some(show) = &network.show {
             settings.push(("namespace", json!(show.as_str())));
         }
-        // Zenoh's own discovery is off: where there is multicast, `scouting` discovers nodes on all current
+        // Zenoh's own discovery is off: where multicast is available, `scouting` discovers nodes on all current
         // interfaces.
         settings.push(("scouting/multicast/enabled", json!(false)));
         match self {
@@ -168,8 +170,9 @@ impl SessionKind {
                 settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("connect/endpoints", json!(network.connect)));
                 settings.push(("region_name", json!(REGION)));
-                // The gateway of its host's clients, and of every peer that is not a hana node: a foreign program
-                // that meets one daemon reaches all nodes through it, instead of only those that it has met so far.
+                // The daemon is the gateway of the clients on its host, and of every peer that is not a hana node. A
+                // foreign program that is connected to one daemon therefore reaches all nodes, not only those that it
+                // is connected to.
                 settings.push((
                     "gateway",
                     json!({"south": [
@@ -177,8 +180,9 @@ impl SessionKind {
                         {"filters": [{"region_names": [REGION], "negated": true}]},
                     ]}),
                 ));
-                // No message may wait for a full link. Our lanes never do; a foreign message that did would delay all
-                // traffic here for five seconds, and then close the connection between two daemons.
+                // No message may wait while a link is full. The lanes of hana never wait. A foreign message that
+                // waited would delay all traffic here for five seconds, and would then close the connection between
+                // two daemons.
                 settings.push((
                     "qos/network",
                     json!([{
@@ -189,7 +193,7 @@ impl SessionKind {
                         "overwrite": {"congestion_control": "drop"},
                     }]),
                 ));
-                // Detects an unplugged host within a second.
+                // With this lease, an unplugged host is detected within a second.
                 settings.push(("transport/link/tx/lease", json!(1000)));
             },
             Self::Client => {
@@ -197,8 +201,8 @@ impl SessionKind {
                 settings.push(("connect/endpoints", json!([format!("tcp/{}", config.daemon)])));
                 settings.push(("connect/timeout_ms", json!(2000)));
                 settings.push(("listen/endpoints", json!(none)));
-                // A suspended or frozen process keeps its token for this long, since its daemon judges it by its
-                // health. When a process dies, its connection closes at once, whatever the lease.
+                // When a process is suspended or frozen, its token stays for this long, since the daemon judges the
+                // process by its health. When a process dies, its connection closes at once, regardless of the lease.
                 settings.push(("transport/link/tx/lease", json!(60_000)));
             },
             Self::Peer { addresses } => {
@@ -220,7 +224,7 @@ impl SessionKind {
                     endpoints.extend(over_udp);
                 }
                 settings.push(("listen/endpoints", json!(endpoints)));
-                // Gossip stays enabled, since Zenoh warns if it is off, but without targets.
+                // Gossip stays enabled, because Zenoh warns if it is off, but it has no targets.
                 settings.push(("scouting/gossip/target", json!(none)));
                 settings.push(("scouting/gossip/autoconnect", json!(none)));
             },
@@ -228,9 +232,9 @@ impl SessionKind {
                 settings.push(("mode", json!("client")));
                 settings.push(("connect/endpoints", json!([endpoint])));
                 settings.push(("connect/timeout_ms", json!(1000)));
-                // Each value of a stream takes its own batch. The default of two batches overflows when the writing
-                // thread is three milliseconds late, and the next value is lost. The batches are small to save memory
-                // per link: a modulation batch of 64 parameters has 1.2 kB.
+                // Each value of a stream takes its own batch. With the default of two batches, the queue overflows
+                // when the writing thread is three milliseconds late, and the next value is lost. The batches are
+                // small to save memory per link: a modulation batch of 64 parameters has 1.2 kB.
                 settings.push(("transport/link/tx/queue/size/real_time", json!(16)));
                 settings.push(("transport/link/tx/batch_size", json!(8192)));
                 settings.push(("listen/endpoints", json!(none)));
@@ -241,10 +245,10 @@ impl SessionKind {
 
     /// Opens the session.
     ///
-    /// Blocks: for a client a few milliseconds, for a peer up to half a second of discovery, for a daemon that is not
-    /// there up to two seconds.
+    /// Blocks: a client for a few milliseconds, a peer for up to half a second of discovery, and a client whose daemon
+    /// is not running for up to two seconds.
     pub(crate) fn open(&self, config: &NodeConfig) -> Result<OpenSession, SessionError> {
-        // Zenoh retries for two seconds and does not mention secrets.
+        // The probe comes first because Zenoh retries for two seconds, and its error does not mention secrets.
         let probe =
             matches!(self, Self::Client).then(|| ProbeResult::probe(config.daemon, PROBE_TIMEOUT));
         let secret = config.network.secret.as_ref();
@@ -268,7 +272,8 @@ impl SessionKind {
             if listens { OpenSession::listening(settings) } else { OpenSession::quiet(settings) }
         };
         let session = if secret.is_some() {
-            // At level debug, Zenoh logs its settings unredacted, in this thread.
+            // At level `debug`, Zenoh logs its settings with the secret, in this thread; so this thread logs nothing
+            // meanwhile.
             tracing::subscriber::with_default(NoSubscriber::new(), open)
         } else {
             open()
@@ -291,15 +296,16 @@ fn common_settings() -> Vec<(&'static str, Value)> {
         // An unreachable address in a discovery reply must not delay the other connections by 10 s.
         ("transport/unicast/open_timeout", json!(1500)),
         ("transport/unicast/accept_timeout", json!(1500)),
-        // Short kernel queues: data that waits there while a reader hangs is stale when it resumes.
+        // Short kernel queues: data that waits in them while a reader hangs is stale when the reader resumes.
         ("transport/link/tcp/so_sndbuf", json!(65536)),
         ("transport/link/tcp/so_rcvbuf", json!(65536)),
-        // Zenoh reassembles larger messages before the application can check them, by default up to 1 GiB each.
-        // Fragments of a message above this limit are dropped; the connection stays.
+        // Zenoh reassembles fragmented messages before the application can check their size; its default limit is one
+        // GiB for each message. Fragments of a message above this limit are dropped, and the connection stays open.
         ("transport/link/rx/max_message_size", json!(MAX_MESSAGE)),
-        // Room for a burst of reliable messages; the default of two batches overflows on a busy machine.
+        // This leaves room for a burst of reliable messages; with the default of two batches, the queue overflows on a
+        // busy machine.
         ("transport/link/tx/queue/size/interactive_high", json!(8)),
-        // Reconnects within half a second after the daemon is back.
+        // The session reconnects within half a second after the daemon restarts.
         (
             "connect/retry",
             json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
@@ -309,8 +315,8 @@ fn common_settings() -> Vec<(&'static str, Value)> {
 
 /// Admits only nodes with the secret, and authenticates this node with it.
 ///
-/// Zenoh reads the dictionary while it opens the session. Its error messages may contain the settings, so they are
-/// not passed on.
+/// Zenoh reads the dictionary while it opens the session. The error messages of Zenoh are not passed on, because they
+/// may contain the settings.
 fn admit(settings: &mut Config, secret: &Secret) -> Result<CredentialsFile, SessionError> {
     let credentials = CredentialsFile::of(secret)
         .map_err(|problem| SessionError::SecretNotHanded(problem.to_string()))?;
@@ -339,7 +345,7 @@ pub fn daemon_is_listening() -> bool {
     is_listening(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-/// Returns the daemon's endpoints: its port on all addresses, or on the given addresses and the loopback.
+/// Returns the endpoints of the daemon: its port on all addresses, or on the given addresses and the loopback.
 fn daemon_endpoints(
     config: &NodeConfig,
     addresses: Option<&LocalAddresses>,
@@ -353,7 +359,7 @@ fn daemon_endpoints(
             endpoints
         },
     );
-    // Zenoh only reports that it could not listen, so test first whether the port is in use.
+    // Zenoh only reports that it could not listen, without the cause, so this tests whether the port is in use.
     let in_use = |address: &str| {
         TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
     };
@@ -388,7 +394,7 @@ mod tests {
     use crate::config::network_settings::NetworkSettings;
     use crate::session::zenoh_probe::WhatAmI;
 
-    /// A node whose daemon listens at an otherwise unused port.
+    /// Configures a node whose daemon address is a free port, at which no program listens yet.
     fn config(secret: Option<&str>) -> NodeConfig {
         let network = NetworkSettings {
             multicast: false,

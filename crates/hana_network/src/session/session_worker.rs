@@ -13,10 +13,10 @@ use zenoh::{Session, Wait};
 
 use crate::session::open_session::{Listener, OpenSession};
 
-/// The thread that owns a session.
+/// The handle of the thread that owns a session.
 ///
-/// Every Zenoh call that may take time runs here, one after the other, so that no caller waits for it. The session
-/// can be replaced; all declarations move to the new session.
+/// Every Zenoh call that may take time runs in this thread, one after the other, so that no caller waits. When the
+/// session is replaced, all declarations move to the new session.
 #[derive(Clone)]
 pub(crate) struct SessionWorker {
     command_tx: flume::Sender<WorkerCommand>,
@@ -24,21 +24,22 @@ pub(crate) struct SessionWorker {
     next_id: Arc<AtomicU64>,
 }
 
-/// The session as other threads see it; absent before it is open, while it is being reopened, and after the node
-/// left.
+/// The session as other threads use it.
+///
+/// It is absent until it is open, while it is being reopened, and after the node has left.
 #[derive(Clone)]
 pub(crate) struct ActiveSession {
     pub(crate) session: Session,
-    /// Present if others may connect to the session.
+    /// The listener, if other nodes may connect to the session.
     pub(crate) listener: Option<Listener>,
-    /// The number of the session in this worker: declarations of a session with another number must be renewed.
+    /// The number of the session in this worker. Declarations made in a session with another number must be renewed.
     pub(crate) generation: u64,
 }
 
-/// The handle of a declaration; dropping it undeclares.
+/// The handle of a declaration; dropping the handle undeclares it.
 pub(crate) type Declared = Box<dyn Any + Send + Sync>;
 
-/// Called once for each session in which the declaration is made.
+/// A function that makes a declaration, called once for each session.
 type Declare = Box<dyn Fn(&Session) -> zenoh::Result<Declared> + Send>;
 
 type Open = Box<dyn FnOnce() -> Option<OpenSession> + Send>;
@@ -58,11 +59,13 @@ pub(crate) struct RegistrationGuard {
     command_tx: flume::Sender<WorkerCommand>,
 }
 
-/// The maximum number of waiting commands; beyond it, queries get no reply.
+/// The maximum number of waiting commands; beyond it, queries end without a reply.
 const MAX_QUEUED: usize = 1024;
 /// The maximum size of a query that gets a reply, in bytes: the largest command, with some margin.
 const MAX_QUERY_BYTES: usize = 80 * 1024;
-/// The wait for a session to close. Closing can hang during heavy churn, and then continues in its own thread.
+/// The time limit for closing a session.
+///
+/// Closing can hang during heavy churn; it then continues in a thread of its own.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl SessionWorker {
@@ -77,7 +80,7 @@ impl SessionWorker {
         Ok(Self { command_tx, active, next_id: Arc::new(AtomicU64::new(0)) })
     }
 
-    /// Makes a declaration now, and again on each session that replaces this one. Does not block.
+    /// Makes a declaration now, and again in each session that replaces the current one. Does not block.
     pub(crate) fn declare<F>(&self, what: impl Into<String>, declare: F) -> RegistrationGuard
     where
         F: Fn(&Session) -> zenoh::Result<Declared> + Send + 'static,
@@ -117,14 +120,14 @@ impl SessionWorker {
 
     /// Queues a call that uses the session.
     ///
-    /// Does not block. The call is skipped if there is no session, which happens only while the session is reopened.
+    /// Does not block. The call is skipped while there is no session, for example while the session is reopened.
     pub(crate) fn run(&self, command: impl FnOnce(&Session) + Send + 'static) {
         self.send(WorkerCommand::Run(Box::new(command)));
     }
 
     /// Queues the reply to a query. Does not block.
     ///
-    /// If too many commands wait, or the query is too large to keep in memory, it ends without a reply.
+    /// If too many commands wait, or the query is too large to be queued, the query ends without a reply.
     pub(crate) fn spawn_reply(
         &self,
         query: Query,
@@ -143,17 +146,17 @@ impl SessionWorker {
         self.run(move |session| reply(session, query));
     }
 
-    /// Moves to another session. Does not block.
+    /// Replaces the session. Does not block.
     ///
-    /// Everything is declared in the new session before it is undeclared in the old one, so that other nodes never
-    /// see this one missing.
+    /// Everything is declared in the new session before it is undeclared in the old session, so that this node never
+    /// disappears for other nodes.
     pub(crate) fn migrate_to(&self, session: OpenSession) {
         self.send(WorkerCommand::Migrate(session));
     }
 
-    /// Replaces the session with one that needs the same port: closes it before it calls `open`.
+    /// Replaces the session with one that needs the same port: closes the old session before it calls `open`.
     ///
-    /// Does not block, although `open` may: it runs in the worker's thread, and must itself retry until it succeeds.
+    /// Does not block. `open` runs in the worker's thread and may block; it must retry until it succeeds.
     pub(crate) fn reopen_with(&self, open: impl FnOnce() -> Option<OpenSession> + Send + 'static) {
         self.send(WorkerCommand::Reopen(Box::new(open)));
     }
@@ -163,13 +166,13 @@ impl SessionWorker {
         self.send(WorkerCommand::Leave(Box::new(done)));
     }
 
-    /// Returns the current session.
+    /// Returns the current session, if there is one.
     pub(crate) fn current(&self) -> Option<ActiveSession> {
         self.active.read().clone()
     }
 
     fn send(&self, command: WorkerCommand) {
-        // After the thread has ended, there is nothing left to do.
+        // Commands are ignored after the thread has ended.
         self.command_tx.send(command).ok();
     }
 }
@@ -191,7 +194,7 @@ struct Registration {
 impl Registration {
     fn declare_in(&mut self, session: &Session) {
         match (self.declare)(session) {
-            // Drops the handle of the previous session, which undeclares there.
+            // Dropping the handle of the previous session undeclares it there.
             Ok(handle) => self.handle = Some(handle),
             Err(problem) => tracing::error!("{}: Zenoh cannot declare it: {problem}", self.what),
         }
@@ -282,7 +285,7 @@ impl WorkerState {
     }
 }
 
-/// Closes a session, and waits up to [`CLOSE_TIMEOUT`] for that.
+/// Closes a session and waits until it is closed, at most for [`CLOSE_TIMEOUT`].
 fn close(session: Option<OpenSession>) {
     let Some(session) = session else { return };
     let (closed_tx, closed_rx) = flume::bounded(1);

@@ -1,11 +1,12 @@
 //! Removes the `SO_LINGER` option that Zenoh sets on its TCP sockets.
 //!
-//! Zenoh sets it to 10 s on each TCP connection, and closes the connection on a receiving thread. If the remote
-//! machine was unplugged, its last data is never acknowledged, so closing blocks that thread for 10 s. Zenoh has two
-//! such threads; after two machines are lost, the process receives nothing at all. Zenoh has no setting for this.
-//! Without the option, the kernel continues the delivery after the close, and no thread waits.
+//! Zenoh sets the option to ten seconds on each TCP connection, and closes the connection in a receiving thread. If
+//! the remote machine was unplugged, the last data sent to it is never acknowledged, so closing blocks that thread for
+//! ten seconds. Zenoh has two such threads; after two machines are lost, the process receives nothing at all for that
+//! time. Zenoh has no setting for this. Without the option, the kernel delivers the remaining data after the close,
+//! and no thread waits.
 //!
-//! Only Linux blocks when a non-blocking socket with this option is closed; on other systems there is nothing to do.
+//! Only Linux blocks when a non-blocking socket with this option is closed, so other systems need no change.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::LingerReset;
@@ -28,17 +29,18 @@ mod linux {
     use rustix::net::sockopt;
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-    /// The value that Zenoh sets; sockets of the program with another value are left alone.
+    /// The value that Zenoh sets. Sockets of the program with another value stay unchanged.
     const ZENOH_LINGER: Duration = Duration::from_secs(10);
 
-    /// The sockets already checked, by inode.
+    /// The sockets that are already checked, by inode.
     #[derive(Default)]
     pub(crate) struct LingerReset {
         seen: BTreeSet<String>,
     }
 
     impl LingerReset {
-        /// Checks the sockets opened since the last call. Takes about ten microseconds per open file of the process.
+        /// Checks the sockets opened since the last call. Takes about ten microseconds for each open file of the
+        /// process.
         pub(crate) fn reset(&mut self) {
             if let Err(problem) = self.look() {
                 tracing::debug!("cannot read socket options: {problem}");
@@ -53,7 +55,7 @@ mod linux {
                 let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
                     continue;
                 };
-                // The file was closed in the meantime.
+                // If this fails, the file was closed in the meantime.
                 let Ok(target) = fs::read_link(entry.path()) else { continue };
                 let Some(socket) = target.to_str().filter(|name| name.starts_with("socket:"))
                 else {
@@ -71,7 +73,7 @@ mod linux {
 
     /// Resets the option through a duplicate descriptor of the socket.
     ///
-    /// This is safe even if the socket is closed meanwhile and its number reused for another file.
+    /// This is safe even if the socket is closed meanwhile and another file gets its number.
     fn reset_of(number: i32) -> rustix::io::Result<()> {
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
         let socket = pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?;

@@ -1,6 +1,6 @@
 //! Identifies the program that listens at an address, from its reply to the first message of Zenoh's handshake.
 //!
-//! Zenoh itself only reports that it could not connect.
+//! Zenoh itself reports only that it could not connect.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 /// The kind of program at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
-    /// No program listens there, or the address is unreachable.
+    /// No program listens at the address, or the address is unreachable.
     Unreachable,
-    /// A program accepts the connection and sends nothing: not Zenoh, or suspended.
+    /// A program accepts the connection but sends nothing: it does not use Zenoh, or is suspended.
     NoResponse,
-    /// A program that does not use Zenoh's protocol, or uses another version of it.
+    /// The program does not use Zenoh's protocol, or uses another version of it.
     NotZenoh,
-    /// Zenoh, with a secret required for access.
+    /// The program uses Zenoh and requires a secret.
     AuthRequired,
-    /// Zenoh, without a secret.
+    /// The program uses Zenoh and requires no secret.
     Accepting(WhatAmI),
 }
 
@@ -26,14 +26,14 @@ pub(crate) enum ProbeResult {
 pub(crate) enum WhatAmI {
     /// A router: `zenohd`.
     Router,
-    /// A peer: a hana daemon, or a node without one.
+    /// A peer: a hana daemon, or a node without a daemon.
     Peer,
     /// A client that listens.
     Client,
 }
 
 impl ProbeResult {
-    /// Probes an address. Blocks until there is a reply, for twice `patience` at most.
+    /// Probes an address. Blocks until a reply arrives, at most for twice `timeout`.
     pub(crate) fn probe(address: SocketAddr, timeout: Duration) -> Self {
         let Ok(stream) = TcpStream::connect_timeout(&address, timeout) else {
             return Self::Unreachable;
@@ -55,7 +55,7 @@ impl ProbeResult {
             }
             let mut bytes = [0; 64];
             match (&stream).read(&mut bytes) {
-                // Connection closed: the program does not understand the message.
+                // The program closed the connection because it does not understand the message.
                 Ok(0) => return Self::NotZenoh,
                 Ok(count) => answer.extend_from_slice(bytes.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
@@ -67,9 +67,10 @@ impl ProbeResult {
         }
     }
 
-    /// Returns the result that the first bytes of a reply imply; `None` while more bytes are needed.
+    /// Returns the result that the first bytes of a reply imply, or `None` if more bytes are needed.
     fn from_reply(answer: &[u8]) -> Option<Self> {
-        // Two bytes of length, then the message: its kind and, for an INIT, the version and the role of the sender.
+        // The reply has two bytes of length, then the message: its kind and, for an INIT, the version and the sender's
+        // role.
         let &kind = answer.get(2)?;
         match kind & 0b1_1111 {
             INIT if kind & ACK != 0 => {
@@ -82,7 +83,7 @@ impl ProbeResult {
                 })
             },
             CLOSE => Some(match *answer.get(3)? {
-                // Zenoh has no separate code for a missing secret, but has codes for other reasons.
+                // This code means that the secret is missing or wrong: Zenoh has other codes for other reasons.
                 GENERIC => Self::AuthRequired,
                 _ => Self::NotZenoh,
             }),
@@ -108,7 +109,7 @@ const CLOSE: u8 = 0x03;
 const ACK: u8 = 1 << 5;
 const GENERIC: u8 = 0x00;
 
-/// An `InitSyn` of a client without extensions: the length, kind, protocol version, id length and role, and the id.
+/// An `InitSyn` of a client without extensions: length, kind, protocol version, id length and role, and id.
 const INIT_SYN: [u8; 9] = [7, 0, INIT, 0x09, 0b0011_0010, b'h', b'a', b'n', b'a'];
 
 #[cfg(test)]

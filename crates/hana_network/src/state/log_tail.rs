@@ -8,7 +8,7 @@ use crate::sync::pending::Pending;
 use crate::transport::inbound::subscription::Subscription;
 use crate::transport::received::Received;
 
-/// The last lines that a node wrote: those that its daemon keeps, followed by new ones.
+/// The last log lines of a node: the lines that its daemon has stored, followed by new lines.
 pub struct LogTail {
     node: NodeId,
     stored: Option<Pending<Vec<Received<LogLine>>>>,
@@ -16,7 +16,7 @@ pub struct LogTail {
     tail: Tail,
 }
 
-/// Time limit for a daemon to reply with the lines that it keeps.
+/// The time limit for the daemon to reply with the stored lines.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl LogTail {
@@ -34,13 +34,13 @@ impl LogTail {
         }
     }
 
-    /// Returns the node that wrote these lines.
+    /// Returns the node whose log this is.
     #[must_use]
     pub const fn node(&self) -> &NodeId {
         &self.node
     }
 
-    /// Returns the lines known so far, newest last. Does not block.
+    /// Returns the lines received so far, the newest last. Does not block.
     pub fn lines(&mut self) -> &[LogLine] {
         if let Some(stored) = self.stored.as_ref().and_then(Pending::try_recv) {
             self.stored = None;
@@ -53,14 +53,14 @@ impl LogTail {
     }
 }
 
-/// At most `most` lines, in the order in which they were written.
+/// At most `capacity` lines, in the order in which they were written.
 struct Tail {
     lines: VecDeque<LogLine>,
     capacity: usize,
 }
 
 impl Tail {
-    /// Inserts the stored lines before the ones received since the query; the two may overlap.
+    /// Inserts the stored lines before the lines received since the query. The two may overlap.
     fn prepend(&mut self, mut stored: Vec<LogLine>) {
         stored.sort_by_key(|line| line.number);
         let newest = stored.last().map(|line| line.number);
@@ -72,7 +72,7 @@ impl Tail {
     }
 
     fn add(&mut self, line: LogLine) {
-        // A new instance counts from 0.
+        // A new instance of the node numbers its lines from 0.
         if line.number == 0 {
             self.lines.clear();
         }

@@ -1,4 +1,4 @@
-//! States: values that late joiners receive too.
+//! States: values that nodes receive even if they join after the publication.
 
 pub(crate) mod log_tail;
 pub(crate) mod state_publisher;

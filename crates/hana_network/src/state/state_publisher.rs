@@ -10,19 +10,18 @@ use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::transport::outbound::publisher::{PublishError, encode};
 use crate::transport::outbound::send_queue::{OutgoingTopic, SendWorker};
 
-/// Publishes a value with a current state: changes are published, and late joiners query it. Dropping it withdraws
-/// the state.
+/// Publishes a state: each change is published, and nodes that join later query the current value.
 ///
-/// The query of a late joiner is an ordinary Zenoh query on the key itself, so `zenoh get` works too. On a reliable
-/// lane a change is published again a few times, since a congested link drops messages without an error; receivers
-/// discard the duplicates.
+/// Dropping the publisher withdraws the state. The query is an ordinary Zenoh query on the key itself, so `zenoh get`
+/// works too. On a reliable lane, a change is republished a few times, since a congested link drops messages without
+/// an error; receivers discard the duplicates.
 pub struct StatePublisher<M> {
     state: Arc<State<M>>,
     sender: SendWorker,
     _registration: RegistrationGuard,
 }
 
-/// Whether a state that was set differs from the one before.
+/// The effect of setting a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SetOutcome {
     /// The value changed and was published.
@@ -41,21 +40,21 @@ struct Current<M> {
     value: M,
     payload: Vec<u8>,
     changed: Instant,
-    /// How often it was republished.
+    /// The number of times that the value was republished.
     republished: usize,
 }
 
-/// Times after a change at which it is published again.
+/// The times after a change at which the value is published again.
 const REPUBLISH_DELAYS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 
-/// The states of a node that are republished.
+/// The states of a node that must be republished.
 #[derive(Default)]
 pub(crate) struct Republisher(Mutex<Vec<Weak<dyn Republish>>>);
 
-/// A state of any message type.
+/// A state of any message type that can be republished.
 trait Republish: Send + Sync {
-    /// Returns its topic and payload, if it is due at `now`.
+    /// Returns the topic and payload of the state if a republication is due at `now`.
     fn due(&self, now: Instant) -> Option<(Arc<OutgoingTopic>, Vec<u8>)>;
 }
 
@@ -66,7 +65,7 @@ impl Republisher {
         states.retain(|state| {
             let Some(state) = state.upgrade() else { return false };
             if let Some((topic, payload)) = state.due(now) {
-                // A full queue is not an error: the next repetition covers it.
+                // A full queue is not an error, because the next repetition covers it.
                 sender.push(&topic, payload).ok();
             }
             true
@@ -81,7 +80,7 @@ impl<M> State<M> {
 }
 
 impl<M> Current<M> {
-    /// Returns the payload, if it is to be republished at `now`.
+    /// Returns the payload if a republication is due at `now`.
     fn due(&mut self, now: Instant) -> Option<Vec<u8>> {
         let after = REPUBLISH_DELAYS.get(self.republished)?;
         if now.saturating_duration_since(self.changed) < *after {
@@ -108,7 +107,7 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     ) -> Self {
         let key = topic.key().to_owned();
         let state = Arc::new(State { current: Mutex::new(None::<Current<M>>), topic });
-        // A publisher on another lane repeats its values by itself.
+        // On other lanes, the program itself repeats the values.
         if M::LANE.is_reliable() {
             let republished_state: Arc<dyn Republish> = Arc::<State<M>>::clone(&state);
             let mut republisher = republisher.0.lock();
@@ -120,9 +119,9 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         Self { state, sender, _registration: declaration }
     }
 
-    /// Publishes the current state again, if there is one, for nodes that missed all earlier publications.
+    /// Publishes the current state again, if there is one, for nodes that missed all earlier publications of it.
     ///
-    /// Does not block; a full queue is not an error, since the state is repeated.
+    /// Does not block. A full queue is not an error, since the state is published again later.
     pub(crate) fn republish(&self) {
         let payload = self.state.current().as_ref().map(|current| current.payload.clone());
         if let Some(payload) = payload {
@@ -134,7 +133,8 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     ///
     /// # Errors
     ///
-    /// When the queue is full, or the value cannot be encoded or is too large.
+    /// When the queue is full, or the value cannot be encoded or is too large. If only the queue is full, `value` is
+    /// nevertheless the current state.
     pub fn set(&self, value: &M) -> Result<SetOutcome, PublishError> {
         let topic = &self.state.topic;
         let payload = {
@@ -160,13 +160,13 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
 
 /// Replies to a query for the state.
 fn reply_with_state<M>(state: &State<M>, worker: &SessionWorker, query: zenoh::query::Query) {
-    // The envelope comes first. If the value is newer than its envelope, the publication that follows corrects it; an
-    // older value with a newer envelope would stay.
+    // The envelope is created before the value is read. If the value is then newer than its envelope, the publication
+    // that follows corrects it; an older value with a newer envelope would never be corrected.
     let Ok(attachment) = state.topic.envelope().encode() else { return };
     let payload = state.current().as_ref().map(|current| current.payload.clone());
     let Some(payload) = payload else { return };
     let key = state.topic.key().to_owned();
-    // The worker replies, because a foreign query may request a reply that blocks.
+    // The worker sends the reply, because a foreign query may request a reply that blocks.
     worker.spawn_reply(query, move |_, query| {
         let reply = query
             .reply(key, payload)

@@ -1,4 +1,4 @@
-//! Queries for what other nodes keep: the current state of a topic, the last lines of a log.
+//! Queries for stored messages of other nodes: the current state of a topic, or the last lines of a log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::query::{QueryHandle, query_all};
 use crate::transport::received::Received;
 
-/// Returns what is kept on the keys of `pattern`, once all nodes have replied or `deadline` has passed.
+/// Returns the stored messages on the keys of `pattern`, once all nodes have replied or `deadline` has passed.
 pub(crate) fn query_states<M: Message>(
     worker: &SessionWorker,
     inbound: &InboundStats,
@@ -29,7 +29,7 @@ pub(crate) fn query_states<M: Message>(
     let (promise, pending) = Pending::new();
     let found = QueryHandle::new(move |found: Vec<Received<M>>| promise.fulfil(found));
     let inbound = inbound.clone();
-    // A query gets many replies at once: one on each key or, for a log, all on one key.
+    // A query causes many replies at once: one on each key or, for a log, all on one key.
     let filter = AdmissionFilter::for_replies::<M>();
     worker.run(move |session| {
         query_all(session, &pattern, deadline, move |reply| {
@@ -47,10 +47,10 @@ pub(crate) fn query_states<M: Message>(
     pending
 }
 
-/// Limit of queries per second, over all senders: a reply may consist of hundreds of messages.
+/// The maximum number of queries per second, from all senders together. A reply may consist of hundreds of messages.
 const QUERIES_PER_SECOND: u32 = 20;
 
-/// Replies to queries on `key` with what `kept` returns at that moment, in that order.
+/// Replies to each query on `key` with the messages that `kept` returns when it is called, in their order.
 pub(crate) fn reply_to_queries<M: Message>(
     worker: &SessionWorker,
     identity: &SenderIdentity,
@@ -69,7 +69,7 @@ pub(crate) fn reply_to_queries<M: Message>(
                 return;
             }
             let (kept, key) = (Arc::clone(&kept), answer_key.clone());
-            // The envelope proves to the receiver that the reply comes from the owner of this key.
+            // The envelope shows the receiver that the reply comes from the owner of this key.
             let Ok(attachment) = identity.envelope(0).encode() else { return };
             worker.spawn_reply(query, move |_, query| {
                 for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
@@ -89,7 +89,7 @@ pub(crate) fn reply_to_queries<M: Message>(
     })
 }
 
-/// Replies to queries until it is dropped.
+/// Keeps a node replying to queries until it is dropped.
 pub struct QueryableGuard {
     _registration: RegistrationGuard,
 }

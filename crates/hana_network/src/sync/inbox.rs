@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 
-/// The messages that a full queue drops. Every dropped message is counted.
+/// The rule by which a full queue drops messages. Every dropped message is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OverflowPolicy {
-    /// One message per key: a newer message replaces the waiting one. If there are more keys than the capacity, the
-    /// key that has waited longest is dropped.
+    /// The queue holds one message per key: a newer message replaces the waiting one. If there are more keys than the
+    /// capacity, the oldest key is dropped.
     KeepLatestPerKey,
-    /// The message that has waited longest is dropped.
+    /// The oldest message is dropped.
     DropOldest,
 }
 
-/// A bounded queue of received messages. The network adds without ever waiting; the program removes at its own pace.
-/// Clones share one queue.
+/// A bounded queue of received messages.
+///
+/// The network adds messages without waiting; the program removes them at its own pace. Clones share one queue.
 #[derive(Debug)]
 pub struct Inbox<T>(Arc<InboxShared<T>>);
 
@@ -32,10 +33,11 @@ struct InboxShared<T> {
 struct State<T> {
     policy: OverflowPolicy,
     capacity: usize,
-    /// The order of the waiting messages; under [`OverflowPolicy::Latest`], of the keys of `latest`.
+    /// The order of the waiting messages; under [`OverflowPolicy::KeepLatestPerKey`], the order of the keys in
+    /// `latest`.
     order: VecDeque<(String, Option<Sized<T>>)>,
     latest: HashMap<String, Sized<T>>,
-    /// The total weight of the waiting messages.
+    /// The total payload size of the waiting messages.
     bytes: usize,
     dropped: u64,
     wakers: Vec<Waker>,
@@ -47,10 +49,10 @@ struct Sized<T> {
     bytes: usize,
 }
 
-/// The maximum payload bytes waiting in one inbox, whatever the number of messages.
+/// The maximum total payload size of the messages in one inbox, regardless of their number.
 ///
-/// Beyond it, the message that has waited longest is dropped. Enough for 256 messages of the largest size, or
-/// thousands of typical ones.
+/// When it is exceeded, the oldest message is dropped. It is enough for 256 messages of the largest size, or for
+/// thousands of typical messages.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 impl<T> Clone for Inbox<T> {
@@ -77,12 +79,12 @@ impl<T> Inbox<T> {
         self.0.state.lock()
     }
 
-    /// Adds a message; returns how many were dropped for it.
+    /// Adds a message; returns the number of messages dropped for it.
     pub(crate) fn push(&self, key: &str, message: T) -> u64 {
         self.push_sized(key, message, 0)
     }
 
-    /// Adds a message whose payload has `weight` bytes; returns how many were dropped for it.
+    /// Adds a message whose payload has `bytes` bytes; returns the number of messages dropped for it.
     pub(crate) fn push_sized(&self, key: &str, message: T, bytes: usize) -> u64 {
         let mut state = self.state();
         let dropped = state.push(key, Sized { message, bytes });
@@ -96,30 +98,30 @@ impl<T> Inbox<T> {
         dropped
     }
 
-    /// Removes and returns the message that has waited longest, if any. Does not block.
+    /// Removes and returns the oldest message, if any. Does not block.
     #[must_use]
     pub fn try_recv(&self) -> Option<T> {
         self.state().pop()
     }
 
-    /// Blocks until a message arrives, for `timeout` at most. Not for a frame loop.
+    /// Blocks until a message arrives, at most for `timeout`. Do not call this in a frame loop.
     #[must_use]
     pub fn recv_timeout(&self, timeout: Duration) -> Option<T> {
         let is_empty = |state: &mut State<T>| state.order.is_empty();
         self.0.arrived.wait_timeout_while(self.state(), timeout, is_empty).pop()
     }
 
-    /// Returns a future of the next message.
+    /// Returns a future that resolves to the next message.
     pub fn recv(&self) -> impl Future<Output = T> + use<T> {
         Recv(self.clone())
     }
 
-    /// Wakes `waker` once, when the next message arrives.
+    /// Wakes `waker` once, when the next message is added.
     pub(crate) fn wake_by(&self, waker: &Waker) {
         self.state().wake_by(waker);
     }
 
-    /// Returns how many messages were dropped so far because the queue was full or a newer message replaced them.
+    /// Returns the number of messages dropped because the queue was full or a newer message replaced them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.state().dropped
@@ -131,7 +133,7 @@ impl<T> Inbox<T> {
         self.state().order.len()
     }
 
-    /// Returns whether no message waits.
+    /// Returns whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! The primitives that the threads of a node share: queues, pending results, timers, change counters.
+//! The synchronization types that the threads of a node share: queues, pending results, timers, change counters.
 
 pub(crate) mod change_counter;
 pub(crate) mod inbox;

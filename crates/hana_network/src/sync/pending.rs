@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// A result that is not there yet: await it, wait for it with a deadline, or poll it once per frame.
+/// A result that may arrive later.
+///
+/// The program can await it, wait for it with a deadline, or poll it once per frame.
 #[derive(Debug)]
 pub struct Pending<T>(flume::Receiver<T>);
 
-/// The result did not arrive in time.
+/// The error that the result did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("no reply within {} ms", .0.as_millis())]
 pub struct TimedOut(pub Duration);
 
-/// The result will never arrive, because the node that would have delivered it has left.
+/// The error that the result will never arrive, because the node that would have delivered it has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the node left the mesh before the reply arrived")]
 pub struct Cancelled;
@@ -27,22 +29,22 @@ impl<T> Pending<T> {
         (Promise(result_tx), Self(result_rx))
     }
 
-    /// Blocks until the result is there, at most for `timeout`. Not for a frame loop.
+    /// Blocks until the result arrives, at most for `timeout`. Do not call this in a frame loop.
     ///
     /// # Errors
     ///
-    /// When the result has not arrived by then, or never will.
+    /// When the result has not arrived after `timeout`, or will never arrive.
     pub fn wait(self, timeout: Duration) -> Result<T, TimedOut> {
         self.0.recv_timeout(timeout).map_err(|_| TimedOut(timeout))
     }
 
-    /// Takes the result if it is there. Does not block.
+    /// Returns the result if it has arrived. Does not block.
     #[must_use]
     pub fn try_recv(&self) -> Option<T> {
         self.0.try_recv().ok()
     }
 
-    /// Returns whether the result is not there and will never arrive. Does not block.
+    /// Returns whether the result has not arrived and never will. Does not block.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_disconnected() && self.0.is_empty()
@@ -59,9 +61,9 @@ impl<T: Send + 'static> IntoFuture for Pending<T> {
 }
 
 impl<T> Promise<T> {
-    /// Delivers the result, or drops it if the receiving end is gone.
+    /// Delivers the result, or drops it if the receiving end was dropped.
     pub(crate) fn fulfil(&self, value: T) {
-        // A full channel already has a result; a closed one has no receiver.
+        // A full channel already contains a result, and a closed channel has no receiver.
         self.0.try_send(value).ok();
     }
 }

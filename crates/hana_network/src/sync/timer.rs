@@ -6,20 +6,21 @@ use std::time::Instant;
 
 /// A component with deadlines.
 pub(crate) trait Timer: Send + Sync {
-    /// Does the work due at `now`; returns the next deadline, or `None` to run again only when its waker fires.
+    /// Does the work that is due at `now`; returns the next deadline, or `None` to run again only when the waker
+    /// fires.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
 /// The timer thread of a node: runs retries, deadlines and announcements.
 ///
-/// Each timer is called when it is due or its waker fires, independently of the others. The thread ends when the last
-/// clone and the last waker are dropped.
+/// Each timer is called when it is due or when its waker fires, independently of the other timers. The thread ends
+/// when the last clone and the last waker are dropped.
 #[derive(Clone)]
 pub(crate) struct TimerThread {
     call_tx: flume::Sender<Call>,
 }
 
-/// Wakes the timer thread because a timer's deadline moved earlier.
+/// Wakes the timer thread when the deadline of a timer has moved to an earlier time.
 #[derive(Clone)]
 pub(crate) struct TimerWaker {
     is_woken: Arc<AtomicBool>,
@@ -44,12 +45,12 @@ impl TimerThread {
         Ok(Self { call_tx })
     }
 
-    /// Returns a waker for a timer that will be added.
+    /// Returns a waker for a timer that is added later.
     pub(crate) fn waker(&self) -> TimerWaker {
         TimerWaker { is_woken: Arc::default(), call_tx: self.call_tx.clone() }
     }
 
-    /// Registers a timer; it is called until it is dropped.
+    /// Adds a timer, which is called until it is dropped.
     pub(crate) fn add<T: Timer + 'static>(&self, timer: &Arc<T>, waker: &TimerWaker) {
         let timer: Weak<T> = Arc::downgrade(timer);
         let is_woken = Arc::clone(&waker.is_woken);
@@ -60,10 +61,10 @@ impl TimerThread {
 }
 
 impl TimerWaker {
-    /// Schedules a call of the timer soon. Does not block.
+    /// Makes the thread call the timer soon. Does not block.
     pub(crate) fn wake(&self) {
         self.is_woken.store(true, Ordering::Release);
-        // One waiting wake-up is enough, whichever timer it is for.
+        // A waiting wake-up is enough, even if it is for another timer.
         if self.call_tx.is_empty() {
             self.call_tx.send(Call::Wake).ok();
         }

@@ -9,26 +9,26 @@ use crate::clock::local_clock::local_us;
 use crate::time::beat_instant::BeatInstant;
 use crate::time::timeline_handle::TimelineHandle;
 
-/// The beat on this machine, as used for rendering.
+/// The beat on this machine, for rendering.
 ///
-/// Until a timeline is received it is [`Timeline::DEFAULT`], so that beat-driven parameters move and all processes of
-/// the machine agree.
+/// Until a timeline is received, it uses [`Timeline::DEFAULT`], so that beat-driven parameters move, and are the same
+/// in all processes of the machine.
 pub(crate) struct BeatClock {
     watch: OnceLock<TimelineHandle>,
     presentation_delay_us: AtomicI64,
 }
 
 impl BeatClock {
-    /// Upper bound of the presentation delay; a longer delay is not a frame and must not be compensated.
+    /// The maximum presentation delay. A longer delay is not caused by a frame, so it is not compensated.
     const LATEST: Duration = Duration::from_millis(100);
 
     pub(crate) const fn new() -> Self {
         Self { watch: OnceLock::new(), presentation_delay_us: AtomicI64::new(0) }
     }
 
-    /// Uses the timeline of `watch` from now on.
+    /// Uses the timeline of `watch` in place of the default timeline.
     pub(crate) fn follow(&self, watch: TimelineHandle) {
-        // The first handle stays, since a node has only one timeline.
+        // The first handle is kept, since a node has only one timeline.
         self.watch.set(watch).ok();
     }
 
@@ -43,7 +43,7 @@ impl BeatClock {
         self.at(local_us())
     }
 
-    /// Returns the beat at the expected presentation time of values read now.
+    /// Returns the beat at the time at which values read now will be presented.
     pub(crate) fn shown(&self) -> BeatInstant {
         self.at(local_us().saturating_add(self.presentation_delay_us.load(Ordering::Relaxed)))
     }

@@ -1,6 +1,6 @@
 use hana_time::Timeline;
 
-/// A moment, on the beat and on this machine's clock.
+/// A moment, as a beat and as a time of this machine's clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BeatInstant {
     /// The timeline that applies at that moment.

@@ -22,7 +22,7 @@ use crate::transport::query;
 
 /// Queries the clock of another host's daemon until it is dropped.
 ///
-/// It sends a quick series of queries first, then four per second, and two per second after half a minute.
+/// It first sends a quick series of queries, then four per second, and after half a minute two per second.
 pub struct ClockSync {
     poller: Arc<ClockPoller>,
 }
@@ -37,32 +37,32 @@ struct ClockPoller {
     schedule: Mutex<PollSchedule>,
 }
 
-/// The minimum time that a Zenoh put or get call takes.
+/// The minimum duration of a Zenoh put or get call.
 ///
-/// It is subtracted from timestamps: a query takes longer than a reply, and the asymmetry would bias the offset by
-/// half of the difference.
+/// It is subtracted from timestamps: a query takes longer to send than a reply, and this asymmetry would shift the
+/// offset by half of the difference.
 #[derive(Default)]
 struct SendOverhead(Mutex<Option<i64>>);
 
-/// Number of queries sent, and the time of the next one.
+/// The number of queries sent, and the time of the next query.
 struct PollSchedule {
     sent: u32,
     due: Instant,
 }
 
-/// Number of queries in the quick series at the start, which makes the timeline available soon.
+/// The number of queries in the quick series, which makes the timeline available soon.
 const INITIAL_QUERIES: u32 = 16;
-/// Number of queries before there is an estimate.
+/// The number of queries that must be sent before there is an estimate.
 const MIN_QUERIES: u32 = 8;
-/// Interval of the quick series.
+/// The interval between queries in the quick series.
 const INITIAL_INTERVAL: Duration = Duration::from_millis(40);
-/// Interval after the quick series.
+/// The interval between queries after the quick series.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Interval once there are enough samples to estimate the drift.
+/// The interval between queries once there are enough samples to estimate the drift.
 const SETTLED_INTERVAL: Duration = Duration::from_millis(500);
-/// Number of queries before `SETTLED` applies: about half a minute of them.
+/// The number of queries after which `SETTLED_INTERVAL` applies, about half a minute.
 const SETTLED_AFTER: u32 = 128;
-/// Query timeout. A later reply has no value, and Zenoh logs a warning for it.
+/// The timeout of a query. A later reply has no value, and Zenoh logs a warning about it.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ClockSync {
@@ -85,7 +85,7 @@ impl ClockSync {
         Self { poller }
     }
 
-    /// Returns the current estimate, or `None` before the first queries are done, which take longest. Does not block.
+    /// Returns the current estimate, or `None` until enough queries have been sent. Does not block.
     #[must_use]
     pub fn estimate(&self) -> Option<ClockEstimate> {
         let sent = self.poller.schedule.lock().sent;
@@ -139,14 +139,14 @@ impl ClockPoller {
 }
 
 impl SendOverhead {
-    /// Returns the earliest time at which a message passed to Zenoh now leaves: after three quarters of the call.
+    /// Returns the earliest time at which a message that is passed to Zenoh now can leave the machine.
     ///
-    /// It leaves before the call returns.
+    /// The message leaves before the call returns, so this is three quarters of the minimum duration later.
     fn sent_at(&self, begun_us: i64) -> i64 {
         begun_us.saturating_add(self.0.lock().unwrap_or(0) / 4 * 3)
     }
 
-    /// Records the duration of one call.
+    /// Records the duration of a call.
     fn record(&self, took_us: i64) {
         let mut least = self.0.lock();
         *least = Some(least.map_or(took_us, |least| least.min(took_us)).max(0));
@@ -164,7 +164,7 @@ pub(crate) fn reply_to_queries(
     let limit = Mutex::new(TokenBucket::new(ClockReading::MAX_PER_SECOND, Instant::now()));
     let overhead = Arc::new(SendOverhead::default());
     worker.receive_queries(key.clone(), move |query| {
-        // Read first, so that the reported times include everything after it.
+        // The time is read first, so that the reported times include everything that follows.
         let received_us = local_us();
         if limit.lock().admit(Instant::now()) == Admission::Over {
             return;

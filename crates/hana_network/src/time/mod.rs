@@ -1,4 +1,4 @@
-//! Clocks and timelines of hosts.
+//! The clocks and timelines of hosts.
 
 pub(crate) mod beat_clock;
 pub(crate) mod beat_instant;

@@ -19,9 +19,9 @@ use crate::time::timeline_cell::{TimelineCell, subscribe_timeline};
 use crate::transport::inbound::inbound_stats::InboundStats;
 use crate::transport::received::Received;
 
-/// The timeline for a node whose host has no daemon: that of another host, converted to the local clock.
+/// The timeline of another host, converted to the local clock, for a node whose host has no daemon.
 ///
-/// The conversion uses an estimate of the remote clock's offset. Idle while the host has a daemon.
+/// The conversion uses an estimate of the offset of the remote clock. Idle while the host has a daemon.
 pub(crate) struct RemoteTimeline {
     worker: SessionWorker,
     inbound: InboundStats,
@@ -32,7 +32,8 @@ pub(crate) struct RemoteTimeline {
 }
 
 enum SearchState {
-    /// No query is running: the host has a daemon, or the last query got no reply. Holds the time of the next query.
+    /// No query is in flight: the host has a daemon, or the last query got no reply. Contains the time of the next
+    /// query.
     Idle(Instant),
     /// All daemons are being queried.
     Querying(Pending<Vec<Received<HostTimeline>>>),
@@ -55,13 +56,13 @@ struct RemoteState {
     heard: Instant,
 }
 
-/// Interval between checks and corrections.
+/// The interval between checks and corrections.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// Time limit for the replies of all hosts.
+/// The time limit for the replies of all hosts.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(400);
-/// Pause after a query without a reply.
+/// The pause after a query without a reply.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
-/// A host that has sent nothing for this long is considered gone.
+/// The time after which a host that sends nothing is considered gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl RemoteTimeline {
@@ -84,7 +85,7 @@ impl RemoteTimeline {
         timeline
     }
 
-    /// Returns the host to follow: leaders first, and among those the one with the most followers.
+    /// Returns the host to follow: leaders take precedence, then hosts with more followers.
     fn best(found: &[Received<HostTimeline>]) -> Option<NodeId> {
         let best = found.iter().max_by_key(|heard| {
             (heard.message.from.is_none(), heard.message.followers, std::cmp::Reverse(&heard.key))
@@ -107,7 +108,7 @@ impl RemoteTimeline {
                 remote.heard = Instant::now();
                 remote.clone()
             };
-            // Applied at once, since a change is published only a moment before it takes effect.
+            // The message is applied at once, since a change is published only shortly before it takes effect.
             update(&heard, &now, &remote_clock, &from);
         });
         Followed { host, clock, remote, _subscription: subscription }
@@ -175,7 +176,7 @@ fn update(heard: &TimelineCell, remote: &RemoteState, clock: &ClockSync, host: &
         known.map_or(goal, |known| Slew::new(&known, &goal, now).apply_to(known.since(now)))
     });
     let shown = goal.at(now);
-    // An error bound in microseconds, rounded up.
+    // The error bound in microseconds is rounded up.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let error_us = clock.error_us(now).ceil() as u64;
     heard.set_last(HostTimeline {

@@ -18,14 +18,14 @@ use crate::transport::inbound::admission::AdmissionFilter;
 use crate::transport::inbound::inbound_stats::InboundStats;
 use crate::transport::query;
 
-/// The timeline as far as it is known here.
+/// The timeline of this machine, as far as it is known.
 #[derive(Default)]
 pub(crate) struct TimelineCell {
     pub(super) tempo_map: RwLock<Option<TempoMap>>,
     pub(super) last: Mutex<Option<HostTimeline>>,
 }
 
-/// Time limit for the daemon to reply with its timeline.
+/// The time limit for the daemon to reply with its timeline.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl TimelineCell {
@@ -38,19 +38,19 @@ impl TimelineCell {
         self.set_last(last);
     }
 
-    /// Changes the known tempo map.
+    /// Replaces the tempo map with the result of `update`.
     pub(crate) fn update(&self, update: impl FnOnce(Option<TempoMap>) -> TempoMap) {
         let mut tempo_map = self.tempo_map.write();
         *tempo_map = Some(update(*tempo_map));
     }
 
-    /// Stores the last message received.
+    /// Stores the last received message.
     pub(crate) fn set_last(&self, last: HostTimeline) {
         *self.last.lock() = Some(last);
     }
 }
 
-/// Subscribes to the timeline of the daemon of `host`, and queries its current one.
+/// Subscribes to the timeline of the daemon of `host`, and queries the current timeline.
 pub(crate) fn subscribe_timeline(
     worker: &SessionWorker,
     inbound: &InboundStats,

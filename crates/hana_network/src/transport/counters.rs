@@ -6,9 +6,9 @@ use hana_protocol::id::NodeId;
 use hana_protocol::message::{Counters, Health, LaneTraffic, MessageFault, MessageFaultCause};
 use hana_protocol::wire::Lane;
 
-/// The counters of a node, incremented from any thread.
+/// The counters of a node, which any thread may increment.
 ///
-/// Counting a success is one atomic addition; senders with faults are kept behind a lock.
+/// Counting a success is one atomic addition; the faults of each sender are counted under a lock.
 #[derive(Debug, Default)]
 pub(crate) struct NodeCounters {
     lanes: [LaneCounters; Lane::ALL.len()],
@@ -31,7 +31,7 @@ struct LaneCounters {
     late: Counter,
 }
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Debug, Default)]
 struct Counter(AtomicU64);
 
@@ -46,14 +46,14 @@ impl Counter {
 }
 
 impl NodeCounters {
-    /// The maximum number of (sender, lane, cause) entries kept individually; beyond it only the totals are counted.
+    /// The maximum number of (sender, lane, cause) entries; faults beyond it are counted only in the totals.
     const MAX_TROUBLES: usize = 256;
 
     const fn of(&self, lane: Lane) -> &LaneCounters {
         &self.lanes[lane as usize]
     }
 
-    /// Counts a message handed to Zenoh.
+    /// Counts a message passed to Zenoh.
     pub(crate) fn sent(&self, lane: Lane) {
         self.of(lane).sent.add(1);
     }
@@ -68,7 +68,7 @@ impl NodeCounters {
         self.of(lane).dropped.add(1);
     }
 
-    /// Counts messages that were replaced by newer ones.
+    /// Counts messages that newer messages replaced.
     pub(crate) fn coalesced(&self, lane: Lane, count: u64) {
         self.of(lane).coalesced.add(count);
     }
@@ -79,8 +79,9 @@ impl NodeCounters {
         self.trouble(lane, peer, MessageFaultCause::Dropped, count);
     }
 
-    /// Counts messages removed when a message from `peer` entered an inbox: as coalesced on a lane where only the
-    /// newest message matters, else as dropped.
+    /// Counts messages that a message from `peer` removed from an inbox.
+    ///
+    /// They count as coalesced on a lane where only the newest message matters, otherwise as dropped.
     pub(crate) fn displaced(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         if lane.drops_older() {
             self.coalesced(lane, count);
@@ -89,7 +90,7 @@ impl NodeCounters {
         }
     }
 
-    /// Counts messages that arrived by retransmission.
+    /// Counts messages that arrived through retransmission.
     pub(crate) fn recovered(&self, lane: Lane, peer: &NodeId, count: u64) {
         self.of(lane).recovered.add(count);
         self.trouble(lane, Some(peer), MessageFaultCause::Recovered, count);
@@ -101,7 +102,7 @@ impl NodeCounters {
         self.trouble(lane, peer, MessageFaultCause::Missed, count);
     }
 
-    /// Counts messages that arrived twice or after a newer one.
+    /// Counts messages that arrived twice or after a newer message.
     pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).late.add(count);
         self.trouble(lane, peer, MessageFaultCause::Late, count);
@@ -125,7 +126,7 @@ impl NodeCounters {
         self.trouble(lane, peer, MessageFaultCause::Impersonated, 1);
     }
 
-    /// Counts values for parameters that another controller owns.
+    /// Counts values that were dropped because another controller owns their parameters.
     pub(crate) fn held(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.held.add(count);
         self.trouble(lane, peer, MessageFaultCause::Held, count);
@@ -161,7 +162,7 @@ impl NodeCounters {
             malformed: self.malformed.get(),
             limited: self.limited.get(),
             impersonated: self.impersonated.get(),
-            // Counted by the playback state.
+            // The playback state counts overdue values.
             overdue: 0,
             held: self.held.get(),
             input_lost: self.input_lost.get(),
@@ -182,7 +183,7 @@ impl NodeCounters {
         }
     }
 
-    /// Returns the counters of every lane that carried a message.
+    /// Returns the counters of each lane that carried a message.
     pub(crate) fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
         Lane::ALL
             .into_iter()

@@ -1,4 +1,4 @@
-//! Diagnostics about messages: typed for the program, and formatted as text for the operator.
+//! Diagnostics about messages: an enum for the program, and formatted text for the operator.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,12 +17,13 @@ use crate::transport::schema_mismatch::SchemaMismatch;
 
 /// A fault of a received or outgoing message.
 ///
-/// Its only effect is a counter in the node's health. Its text includes the remedy.
+/// Besides its report, a fault only increments a counter in the node's health. The text of a diagnostic includes the
+/// remedy.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Diagnostic {
     /// A message cannot be decoded.
     DecodeFailed(DecodeError),
-    /// A value that the parameter rejects.
+    /// A parameter rejected a value.
     ValueRefused {
         /// The key that the value arrived on.
         key: String,
@@ -31,7 +32,7 @@ pub enum Diagnostic {
         /// The reason for the rejection.
         problem: ParameterError,
     },
-    /// Values for a parameter that another controller owns.
+    /// Values were received for a parameter that another controller owns.
     OwnedByOther {
         /// The key that the values arrived on.
         key: String,
@@ -39,21 +40,21 @@ pub enum Diagnostic {
         sender: Option<NodeId>,
         /// The owner of the parameter.
         by: OwnedByOther,
-        /// The number of values since the last report.
+        /// The number of values dropped since the last report.
         count: u64,
     },
-    /// Values indexed by the parameter list of another instance of this program.
+    /// Values were received whose indices refer to the parameter list of another instance of this program.
     StaleInstance {
         /// The key that the values arrived on.
         key: String,
         /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// The instance whose indices they use.
+        /// The instance to whose parameter list the indices refer.
         of: u64,
-        /// The instance that received them.
+        /// The instance that received the values.
         run: u64,
     },
-    /// A command without a requested reply was refused.
+    /// A command was refused, and its sender did not request a reply.
     CommandRefused {
         /// The key that the command arrived on.
         key: String,
@@ -64,29 +65,29 @@ pub enum Diagnostic {
         /// The reason for the refusal.
         reason: String,
     },
-    /// A message to a key pattern where a single key is required.
+    /// A message was sent to a key pattern where a single key is required.
     WildcardKey {
         /// The key that the message arrived on.
         key: String,
         /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// The entity that the key should name.
+        /// The kind of entity that the key must name.
         wanted: &'static str,
     },
-    /// A sender exceeds its rate.
+    /// A sender exceeds its permitted rate.
     RateLimited {
-        /// The key.
+        /// The key of the messages.
         key: String,
         /// The sender, if the messages name one.
         sender: Option<NodeId>,
-        /// The admitted number of messages per second.
+        /// The permitted number of messages per second.
         per_second: u32,
         /// The number of messages dropped since the last report.
         count: u64,
     },
     /// A node publishes on a key that another node owns.
     NotOwner {
-        /// The key.
+        /// The key of the messages.
         key: String,
         /// The sender, if the messages name one.
         sender: Option<NodeId>,
@@ -97,50 +98,50 @@ pub enum Diagnostic {
     },
     /// Two programs publish under one id.
     DuplicateSender {
-        /// The key.
+        /// The key of the messages.
         key: String,
-        /// The id.
+        /// The shared id, if the messages name one.
         sender: Option<NodeId>,
     },
-    /// A sender uses an incompatible schema of a message type; its further messages on that topic are not decoded.
+    /// A sender uses an incompatible schema of a message type. Its further messages on that topic are not decoded.
     PeerIncompatible {
-        /// The key.
+        /// The key of the message.
         key: String,
-        /// The sender, and where the schemas differ.
+        /// The sender, and the differences between the schemas.
         mismatch: SchemaMismatch,
     },
     /// Messages were dropped.
     Dropped {
-        /// The key.
+        /// The key of the messages.
         key: String,
-        /// The place where they were dropped.
+        /// The place where the messages were dropped.
         queue: QueueKind,
-        /// The number of messages since the last report.
+        /// The number of messages dropped since the last report.
         count: u64,
     },
-    /// Messages of a reliable topic that will never be delivered.
+    /// Messages of a reliable topic are lost for good.
     Lost {
-        /// The key.
+        /// The key of the messages.
         key: String,
-        /// The sender.
+        /// The sender of the messages.
         sender: NodeId,
         /// The first missing sequence number.
         first: u64,
         /// The last missing sequence number.
         last: u64,
     },
-    /// A message that the full send queue returned to the program.
+    /// The send queue was full, so messages were returned to the program.
     QueueFull {
-        /// The key.
+        /// The key of the messages.
         key: String,
-        /// The number of messages since the last report.
+        /// The number of returned messages since the last report.
         count: u64,
     },
     /// Any other fault, as text.
     Other {
-        /// The key.
+        /// The key that the fault concerns.
         key: String,
-        /// The text.
+        /// The description of the fault.
         text: String,
     },
 }
@@ -167,7 +168,7 @@ impl fmt::Display for QueueKind {
 }
 
 impl Diagnostic {
-    /// Returns the key that the diagnostic is about.
+    /// Returns the key that the diagnostic concerns.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
@@ -188,7 +189,7 @@ impl Diagnostic {
         }
     }
 
-    /// Returns the sender of the message, if it is known.
+    /// Returns the sender of the message, if the message names one.
     #[must_use]
     pub const fn sender(&self) -> Option<&NodeId> {
         match self {
@@ -207,7 +208,7 @@ impl Diagnostic {
         }
     }
 
-    /// Returns whether both report the same fault, apart from their counts.
+    /// Returns whether both diagnostics report the same fault; their counts may differ.
     fn same_kind_as(&self, other: &Self) -> bool {
         let is_same_place = match (self, other) {
             (Self::Dropped { queue, .. }, Self::Dropped { queue: of_other, .. }) => {
@@ -229,7 +230,7 @@ impl Diagnostic {
         }
     }
 
-    /// Replaces an earlier report of the same fault, and adds its count.
+    /// Merges an earlier report of the same fault into this one by adding its count.
     fn absorb(&mut self, mut earlier: Self) {
         if let (Some(count), Some(before)) = (self.count_mut(), earlier.count_mut()) {
             *count = count.saturating_add(*before);
@@ -237,7 +238,7 @@ impl Diagnostic {
     }
 }
 
-/// Returns the sender's name as shown to people.
+/// Returns the name of the sender for an error text.
 fn from(sender: Option<&NodeId>) -> &str {
     sender.map_or("an unnamed sender", NodeId::as_str)
 }
@@ -323,9 +324,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// A bounded queue of the diagnostics that the program has not read yet.
+/// A bounded queue of the diagnostics that the program has not yet read.
 ///
-/// Repeated reports of one fault are merged and their counts added. Clones share the queue.
+/// Repeated reports of one fault are merged, and their counts are added. Clones share the queue.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
     waiting: Arc<Mutex<VecDeque<Diagnostic>>>,
@@ -333,16 +334,17 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// The maximum number of waiting diagnostics, counted by kind, key and sender; beyond it, the one that has waited
-    /// longest is dropped.
+    /// The maximum number of waiting diagnostics. When it is exceeded, the oldest is dropped.
+    ///
+    /// Diagnostics of the same kind, key and sender count as one.
     pub const MOST: usize = 64;
 
-    /// Creates a queue that notifies `change_counter` of each diagnostic.
+    /// Creates a queue that increments `change_counter` for each diagnostic.
     pub(crate) fn new(change_counter: ChangeCounter) -> Self {
         Self { waiting: Arc::default(), change_counter }
     }
 
-    /// Removes and returns the diagnostic that has waited longest, if any. Does not block.
+    /// Removes and returns the oldest diagnostic, if any. Does not block.
     #[must_use]
     pub fn try_recv(&self) -> Option<Diagnostic> {
         self.waiting().pop_front()
@@ -350,7 +352,7 @@ impl Diagnostics {
 
     /// Adds a diagnostic. Does not block.
     ///
-    /// For faults that a program detects itself, such as a full queue.
+    /// Programs call this for faults that they detect themselves, such as a full queue.
     pub fn report(&self, mut problem: Diagnostic) {
         let mut waiting = self.waiting();
         self.change_counter.increment();

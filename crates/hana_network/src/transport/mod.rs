@@ -1,4 +1,4 @@
-//! Message transport between the program's queues and the wire.
+//! The transport of messages between the program's queues and the network.
 
 pub(crate) mod counters;
 pub(crate) mod diagnostic;

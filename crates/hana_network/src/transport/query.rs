@@ -10,9 +10,9 @@ use zenoh::{Session, Wait};
 
 use crate::transport::outbound::lane_qos::zenoh_qos;
 
-/// Collects the replies to a query, and passes them to `on_end` when the query has ended.
+/// Collects the replies to a query, and calls `on_end` with them when the query has ended.
 ///
-/// The callback of the query owns it: Zenoh drops the callback when the query ends, with or without replies.
+/// The callback of the query owns the handle: Zenoh drops the callback when the query ends, with or without replies.
 pub(crate) struct QueryHandle<T: Default, F: FnOnce(T)> {
     replies: Mutex<T>,
     on_end: Option<F>,
@@ -39,7 +39,7 @@ impl<T: Default, F: FnOnce(T)> Drop for QueryHandle<T, F> {
 
 /// Sends a query on `key` with the quality of service of `lane`, and passes each reply to `on_reply`.
 ///
-/// Does not wait for a full link.
+/// Does not wait while a link is full.
 pub(crate) fn query(
     session: &Session,
     key: &str,
@@ -64,9 +64,9 @@ pub(crate) fn query(
         .wait()
 }
 
-/// Queries all nodes that keep something on the keys of `pattern`, and passes each reply to `on_reply`.
+/// Queries all nodes with stored messages on the keys of `pattern`, and passes each reply to `on_reply`.
 ///
-/// An error is logged; the query has then ended.
+/// If the query cannot be sent, the error is logged and the query ends.
 pub(crate) fn query_all(
     session: &Session,
     pattern: &str,

@@ -5,18 +5,18 @@ use zenoh::bytes::ZBytes;
 use zenoh::query::Query;
 use zenoh::sample::Sample;
 
-/// An undecoded message, for subscribers to everything.
+/// An undecoded message, for subscribers to messages of all types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawMessage {
-    /// The key.
+    /// The key of the message.
     pub key: String,
-    /// The sender's envelope; `None` from a foreign program.
+    /// The sender's envelope; `None` if a foreign program sent the message.
     pub envelope: Option<Envelope>,
     /// The encoding that the sender declared for the payload.
     pub encoding: Encoding,
-    /// The payload; empty if it exceeds the size limit of the subscriber.
+    /// The payload; empty if it is larger than the size limit of the subscriber.
     pub payload: Vec<u8>,
-    /// The size of the payload in bytes.
+    /// The size of the payload in bytes, also if it is larger than the limit.
     pub bytes: usize,
 }
 
@@ -67,7 +67,7 @@ impl RawMessage {
     }
 }
 
-/// Returns the envelope in an attachment, if it is one. An attachment that is too long for an envelope is not copied.
+/// Returns the envelope in an attachment, if it contains one. An attachment that is too long is not copied.
 pub(crate) fn envelope_in(attachment: Option<&ZBytes>) -> Option<Envelope> {
     let attachment = attachment.filter(|bytes| bytes.len() <= Envelope::MAX_BYTES)?;
     Envelope::decode(&attachment.to_bytes()).ok()

@@ -11,8 +11,8 @@ use crate::topics::topic_registry;
 
 /// Puts a program onto the mesh as a controller of other nodes.
 ///
-/// Every node is an entity with a [`MeshNode`](crate::controller::nodes::MeshNode), and stays that entity across a
-/// disconnect; [`MeshCommands`](crate::controller::mesh_commands::MeshCommands) starts, stops, sets and plays.
+/// Every node is an entity with a [`MeshNode`](crate::controller::nodes::MeshNode), which survives a disconnect;
+/// [`MeshCommands`](crate::controller::mesh_commands::MeshCommands) starts, stops, sets and plays.
 pub struct ControllerPlugin {
     id: String,
     draws_notices: bool,
@@ -26,8 +26,8 @@ impl ControllerPlugin {
         Self { id: id.into(), draws_notices: true }
     }
 
-    /// Draws no notices: the program shows them itself ([`Notices`](crate::notices::notices::Notices)), or
-    /// not at all.
+    /// Disables the drawing of notices. The program may show them itself; see
+    /// [`Notices`](crate::notices::notices::Notices).
     #[must_use]
     pub const fn without_notices(mut self) -> Self {
         self.draws_notices = false;

@@ -28,7 +28,8 @@ use crate::topics::topic_writer::REPLY_TIMEOUT;
 
 /// The commands that an app sends to other nodes: start, stop, set, play.
 ///
-/// A system parameter; no method blocks. Commands return an id, with which [`CommandCompleted`] reports the outcome.
+/// A system parameter. No method blocks: each command returns an id, and [`CommandCompleted`] reports its outcome
+/// under the same id.
 #[derive(SystemParam)]
 pub struct MeshCommands<'w> {
     session: Res<'w, MeshSession<role::App>>,
@@ -38,11 +39,11 @@ pub struct MeshCommands<'w> {
     operator: ResMut<'w, OwnOperator>,
 }
 
-/// Identifies a command of this app: [`CommandCompleted`] has the id that [`MeshCommands`] returned.
+/// The id of a command of this app, which [`MeshCommands`] returns and [`CommandCompleted`] repeats.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CommandId(u64);
 
-/// A command was answered, or will not be.
+/// A command has received its reply, or can no longer receive one.
 #[derive(Event, Debug, Clone)]
 pub struct CommandCompleted {
     /// The id that [`MeshCommands`] returned.
@@ -57,7 +58,7 @@ pub struct CommandCompleted {
 
 type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>> + Send + Sync>;
 
-/// Commands without a reply yet, and the streams of played values.
+/// The commands that wait for a reply, and the play sessions.
 #[derive(Resource, Default)]
 pub(crate) struct PendingCommands {
     commands: Vec<PendingCommand>,
@@ -72,7 +73,7 @@ struct PendingCommand {
     outcome: Outcome,
 }
 
-/// A visualization that is played, and the last problem with it, which is reported once, not in each frame.
+/// A visualization that this app plays, and its last problem, which is reported once instead of in each frame.
 struct PlayedNode {
     session: PlaySession,
     reported: Option<ParameterError>,
@@ -80,11 +81,11 @@ struct PlayedNode {
     was_known: bool,
 }
 
-/// Ending a process may take three deadlines in a row; a reply takes a moment.
+/// Time limit for the reply to a command. Ending a process may take three deadlines of the daemon in a row.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl MeshCommands<'_> {
-    /// Launches a program from `host`'s catalogue; its id is the name, with a number if the name is taken.
+    /// Launches a program from `host`'s catalogue. Its id is the name, with a number appended if the name is taken.
     pub fn start(&mut self, host: &NodeId, name: &str) -> CommandId {
         self.issue::<role::Daemon, _>(
             host,
@@ -92,7 +93,7 @@ impl MeshCommands<'_> {
         )
     }
 
-    /// Ends a process that the daemon of `host` launched.
+    /// Stops a process that the daemon of `host` launched.
     pub fn stop(&mut self, host: &NodeId, node: &NodeId) -> CommandId {
         self.issue::<role::Daemon, _>(host, Stop { node: node.clone() })
     }
@@ -102,7 +103,7 @@ impl MeshCommands<'_> {
         self.issue::<role::Daemon, _>(host, Restart { node: node.clone() })
     }
 
-    /// Kills a process at once, with all its children.
+    /// Immediately kills a process and all its children.
     pub fn kill(&mut self, host: &NodeId, node: &NodeId) -> CommandId {
         self.issue::<role::Daemon, _>(host, Kill { node: node.clone() })
     }
@@ -112,7 +113,7 @@ impl MeshCommands<'_> {
         self.issue::<role::Daemon, _>(host, Acknowledge { node: node.clone() })
     }
 
-    /// Freezes the visualization's look, whatever is played, until [`resume`](Self::resume).
+    /// Freezes the visualization's look until [`resume`](Self::resume), whatever is played.
     pub fn freeze(&mut self, node: &NodeId) -> CommandId {
         self.issue::<role::Visualization, _>(node, Freeze {})
     }
@@ -122,12 +123,12 @@ impl MeshCommands<'_> {
         self.issue::<role::Visualization, _>(node, Blackout {})
     }
 
-    /// Makes the visualization show what is played again, after [`freeze`](Self::freeze) or [`blackout`](Self::blackout).
+    /// Ends [`freeze`](Self::freeze) or [`blackout`](Self::blackout): the visualization shows played values again.
     pub fn resume(&mut self, node: &NodeId) -> CommandId {
         self.issue::<role::Visualization, _>(node, Resume {})
     }
 
-    /// Asks the node itself to exit cleanly, for nodes that no daemon launched.
+    /// Requests a clean exit from the node itself, for nodes that no daemon launched.
     pub fn shut_down(&mut self, node: &NodeId) -> CommandId {
         self.issue::<role::Visualization, _>(node, Shutdown {})
     }
@@ -148,8 +149,8 @@ impl MeshCommands<'_> {
 
     /// Moves a parameter of a visualization, as often as every frame.
     ///
-    /// The newest value counts, and none is acknowledged. The first call opens a play session
-    /// ([`PlaySession`]), which chooses its path by itself from then on.
+    /// Only the newest value counts; values are not acknowledged. The first call opens a play session
+    /// ([`PlaySession`]), which then chooses its path automatically.
     pub fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) {
         let Some(own) = self.session.node() else { return };
         if !self.pending.played.contains_key(node) {
@@ -168,7 +169,7 @@ impl MeshCommands<'_> {
         }
     }
 
-    /// Returns how this app plays a visualization, or `None` if it does not.
+    /// Returns the status of this app's play session with a visualization; `None` if the app does not play it.
     #[must_use]
     pub fn play_session(&self, node: &NodeId) -> Option<PlayStatus> {
         self.pending.played.get(node).map(|played| played.session.status())
@@ -176,24 +177,25 @@ impl MeshCommands<'_> {
 
     /// Claims parameters of a visualization until this app releases them or another controller preempts them.
     ///
-    /// Does nothing before this app has joined. [`OwnerChanged`](crate::controller::operators::OwnerChanged)
-    /// reports success, [`ClaimRejected`](crate::controller::operators::ClaimRejected) a refusal and its
-    /// reason, [`ClaimLost`](crate::controller::operators::ClaimLost) the controller that owns them instead.
+    /// Does nothing before this app has joined. [`OwnerChanged`](crate::controller::operators::OwnerChanged) reports
+    /// that a claim succeeded, [`ClaimRejected`](crate::controller::operators::ClaimRejected) the reason why it was
+    /// refused, and [`ClaimLost`](crate::controller::operators::ClaimLost) the controller that owns a parameter
+    /// instead.
     pub fn claim(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         if let Some(operator) = &mut self.operator.0 {
             operator.take(node, parameters);
         }
     }
 
-    /// Releases parameters.
+    /// Releases parameters of a visualization that this app has claimed or plays.
     pub fn release(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         if let Some(operator) = &mut self.operator.0 {
             operator.release(node, parameters);
         }
     }
 
-    /// Claims every parameter that another app owns, has claimed, or owned when it vanished, and returns
-    /// their number.
+    /// Claims every parameter that `app` owns, has claimed, or owned when it vanished. Returns the number of
+    /// parameters.
     pub fn take_over(&mut self, app: &NodeId) -> usize {
         self.operator.0.as_mut().map_or(0, |operator| operator.take_over(app))
     }
@@ -205,7 +207,7 @@ impl MeshCommands<'_> {
         }
     }
 
-    /// Publishes a note to all operators, replacing this app's last one; an empty text withdraws it.
+    /// Publishes a note to all operators, which replaces this app's last note; an empty text withdraws the note.
     pub fn note(&mut self, text: &str) {
         if let Some(operator) = &mut self.operator.0 {
             operator.note(text);
@@ -224,8 +226,8 @@ impl MeshCommands<'_> {
     ///
     /// # Errors
     ///
-    /// When the node does not subscribe to that topic, or the message does not fit; the error names the
-    /// field. A message to a node that is not known yet is checked only by that node.
+    /// When the node does not subscribe to that topic, or the message does not fit; the error names the field. If the
+    /// node is not known yet, only the node itself checks the message.
     pub fn send_value(
         &mut self,
         node: &NodeId,
@@ -241,11 +243,11 @@ impl MeshCommands<'_> {
         Ok(())
     }
 
-    /// Sends such a message to all nodes of a kind, without replies, and returns the number of addressees.
+    /// Sends a custom message to all nodes of a kind, without replies, and returns the number of addressees.
     ///
     /// # Errors
     ///
-    /// When no node of that kind subscribes to the topic, or the message does not fit one of those that do.
+    /// When no node of that kind subscribes to the topic, or the message does not fit the schema of a node that does.
     pub fn send_value_to_kind(
         &mut self,
         kind: &NodeId,
@@ -275,7 +277,8 @@ impl MeshCommands<'_> {
         };
         let handed =
             self.session.node().map(|own| own.send_json_to_kind(kind, topic, lane, message));
-        // Such a message is not acknowledged: only a failed hand-over is reported, in the form of a reply.
+        // A message to a kind is not acknowledged. Only a failed hand-over to the network is reported, as if it were
+        // a reply.
         self.pending_sends.add(kind, topic.clone(), handed);
         Ok(count)
     }
@@ -344,13 +347,14 @@ fn report_replies(
     mut commands: Commands,
 ) {
     if session.node().is_none() {
-        // These belong to a node that has left.
+        // The play sessions belong to a node that has left the mesh.
         pending.played.clear();
     }
     pending.played.retain(|node, played| {
         let is_known = nodes.info(node).is_some();
         played.was_known |= is_known;
-        // A node that is restarted stays known throughout, and one that answers is there, whatever the roster shows.
+        // A node stays known while it is restarted. A node that answers is present, even if the roster does not list
+        // it.
         is_known || !played.was_known || played.session.status().is_answered()
     });
     pending.commands.retain(|PendingCommand { id, node, command, outcome }| {
@@ -392,7 +396,7 @@ mod tests {
         let [freeze, resume] = app.world_mut().run_system_once(send).unwrap();
         assert_ne!(freeze, resume);
         app.world_mut().run_system_once(report_replies).unwrap();
-        // The app has not joined, so that neither is carried out.
+        // The app has not joined, so neither command is carried out.
         assert_eq!(app.world().resource::<Completed>().0, [(freeze, false), (resume, false)]);
     }
 }

@@ -16,11 +16,11 @@ use hana_protocol::parameter::ParameterName;
 use crate::session::{Joined, MeshSession};
 use crate::sets::HanaSystems;
 
-/// All that is known of a node, as a component of its entity: what `hana nodes` shows, and what the node announces.
+/// All known data of a node, as a component of its entity: its line in `hana nodes`, and its announcement.
 ///
-/// It changes ten times a second; the components [`NodeIdentity`], [`NodeState`], [`NodeHealth`], [`NodeLook`] and
-/// [`Online`] of the same entity change only when their part does. [`NodeChanged`] is triggered when the node's
-/// state, its presence or its announcement has changed.
+/// This component changes ten times a second. The components [`NodeIdentity`], [`NodeState`], [`NodeHealth`],
+/// [`NodeLook`] and [`Online`] of the same entity change only when their own data does. [`NodeChanged`] is triggered
+/// when the node's state, its presence or its announcement has changed.
 #[derive(Component, Debug, Clone, PartialEq)]
 pub struct MeshNode {
     view: NodeView,
@@ -63,13 +63,13 @@ pub struct NodeState {
     pub state: ProcessState,
     /// The reason for its state, in plain words; empty when all is well.
     pub reason: String,
-    /// The start of the state, in Unix milliseconds.
+    /// The time at which the state began, in Unix milliseconds.
     pub since_ms: u64,
     /// The override that an operator has put in force.
     pub active_override: Option<Override>,
 }
 
-/// The figures of a node: a component that changes ten times a second.
+/// The measurements of a node: a component that changes ten times a second.
 #[derive(Component, Reflect, Debug, Clone, Default, PartialEq)]
 #[reflect(Component)]
 pub struct NodeHealth {
@@ -77,14 +77,14 @@ pub struct NodeHealth {
     pub fps: Option<f32>,
     /// The longest frame of the last second, in microseconds.
     pub frame_max_us: Option<u64>,
-    /// Seconds since it joined.
+    /// Seconds since the node joined.
     pub uptime_s: u64,
 }
 
 /// The look of a visualization: a component that changes when one of its parameters does.
 #[derive(Component, Debug, Clone, Default, PartialEq)]
 pub struct NodeLook(
-    /// The values of its parameters, as shown.
+    /// The current value of each parameter, by name.
     pub BTreeMap<ParameterName, f32>,
 );
 
@@ -98,7 +98,7 @@ struct NodeComponents {
     node: MeshNode,
 }
 
-/// The same, in a query.
+/// The components of [`NodeComponents`], in a query.
 #[derive(QueryData)]
 #[query_data(mutable)]
 pub(crate) struct ShownNode {
@@ -136,7 +136,7 @@ impl NodeComponents {
 }
 
 impl ShownNodeItem<'_, '_> {
-    /// Replaces what differs, so that only that counts as changed.
+    /// Replaces only the components that differ, so that change detection is not triggered for the others.
     fn update(&mut self, now: NodeComponents) {
         self.identity.set_if_neq(now.identity);
         self.state.set_if_neq(now.state);
@@ -146,7 +146,7 @@ impl ShownNodeItem<'_, '_> {
     }
 }
 
-/// The node is on the mesh right now.
+/// A marker component: the node is currently on the mesh.
 #[derive(Component, Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 #[reflect(Component)]
 pub struct Online;
@@ -165,21 +165,21 @@ pub struct NodeChanged {
     pub entity: Entity,
 }
 
-/// A node is forgotten; its entity is despawned after this.
+/// A node is forgotten; its entity is despawned after this event.
 #[derive(EntityEvent, Debug, Clone, Copy)]
 pub struct NodeRemoved {
     /// The node's entity.
     pub entity: Entity,
 }
 
-/// How often a node reports its health.
+/// Interval between two health reports of a node.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All known nodes, for the app's systems.
 #[derive(Resource, Default)]
 pub(crate) struct Nodes {
     watch: Option<MeshObserver>,
-    /// When the figures were last updated.
+    /// The time at which the measurements were last updated.
     refreshed: Option<Instant>,
     entities: HashMap<NodeId, Entity>,
 }
@@ -229,7 +229,7 @@ pub(crate) fn update(
         let view = roster.view(node, unix_ms())?;
         Some(NodeComponents::of(view, roster.info(node).cloned()))
     };
-    // Figures change with every health report, and are updated at that rate, not with every frame.
+    // Measurements change with every health report, and are updated at that rate instead of in every frame.
     if refreshed.is_none_or(|at| at.elapsed() >= HEALTH_INTERVAL) {
         *refreshed = Some(Instant::now());
         for (node, entity) in &*entities {

@@ -27,11 +27,11 @@ pub struct OwnerChanged {
     pub parameter: ParameterName,
     /// The previous owner.
     pub before: Option<NodeId>,
-    /// The owner now, and the kind of ownership; `None` if the parameter is free.
+    /// The current owner, and the kind of ownership; `None` if the parameter is free.
     pub now: Option<(NodeId, OwnershipKind)>,
 }
 
-/// Another controller owns what this app had claimed.
+/// Another controller owns a parameter that this app had claimed.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct ClaimLost {
     /// The visualization.
@@ -40,7 +40,8 @@ pub struct ClaimLost {
     pub parameter: ParameterName,
     /// The new owner.
     pub by: NodeId,
-    /// Whether both claimed it without knowing of each other, as in a partitioned network, and the other claim won.
+    /// Whether both controllers claimed the parameter without receiving each other's claim, as in a partitioned
+    /// network.
     pub apart: bool,
 }
 
@@ -66,10 +67,10 @@ pub struct ClaimRejected {
     pub reason: String,
 }
 
-/// An operator has written a note for the others.
+/// An operator has written a note for the other operators.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct NoteReceived {
-    /// The app at which the note was written.
+    /// The app in which the note was written.
     pub app: NodeId,
     /// The note; empty when it was withdrawn.
     pub text: String,
@@ -120,7 +121,7 @@ fn report_claims(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
     }
 }
 
-/// Releases all parameters on a clean exit, so that others need not wait for the timeout.
+/// Releases all parameters on a clean exit, so that other controllers need not wait for the timeout.
 fn release_on_exit(mut own: ResMut<OwnOperator>, mut session: ResMut<MeshSession<role::App>>) {
     let Some(operator) = &mut own.0 else { return };
     let Some(node) = session.node() else { return };

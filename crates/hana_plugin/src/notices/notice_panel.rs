@@ -95,8 +95,8 @@ fn spawn(world: &mut World, text: String) {
 
 /// Lets the mouse through the panel.
 ///
-/// With Bevy's picking, every UI node is clickable unless its `Pickable` is set otherwise. The component is
-/// looked up by name, so that programs without picking need not build it.
+/// With Bevy's picking, every UI node is clickable unless its `Pickable` is set otherwise. The component is looked up
+/// by name, so that programs without picking need not build that crate.
 fn let_the_mouse_through(world: &mut World, panel: Entity) {
     let Some(registry) = world.get_resource::<AppTypeRegistry>().cloned() else { return };
     let parts = registry.read().get_with_type_path("bevy_picking::Pickable").and_then(|pickable| {

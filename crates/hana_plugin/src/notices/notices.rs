@@ -12,12 +12,12 @@ use crate::connectivity::Connectivity;
 ///
 /// With the feature `ui` the plugin draws them, small, at the bottom left of the window. A program that shows them in
 /// its own way calls `without_notices()` on the plugin and reads [`lines`](Self::lines). `HANA_NOTICES=off` disables
-/// all notices, also these lines: a daemon sets it for programs that it launches for an audience.
+/// all notices, including these lines: a daemon sets it for programs that it launches for an audience.
 #[derive(Resource, Debug)]
 pub struct Notices {
     all: VecDeque<Notice>,
     is_off: bool,
-    /// When the connection of each node of the program last changed.
+    /// The time at which the connection of each of the program's nodes last changed.
     since: BTreeMap<Role, Instant>,
     change_signal: ChangeCounter,
 }
@@ -36,7 +36,7 @@ pub(crate) enum Subject {
 struct Notice {
     subject: Subject,
     text: String,
-    /// When the notice ended; `None` while it lasts.
+    /// The time at which the notice ended; `None` while it lasts.
     ended_at: Option<Instant>,
 }
 
@@ -66,7 +66,8 @@ impl Notices {
         self.unique().map(|notice| notice.text.as_str())
     }
 
-    /// Leaves out duplicates, when two nodes of one program report the same.
+    /// Iterates over the notices without duplicates, which arise when two nodes of the program report the same
+    /// problem.
     fn unique(&self) -> impl Iterator<Item = &Notice> {
         self.all.iter().enumerate().filter_map(|(place, notice)| {
             let is_known = self.all.iter().take(place).any(|other| other.text == notice.text);
@@ -74,7 +75,7 @@ impl Notices {
         })
     }
 
-    /// Returns each line with its opacity: 1, and less while it fades.
+    /// Returns each line with its opacity: 1, or less while the line fades.
     #[cfg(feature = "ui")]
     pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
         self.unique().map(move |notice| {
@@ -116,9 +117,9 @@ impl Notices {
         }
     }
 
-    /// Updates, in every frame, the notice about the connection of the node of that role.
+    /// Updates the notice about the connection of the node of that role.
     ///
-    /// Returns whether the next frame must update it too.
+    /// Returns whether the notice must be updated again in the next frame.
     pub(crate) fn follow(
         &mut self,
         role: Role,
@@ -150,9 +151,10 @@ impl Notices {
     }
 }
 
-/// Returns the notice about the connection, if there is one.
+/// Returns the notice about the connection, if it needs one.
 ///
-/// A program that left on purpose needs none, and [`IdTaken`](crate::events::IdTaken) has its own notice, which names the other node.
+/// A program that left on purpose needs no notice. [`IdTaken`](crate::events::IdTaken) has its own notice, which
+/// names the other node.
 fn text_of_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
     match connectivity {
         Connectivity::Joining if since >= JOIN_DELAY => {

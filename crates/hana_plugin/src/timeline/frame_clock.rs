@@ -7,11 +7,11 @@ use hana_network::local_us;
 
 use crate::timeline::frame_timing::FrameTiming;
 
-/// When frames begin, and when they are seen.
+/// The times at which frames begin and are seen.
 #[derive(Default)]
 pub(crate) struct FrameClock {
     last_frames: FrameTiming,
-    /// When the current frame began.
+    /// The time at which the current frame began.
     begun_us: i64,
     /// The expected delay between the beginning of the current frame and its presentation.
     shown_after: Duration,
@@ -19,7 +19,7 @@ pub(crate) struct FrameClock {
     presented: PresentedAt,
 }
 
-/// Times shared with the renderer, which may work on the previous frame in a thread of its own.
+/// Times shared with the renderer, which may work on the previous frame in its own thread.
 ///
 /// Clones share the same times.
 #[derive(Resource, Clone, Default)]
@@ -61,7 +61,7 @@ impl FrameClock {
         self.shown_after = self.last_frames.middle();
     }
 
-    /// Ends the current frame. Without a screen, this is the time at which it counts as seen.
+    /// Ends the current frame. Without a screen, the frame counts as seen at this time.
     pub(crate) fn frame_ends(&mut self) {
         let presented = self.presented.0.after_us.load(Ordering::Relaxed);
         let since_begun = || local_us().saturating_sub(self.begun_us);
@@ -69,7 +69,7 @@ impl FrameClock {
         self.last_frames.was_shown_after(after);
     }
 
-    /// When the current frame began.
+    /// The time at which the current frame began.
     pub(crate) const fn begun_us(&self) -> i64 {
         self.begun_us
     }

@@ -15,7 +15,7 @@ pub(crate) struct FrameTiming {
     delays: Recent,
 }
 
-/// Sampling interval, in frames, once enough samples exist: computing the medians costs more than all else here.
+/// Sampling interval, in frames, once enough samples exist: computing the medians is the most expensive step.
 const SAMPLE_INTERVAL: u8 = 4;
 
 /// The last few durations, in microseconds; each is capped at an hour.

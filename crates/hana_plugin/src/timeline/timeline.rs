@@ -8,8 +8,9 @@ use crate::timeline::frame_clock::{FrameClock, PresentedAt};
 
 /// Tempo and beat of this frame: updated by the plugins before `Update`.
 ///
-/// The beat is that of the moment at which this frame is expected to be seen, so an effect that begins with a beat is
-/// seen with it, not a frame later. While no node publishes a timeline, a local one of 120 beats a minute is used.
+/// The beat is that of the moment at which this frame is expected to be seen, so an effect that begins on a beat is
+/// seen on that beat, not a frame later. While no node publishes a timeline, a local timeline of 120 beats per minute
+/// is used.
 ///
 /// ```no_run
 /// use bevy_app::{App, Update};
@@ -40,7 +41,7 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// Beats a minute.
+    /// Beats per minute.
     #[must_use]
     pub const fn bpm(&self) -> f64 {
         self.current.bpm()
@@ -70,7 +71,7 @@ impl Timeline {
         self.current.is_playing()
     }
 
-    /// Whether the timeline comes from the mesh, rather than from this machine alone.
+    /// Whether the timeline comes from the mesh instead of only from this machine.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.is_shared
@@ -94,7 +95,7 @@ impl Timeline {
         &self.current
     }
 
-    /// Begins a frame: the values become those of the moment at which it will be seen.
+    /// Begins a frame: updates the values to the moment at which the frame is expected to be seen.
     pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, clock: &FrameClock) {
         if *self.keeper.get_or_insert(R::ROLE) != R::ROLE {
             return;
@@ -104,7 +105,7 @@ impl Timeline {
         self.look(node.and_then(|node| node.timeline().at(shown_us)), shown_us);
     }
 
-    /// Begins a frame: the values become those of the moment `at_us`.
+    /// Begins a frame: updates the values to the moment `at_us`.
     pub(crate) fn look(&mut self, shared: Option<hana_time::Timeline>, at_us: i64) {
         self.is_shared = shared.is_some();
         self.current = shared.unwrap_or(hana_time::Timeline::DEFAULT);
@@ -115,8 +116,8 @@ impl Timeline {
 
 /// A run condition: a multiple of `every` beats begins with this frame.
 ///
-/// `on_beat(1.0)` is each beat, `on_beat(0.5)` twice a beat. True in exactly one frame, whatever the tempo
-/// does; beats that fall into one long frame count once.
+/// `on_beat(1.0)` is true once a beat, `on_beat(0.5)` twice a beat. Each multiple makes the condition true in exactly
+/// one frame, even if the tempo changes; several multiples within one long frame count once.
 pub fn on_beat(every: f64) -> impl Fn(Res<Timeline>) -> bool + Clone {
     move |timeline: Res<Timeline>| timeline.begins(every)
 }

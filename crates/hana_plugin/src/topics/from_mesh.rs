@@ -9,22 +9,22 @@ use serde_json::Value;
 pub struct FromMesh<M: Send + Sync + 'static> {
     /// The key on which it arrived.
     pub key: String,
-    /// The sender, its instance, the sequence number and the time; `None` from a foreign program.
+    /// The sender, its instance, the sequence number and the time of sending; `None` if a foreign program omits them.
     pub envelope: Option<Envelope>,
     /// The message.
     pub message: M,
 }
 
 impl<M: Send + Sync + 'static> FromMesh<M> {
-    /// Returns the sender; `None` if it is a foreign program.
+    /// Returns the sender; `None` if a foreign program does not name itself.
     #[must_use]
     pub fn sender(&self) -> Option<&NodeId> {
         self.envelope.as_ref().map(|envelope| &envelope.from)
     }
 
-    /// Returns the recipients: this program, all of its kind, or all subscribers of the sender's topic.
+    /// Returns the recipients: this program, all nodes of its kind, or all subscribers of the sender's topic.
     ///
-    /// `None` for a message that is not a custom one.
+    /// Returns `None` if the message is not a custom message.
     #[must_use]
     pub fn recipients(&self) -> Option<Recipients> {
         Recipients::of_key(&self.key)
@@ -41,7 +41,7 @@ pub struct DynamicFromMesh {
     pub node: NodeId,
     /// The topic.
     pub topic: TopicName,
-    /// The sender, its instance, the sequence number and the time; `None` from a foreign program.
+    /// The sender, its instance, the sequence number and the time of sending; `None` if a foreign program omits them.
     pub envelope: Option<Envelope>,
     /// The message.
     pub value: Value,

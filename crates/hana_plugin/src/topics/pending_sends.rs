@@ -6,14 +6,14 @@ use hana_protocol::id::{NodeId, TopicName};
 
 use crate::change_signal::ChangeSignal;
 
-/// A custom message that was sent to one node was answered, or will not be.
+/// A custom message to one node has received its reply, or can no longer receive one.
 #[derive(Event, Debug, Clone)]
 pub struct MessageDelivered {
-    /// The node that it was sent to.
+    /// The node to which the message was sent.
     pub node: NodeId,
-    /// Its topic.
+    /// The topic of the message.
     pub topic: TopicName,
-    /// `Ok` if it was accepted, else the reason.
+    /// `Ok` if the message was accepted, else the reason.
     pub outcome: Result<(), SendError>,
 }
 
@@ -37,7 +37,7 @@ struct DirectSend {
 }
 
 impl PendingSends {
-    /// Waits for a reply; without a query, the program is not on the mesh yet.
+    /// Waits for `reply`, which is `None` if the program is not on the mesh yet.
     pub(crate) fn add<T: Send + 'static>(
         &self,
         node: &NodeId,
@@ -63,7 +63,7 @@ impl PendingSends {
         self.change_signal.increment();
     }
 
-    /// Reports the messages that were answered, or will not be. Returns whether others still wait.
+    /// Reports the messages whose outcome is known. Returns whether others still wait for their replies.
     pub(crate) fn report(&self, commands: &mut Commands) -> bool {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|direct_send| {

@@ -13,15 +13,15 @@ use crate::sets::HanaSystems;
 use crate::topics::from_mesh::{DynamicFromMesh, FromMesh};
 use crate::topics::topic_registry::TopicRegistry;
 
-/// Returns the next received message, if there is one.
+/// A function that returns the next received message, if there is one.
 type MessageSource<T> = Box<dyn Fn() -> Option<T> + Send + Sync>;
 
-/// The subscriptions that deliver Bevy messages of the type `T`, each in a place of its own.
+/// The subscriptions that deliver Bevy messages of the type `T`, each in its own slot.
 #[derive(Resource)]
 struct Subscriptions<T: Message>(Vec<Option<MessageSource<T>>>);
 
 impl<T: Message> Subscriptions<T> {
-    /// Adds a place for a subscription, and returns its index.
+    /// Adds an empty slot for a subscription, and returns the index of the slot.
     fn add(app: &mut App) -> usize {
         if !app.world().contains_resource::<Self>() {
             app.add_message::<T>()
@@ -34,7 +34,7 @@ impl<T: Message> Subscriptions<T> {
     }
 }
 
-/// Subscribes to a custom type: published by any node, sent to this program, or to all of its kind.
+/// Subscribes to messages of a custom type: published by any node, or sent to this program or to its kind.
 pub(crate) fn subscribe<M>(app: &mut App)
 where
     M: CustomMessage + ReceivedBy<role::Visualization> + ReceivedBy<role::App>,
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// Subscribes to every published custom message, whatever its type.
+/// Subscribes to every published custom message of any type.
 pub(crate) fn subscribe_all(app: &mut App) {
     if TopicRegistry::mark::<DynamicFromMesh>(app, Direction::Subscribed) {
         let place = Subscriptions::<DynamicFromMesh>::add(app);
@@ -72,7 +72,7 @@ where
 enum OpenedBy {
     /// The node that carries the custom topics.
     Carrier,
-    /// The controller.
+    /// The controller, which opens subscriptions to topics of the contract.
     Controller,
 }
 

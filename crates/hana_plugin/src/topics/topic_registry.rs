@@ -13,7 +13,7 @@ use crate::session::MeshSession;
 
 /// The custom message types of the program.
 ///
-/// They are registered at any time before the app runs, before or after the plugins are added. One node of the
+/// Types can be registered at any time before the app runs, before or after the plugins are added. One node of the
 /// program announces and carries them: its visualization, or its controller if it has no visualization.
 #[derive(Resource, Default)]
 pub(crate) struct TopicRegistry {
@@ -24,7 +24,7 @@ pub(crate) struct TopicRegistry {
 }
 
 impl TopicRegistry {
-    /// Registers a message type. Returns `false` if it is registered already, or the app has started.
+    /// Registers a message type. Returns `false` if the type is already registered, or the app has started.
     pub(crate) fn add<M: CustomMessage>(app: &mut App, direction: Direction) -> bool {
         let is_new = Self::mark::<M>(app, direction);
         if is_new {
@@ -38,7 +38,8 @@ impl TopicRegistry {
         is_new
     }
 
-    /// Notes that a type is published or subscribed to. Returns `false` if it was, or the app has started.
+    /// Records that a type is published or subscribed to. Returns `false` if that is already recorded, or the app has
+    /// started.
     pub(crate) fn mark<M: 'static>(app: &mut App, direction: Direction) -> bool {
         let mut registry = app.world_mut().get_resource_or_init::<Self>();
         if registry.carrier.is_some() {

@@ -15,7 +15,7 @@ use crate::topics::topic_registry::TopicRegistry;
 
 /// Publishes and sends messages of the type `M`, once the program is on the mesh.
 ///
-/// [`publish`](crate::app_ext::HanaAppExt::publish) inserts it.
+/// [`publish`](crate::app_ext::HanaAppExt::publish) inserts this resource.
 #[derive(Resource)]
 pub struct TopicWriter<M: Send + Sync + 'static> {
     sender: Option<MessageSender<M>>,
@@ -40,19 +40,19 @@ impl<M: CustomMessage> TopicWriter<M> {
     ///
     /// # Errors
     ///
-    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    /// When the queue of a reliable lane is full, or the message cannot be encoded or is too large.
     pub fn publish(&self, message: &M) -> Result<(), PublishError> {
         self.hand_over(|sender| sender.publish(message))
     }
 
     /// Sends a message to one node. Does not block.
     ///
-    /// On a reliable lane [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) reports within
-    /// two seconds whether it was accepted; on the others there is no reply.
+    /// On a reliable lane [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) reports within two
+    /// seconds whether the message was accepted; on the other lanes there is no reply.
     ///
     /// # Errors
     ///
-    /// On an unreliable lane, when the message cannot be written or is too large.
+    /// On an unreliable lane, when the message cannot be encoded or is too large.
     pub fn send_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
         match M::LANE {
             Lane::ReliableOrdered | Lane::ReliableUnordered => {
@@ -73,12 +73,13 @@ impl<M: CustomMessage> TopicWriter<M> {
     ///
     /// # Errors
     ///
-    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    /// When the queue of a reliable lane is full, or the message cannot be encoded or is too large.
     pub fn send_to_kind(&self, kind: &NodeId, message: &M) -> Result<(), PublishError> {
         self.hand_over(|sender| sender.send_to_kind(kind, message))
     }
 
-    /// Also reports a full queue, for programs that observe [`QueueFull`](crate::events::QueueFull).
+    /// Calls `send` with the sender. Also reports a full queue to observers of
+    /// [`QueueFull`](crate::events::QueueFull).
     fn hand_over(
         &self,
         send: impl FnOnce(&MessageSender<M>) -> Result<(), PublishError>,

@@ -14,7 +14,7 @@ use crate::visualization::blackout_support::CanDrawBlack;
 /// A camera of the program that is kept from drawing.
 #[derive(Component)]
 struct SuspendedCamera {
-    /// Whether the program wants it to draw.
+    /// Whether the camera was active before it was suspended.
     was_active: bool,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn build(app: &mut App) {
     );
 }
 
-/// Finds out, once all plugins are built, whether the program has windows in which this draws.
+/// Determines, once all plugins are built, whether the program has windows in which the plugin can draw black.
 pub(crate) fn finish(app: &mut App) {
     let has_windows = app.world().contains_resource::<Messages<WindowCreated>>();
     if has_windows && app.get_sub_app(RenderApp).is_some() {
@@ -46,8 +46,8 @@ pub(crate) fn finish(app: &mut App) {
 
 /// Disables every camera of the program that draws into a window.
 ///
-/// Unlike a black overlay, this needs no loading before the first frame, and works with every sample count
-/// and texture format.
+/// Unlike a black overlay, a disabled camera needs no loading before the first frame, and works with every sample
+/// count and texture format.
 fn suspend_cameras(
     mut cameras: Query<
         (Entity, &mut Camera, &RenderTarget, Option<&mut SuspendedCamera>),
@@ -88,7 +88,7 @@ fn cover_windows(
         commands.spawn((
             BlackoutCamera { window },
             Camera2d,
-            // Ordered below all others, so that none of the program's UI chooses this camera.
+            // Ordered below all other cameras, so that none of the program's UI chooses this camera.
             Camera {
                 order: isize::MIN,
                 clear_color: ClearColorConfig::Custom(Color::BLACK),

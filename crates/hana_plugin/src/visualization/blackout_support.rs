@@ -1,6 +1,6 @@
 use bevy_ecs::prelude::*;
 
-/// How the program turns black on the command `blackout`, decided when the app starts.
+/// The way in which the program turns black on the command `blackout`, determined when the app starts.
 #[derive(Resource, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlackoutSupport {
     /// The plugin draws black in every window.
@@ -9,7 +9,7 @@ pub(crate) enum BlackoutSupport {
     ByProgram,
     /// The program declares that it has no window, so that nothing is visible.
     NothingVisible,
-    /// The program stays visible: it refuses the command.
+    /// The program cannot turn black, so it refuses the command.
     Missing,
 }
 

@@ -1,11 +1,11 @@
-//! Whether there is a display to open a window on.
+//! Detection of the display on which a program can open a window.
 
 use std::env;
 use std::ffi::OsString;
 
 use thiserror::Error;
 
-/// Why a program cannot open a window, or must not.
+/// The reason why a program cannot or must not open a window.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoDisplay {
     /// `HANA_HEADLESS=1`: the user wants no window.
@@ -37,24 +37,25 @@ pub enum NoDisplay {
 }
 
 impl NoDisplay {
-    /// Whether the program should run without a window: nothing on this machine claims that there is a display.
+    /// Whether the program should run without a window: the user wants none, or the environment names no usable
+    /// display.
     ///
-    /// Where a display is named and does not answer, it is better to exit with an error, since the daemon
-    /// restarts the program.
+    /// If the environment names a display that does not answer, the program should exit with an error instead, since
+    /// the daemon restarts it.
     #[must_use]
     pub const fn is_headless(&self) -> bool {
         !matches!(self, Self::Unreachable { .. })
     }
 }
 
-/// Looks for the display on which a program with Bevy's feature `x11` opens its window.
+/// Checks for the display on which a program with Bevy's feature `x11` opens its window.
 ///
-/// On Linux `DISPLAY` must name a display that answers. `HANA_HEADLESS=1` rules out a display on all systems.
-/// Takes a moment at most.
+/// On Linux `DISPLAY` must name a display that answers. `HANA_HEADLESS=1` rules out a display on all systems. Blocks
+/// for a few seconds at most.
 ///
 /// # Errors
 ///
-/// The reason why there is none.
+/// The reason why there is no display.
 pub fn find_display() -> Result<(), NoDisplay> {
     let display = wanted_display(|name| env::var_os(name))?;
     display.map_or(Ok(()), |display| {
@@ -62,7 +63,7 @@ pub fn find_display() -> Result<(), NoDisplay> {
     })
 }
 
-/// Returns the X display that the environment names; none on systems whose windows need no name.
+/// Returns the X display that the environment names; `None` on systems on which displays have no names.
 fn wanted_display(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<String>, NoDisplay> {
@@ -106,13 +107,13 @@ mod x11 {
     /// How long another machine may take to answer.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// Checks that a server accepts connections there, not whether it authorizes this program.
+    /// Checks that a server accepts connections at this display, not whether it authorizes this program.
     pub(super) fn reach(display: &str) -> Result<(), String> {
         let Some((host, number)) = parts(display) else {
             return Err("it is no name of a display, such as ':0'".into());
         };
         if host.starts_with('/') {
-            // The path of a socket, which some servers use as their name.
+            // Some servers use the path of a socket as the name of the display; such a display is not checked.
             return Ok(());
         }
         let reached = match host {
@@ -149,7 +150,7 @@ mod x11 {
 
 #[cfg(not(target_os = "linux"))]
 mod x11 {
-    /// Displays have no names on this system.
+    /// Always succeeds, since displays have no names on this system.
     pub(super) const fn reach(_: &str) -> Result<(), String> {
         Ok(())
     }

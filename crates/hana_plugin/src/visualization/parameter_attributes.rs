@@ -13,16 +13,17 @@ pub struct Description(
 
 /// The time that a parameter takes to follow a step to 63 %, in milliseconds, as an attribute of its field.
 ///
-/// Example: `#[reflect(@Smoothing(80.0))]`. Without it, or with zero, a step stays a step.
+/// Example: `#[reflect(@Smoothing(80.0))]`. Without the attribute, or with 0, the parameter follows a step
+/// immediately.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq)]
 pub struct Smoothing(
-    /// Milliseconds.
+    /// The time in milliseconds.
     pub f32,
 );
 
-/// A number without interpolation between two received values, as an attribute of its field: `#[reflect(@Stepped)]`.
+/// Disables interpolation between received values of a number, as an attribute of its field: `#[reflect(@Stepped)]`.
 ///
-/// Toggles and choices are stepped anyway. Other parameters are interpolated linearly if the playout has a delay.
+/// Toggles and choices are never interpolated. Other parameters are interpolated linearly if the playout has a delay.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stepped;
 
@@ -42,7 +43,7 @@ pub struct ParameterLabel(
 
 /// The group under which lists and screens show a parameter, as an attribute of its field or of the whole struct.
 ///
-/// Example: `#[reflect(@Group("ring"))]`. The group of a field counts more than that of the struct.
+/// Example: `#[reflect(@Group("ring"))]`. The group of a field takes precedence over the group of its struct.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group(
     /// The text.

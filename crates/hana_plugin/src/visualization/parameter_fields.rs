@@ -69,7 +69,7 @@ fn parts_of(colour: Srgba) -> [f32; 3] {
     colour.to_f32_array_no_alpha().map(|part| part.clamp(0.0, 1.0))
 }
 
-/// Returns the enum if no variant has fields, so that it is a choice.
+/// Returns the enum if it is a choice, which means that no variant has fields.
 pub(crate) fn choices_of(info: &'static TypeInfo) -> Option<&'static EnumInfo> {
     let TypeInfo::Enum(info) = info else { return None };
     info.iter().all(|variant| matches!(variant, VariantInfo::Unit(_))).then_some(info)
@@ -87,7 +87,7 @@ fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item =
     }
     let Some(now) = Values::of(field) else { return };
     match now {
-        // Already written.
+        // Numbers are written at the beginning of this function.
         Values::Number(_) => {},
         Values::Toggle(_) => {
             if let (Some(value), Some(field)) = (next(), field.try_downcast_mut::<bool>()) {
@@ -95,7 +95,7 @@ fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item =
             }
         },
         Values::Choice(now) => {
-            // Within the choices, which fit into a `u16`.
+            // The value is the index of a choice, which fits into a `u16`.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let wanted = next().map(|value| value.round() as u16).filter(|wanted| *wanted != now);
             let info = field.get_represented_type_info().and_then(choices_of);

@@ -21,8 +21,8 @@ use crate::visualization::parameter_fields::{Values, choices_of};
 /// | an enum of variants without fields | a choice, of the names of its variants in `snake_case` |
 /// | [`Color`](bevy_color::Color), [`Srgba`](bevy_color::Srgba) | a colour: three parameters `<name>-r`, `-g`, `-b`. The alpha value does not change |
 ///
-/// Fields of other types, and those with `#[reflect(ignore)]`, are left alone. Field names have only
-/// lower-case letters, digits and `_`, and do not begin with `_`.
+/// Fields of other types, and fields with `#[reflect(ignore)]`, are ignored. Field names have only lower-case
+/// letters, digits and `_`, and do not begin with `_`.
 ///
 /// Attributes of a field describe its parameter: [`Description`], [`ParameterLabel`], [`Group`], [`Unit`],
 /// [`Smoothing`], [`Stepped`], [`Additive`].
@@ -35,7 +35,7 @@ impl<P: Struct + Typed + Default> ParameterStruct for P {}
 pub(crate) struct DeclaredField {
     /// The index of the field in its struct.
     pub(crate) index: usize,
-    /// Its parameters, which begin with the value of the field in `Default`.
+    /// The parameters of the field. Their defaults are the field's value in `Default`.
     pub(crate) parameters: Vec<Parameter>,
     curve: Option<Curve>,
     smoothing: Option<Duration>,
@@ -89,7 +89,7 @@ impl DeclaredField {
         Ok(Self { index, parameters, curve: is_stepped.then_some(Curve::Held), smoothing })
     }
 
-    /// Returns the playout settings of its parameters, if they differ from those of the other parameters.
+    /// Returns the playout settings of the field's parameters, if they differ from the `usual` settings.
     pub(crate) fn playout(&self, usual: JitterBufferSettings) -> Option<JitterBufferSettings> {
         let settings = JitterBufferSettings {
             curve: self.curve.unwrap_or(usual.curve),
@@ -100,9 +100,10 @@ impl DeclaredField {
     }
 }
 
-/// Returns the range of an `f32` that its attributes set: `@0.0..=10.0`, which is of `f64`, or of `f32` or `i32`.
+/// Returns the range that the attributes of an `f32` field set, such as `@0.0..=10.0`: a range of `f64`, `f32` or
+/// `i32`.
 fn range_of(field: &NamedField) -> Option<(f32, f32)> {
-    // A range of a parameter needs no more precision than its values.
+    // The limits of a parameter need no more precision than its values.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
     let (min, max) = if let Some(range) = field.get_attribute::<RangeInclusive<f64>>() {
         (*range.start() as f32, *range.end() as f32)
@@ -119,7 +120,7 @@ fn range_of(field: &NamedField) -> Option<(f32, f32)> {
     None
 }
 
-/// Returns the parameters of a field with that value.
+/// Returns the parameters of a field whose default value is `default`.
 fn parameters_of(
     field: &NamedField,
     default: Values,
@@ -288,8 +289,8 @@ mod tests {
         assert_eq!(scene.tint, Color::srgba(0.0, 0.25, 1.0, 0.25), "as transparent as it was");
         assert_eq!((scene.lit, scene.weather, scene.depth), (false, Weather::Storm, 0.75));
         assert_eq!((scene._hidden, scene.maybe), (9.0, None));
-        // Values are read back exactly as they were written: else each frame would take them for the
-        // program's own changes.
+        // Values are read back exactly as they were written; otherwise, each frame would take them for the program's
+        // own changes.
         assert_eq!(fields.read(&scene).collect::<Vec<_>>(), [0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
     }
 

@@ -12,13 +12,13 @@ use crate::sets::HanaSystems;
 use crate::timeline::timeline::Timeline;
 use crate::visualization::active_override::ActiveOverride;
 
-/// Exists while the program is black and awaiting for its bar.
+/// Exists while the program is black and waits for the next bar.
 #[derive(Resource)]
 pub(crate) struct AwaitingBar {
     since: Instant,
 }
 
-/// The longest wait: a bar at a slow tempo, and the limit where no node publishes a timeline.
+/// The longest wait: enough for a bar at a slow tempo, and the limit if no node publishes a timeline.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 
 /// Keeps the program black until the next bar.

@@ -26,7 +26,7 @@ pub(crate) struct DeclaredParameters(Vec<DeclaredField>);
 pub(crate) struct SharedParameters<P> {
     fields: ParameterFields,
     declared: Vec<Parameter>,
-    /// The position of the first one among all parameters of the node.
+    /// The index of the struct's first parameter among all parameters of the node.
     first_place: usize,
     store: Option<Arc<ParameterStore>>,
     /// The initial values of a store: the defaults, or the last look of an earlier instance.
@@ -35,13 +35,14 @@ pub(crate) struct SharedParameters<P> {
     seen: u64,
     /// All values of the node that the network and the program last agreed on; kept so that no frame allocates.
     agreed: Vec<f32>,
-    /// When the resource last changed, if both know that change.
+    /// The tick of the resource's last change that the network and the program agree on.
     agreed_at: Option<Tick>,
     parameters: PhantomData<fn(P)>,
 }
 
 impl DeclaredParameters {
-    /// Declares the parameters of a struct, and inserts it as a resource. Returns `false` if it was declared before.
+    /// Declares the parameters of a struct, and inserts it as a resource. Returns `false` if the struct was declared
+    /// before.
     pub(crate) fn add<P>(app: &mut App) -> bool
     where
         P: Resource<Mutability = Mutable> + ParameterStruct,
@@ -84,7 +85,7 @@ impl DeclaredParameters {
         known.any(|known| known.name == parameter.name)
     }
 
-    /// Announces all parameters, and how they are played.
+    /// Announces all parameters and their playout settings.
     pub(crate) fn announce(&self, config: NodeConfig, usual: JitterBufferSettings) -> NodeConfig {
         let all = self.0.iter().flat_map(|field| field.parameters.clone()).collect();
         let mut config = config.with_parameters(all).with_playout(usual);
@@ -128,9 +129,10 @@ fn last_value(parameter: &Parameter, look: &Look) -> Option<f32> {
     parameter.check(*last).ok()
 }
 
-/// Returns the values when the program joins.
+/// Returns the values with which the program joins.
 ///
-/// A value that the program changed before is kept; the others are those of the store, which may have moved already.
+/// A value that the program changed before joining is kept. The others come from the store, where they may have
+/// changed already.
 fn joined(own: impl Iterator<Item = f32>, first: &[f32], store: &[f32]) -> Vec<f32> {
     let of = |((own, first), store): ((f32, &f32), &f32)| {
         if own.to_bits() == first.to_bits() { *store } else { own }
@@ -256,8 +258,7 @@ mod tests {
 
     #[test]
     fn values_set_before_the_first_frame_are_not_the_programs_own() {
-        // The first value is unchanged here and has moved in the store; the program changed the second; the
-        // third is unchanged.
+        // The first value has changed only in the store, the second only in the program; the third is unchanged.
         let values = joined([0.0, 0.5, 1.0].into_iter(), &[0.0, 0.0, 1.0], &[0.25, 0.0, 1.0]);
         assert_eq!(values, [0.25, 0.5, 1.0]);
     }

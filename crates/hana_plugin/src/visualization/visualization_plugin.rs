@@ -21,11 +21,12 @@ use crate::visualization::shared_parameters::{DeclaredParameters, receive, send}
 
 /// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]).
 ///
-/// [`add_parameters`](crate::app_ext::HanaAppExt::add_parameters) adds the fields of other resources. The plugin inserts the resource with its default values, if the program has not. Played values arrive in
-/// the resource before `Update`; the program's own changes to it are published. Each frame is counted, so
-/// that other nodes see that the program is alive. On a request to end, the plugin triggers
-/// [`ShutdownRequested`] and, unless configured otherwise, exits. When the app exits with success, on request
-/// or because its window was closed, it publishes that it was closed.
+/// [`add_parameters`](crate::app_ext::HanaAppExt::add_parameters) adds the fields of other resources. The plugin
+/// inserts the resource `P` with its default values, unless the program has already inserted it. Played values are
+/// written to the resource before `Update`; the program's own changes to the resource are published. Each frame is
+/// counted, so that other nodes see that the program is alive. When the program is requested to exit, the plugin
+/// triggers [`ShutdownRequested`] and, unless configured otherwise, exits. When the app exits with success or by
+/// Ctrl-C, the plugin publishes that the program was closed.
 pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
@@ -47,7 +48,7 @@ struct VisualizationSettings {
 impl<P> VisualizationPlugin<P> {
     /// Creates a visualization named `id`, which matches `[a-z0-9][a-z0-9_-]{0,62}`; any other string is converted.
     ///
-    /// A daemon that launches it may assign another id.
+    /// A daemon that launches the program may assign another id.
     #[must_use]
     pub fn new(id: &str) -> Self {
         Self {
@@ -68,17 +69,17 @@ impl<P> VisualizationPlugin<P> {
         }
     }
 
-    /// Sets what happens to the parameters of a controller that is gone. By default they stay as they are.
+    /// Sets what happens to the parameters that a lost controller played. By default, they keep their values.
     #[must_use]
     pub const fn on_controller_lost(mut self, then: OnControllerLost) -> Self {
         self.settings.on_controller_lost = then;
         self
     }
 
-    /// Starts on the bar: after a restart, such as after a crash, it is black until the next bar begins.
+    /// Makes a restarted visualization, for example after a crash, stay black until the next bar begins.
     ///
-    /// It waits eight seconds at most, and then shows its former look. By default it shows that look with its
-    /// first frame.
+    /// The visualization waits eight seconds at most, and then shows its previous look. By default, its first frame
+    /// shows that look.
     #[must_use]
     pub const fn resume_on_bar(mut self) -> Self {
         self.resumes_on_bar = true;
@@ -87,10 +88,10 @@ impl<P> VisualizationPlugin<P> {
 
     /// Sets how played values are shown. By default each value takes effect as soon as it arrives.
     ///
-    /// With a small delay, curves are reproduced as they were played, whatever the network does to single
-    /// messages. [`Smoothing`](crate::visualization::parameter_attributes::Smoothing) and
-    /// [`Stepped`](crate::visualization::parameter_attributes::Stepped) set it for one parameter; `HANA_PLAYOUT_MS`
-    /// overrides the delay.
+    /// With a small delay, curves are reproduced as they were played, even if the network delays single messages.
+    /// [`Smoothing`](crate::visualization::parameter_attributes::Smoothing) and
+    /// [`Stepped`](crate::visualization::parameter_attributes::Stepped) set the playout of one parameter;
+    /// `HANA_PLAYOUT_MS` overrides the delay.
     #[must_use]
     pub const fn playout(mut self, playout: JitterBufferSettings) -> Self {
         self.settings.playout = playout;
@@ -99,9 +100,9 @@ impl<P> VisualizationPlugin<P> {
 
     /// Reports that the program runs without a window, and why.
     ///
-    /// `hana nodes`, `hana start` and the apps show the cause beside its state.
-    /// [`find_display`](crate::visualization::display::find_display) finds out whether there is a display,
-    /// and why not. A program with Bevy's `WindowPlugin` that has no window open is reported without this.
+    /// `hana nodes`, `hana start` and the apps show the cause next to the node's state.
+    /// [`find_display`](crate::visualization::display::find_display) returns the reason if no display is available. A
+    /// program with Bevy's `WindowPlugin` need not call this method: the plugin reports that no window is open.
     #[must_use]
     pub fn headless(mut self, cause: impl Into<String>) -> Self {
         self.settings.headless = Some(cause.into());
@@ -111,9 +112,9 @@ impl<P> VisualizationPlugin<P> {
     /// Declares that the program handles
     /// [`ActiveOverride`](crate::visualization::active_override::ActiveOverride) itself.
     ///
-    /// For programs without Bevy's windows, or without the feature `ui`, which draws black in every window. A program
-    /// with neither refuses the command `blackout`, unless it declares by [`headless`](Self::headless) that it shows
-    /// nothing.
+    /// For programs without Bevy's windows, or without the feature `ui`, which draws black in every window. Without
+    /// this declaration, such a program refuses the command `blackout`, unless it declares by
+    /// [`headless`](Self::headless) that it shows nothing.
     #[must_use]
     pub const fn draws_blackout_itself(mut self) -> Self {
         self.settings.draws_blackout_itself = true;
@@ -127,8 +128,8 @@ impl<P> VisualizationPlugin<P> {
         self
     }
 
-    /// Draws no notices: the program shows them itself ([`Notices`](crate::notices::notices::Notices)), or
-    /// not at all.
+    /// Disables the drawing of notices. The program may show them itself; see
+    /// [`Notices`](crate::notices::notices::Notices).
     #[must_use]
     pub const fn without_notices(mut self) -> Self {
         self.draws_notices = false;
@@ -149,7 +150,7 @@ where
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id);
         if let Some(mut other) = app.world_mut().get_resource_mut::<MeshSession<role::App>>() {
-            // In a program with two nodes, this one gets the id that a daemon assigned.
+            // In a program with two nodes, the visualization gets the id that a daemon assigned.
             other.keep_own_id();
         }
         let last_look = config.as_ref().ok().and_then(NodeConfig::last_look);
@@ -158,7 +159,7 @@ where
         MeshSession::<role::Visualization>::build(app, config);
         let (first, last) = (FrameSystems::Begin, FrameSystems::End);
         if DeclaredParameters::add::<P>(app) {
-            // Piped, since Bevy's cost of running a system is about as high as that of each of these.
+            // Piped into one system, since running a system costs Bevy about as much as each of these systems itself.
             let receive = begin_frame::<role::Visualization>.pipe(receive::<P>);
             app.add_systems(PreUpdate, receive.in_set(HanaSystems::Receive).in_set(first))
                 .add_systems(Last, send::<P>.pipe(end_frame).in_set(last));
@@ -215,8 +216,8 @@ fn announce(
 
 /// Counts the frame, so that other nodes see that the program is alive.
 ///
-/// With its last frame, a program that exits cleanly publishes that, so that it is not taken for a crash: a
-/// daemon that restarted meanwhile cannot know its exit code.
+/// In its last frame, a program that exits cleanly publishes that it was closed. Otherwise, a daemon that has been
+/// restarted would take the exit for a crash, since it cannot know the exit code.
 fn end_frame(
     mut exits: MessageReader<AppExit>,
     mut session: ResMut<MeshSession<role::Visualization>>,

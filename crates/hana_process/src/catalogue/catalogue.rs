@@ -25,19 +25,20 @@ pub struct Catalogue {
 pub struct CatalogueEntry {
     /// The program's name, which is also the node id of its first instance.
     pub name: NodeId,
-    /// The program as written: a path if it contains a path separator, otherwise a file name to search for.
+    /// The program as written in the catalogue: a path if it contains a path separator, otherwise a file name to
+    /// search for.
     pub program: String,
-    /// The program's arguments.
+    /// The arguments of the program.
     pub args: Vec<String>,
-    /// Environment variables to add.
+    /// The environment variables to add.
     pub env: BTreeMap<String, String>,
     /// The working directory, if one is set.
     pub dir: Option<PathBuf>,
     /// A description for people.
     pub description: String,
-    /// How the program is supervised.
+    /// The rules for supervising the program.
     pub policy: Policy,
-    /// Whether the program may draw notices about network problems. It may not where an audience watches.
+    /// Whether the program may draw notices about network problems; `false` where an audience watches.
     pub notices: bool,
     /// The base of relative paths: the directory of the catalogue file.
     base: PathBuf,
@@ -63,7 +64,7 @@ pub enum CatalogueError {
         line: usize,
         /// The key on that line, with its table path.
         key: String,
-        /// The fault, and what is allowed instead.
+        /// A description of the error, with the allowed values.
         message: String,
     },
 }
@@ -87,11 +88,13 @@ fn list(names: &[NodeId]) -> String {
 }
 
 impl Catalogue {
-    /// Parses `text`. `path` is its file: it appears in messages, and relative paths start at its directory.
+    /// Parses `text`, the content of the file `path`.
+    ///
+    /// Errors name this path, and relative paths in the catalogue start at its directory.
     ///
     /// # Errors
     ///
-    /// Reports the first mistake, with its line and key.
+    /// Returns the first mistake, with its line and key.
     pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
         let file: CatalogueFile =
             toml::from_str(text).map_err(|error| CatalogueError::at(&error, text, path))?;
@@ -116,7 +119,8 @@ impl Catalogue {
         Self::parse(&text, &absolute)
     }
 
-    /// Returns the mistakes in the file at `path`: the first of each entry, and the first in the rest of the file.
+    /// Returns the mistakes in the file at `path`: the first one of each entry, and the first one outside the
+    /// entries.
     #[must_use]
     pub fn mistakes(path: &Path) -> Vec<CatalogueError> {
         let read = |source| CatalogueError::Read { path: path.into(), source };
@@ -184,16 +188,16 @@ impl CatalogueEntry {
         self.dir.as_deref().filter(|dir| !dir.is_dir())
     }
 
-    /// Checks that the program exists and can be executed, as far as its file shows.
+    /// Checks whether the program exists and can be executed, by inspecting its file.
     ///
     /// # Errors
     ///
-    /// Fails if it does not exist or cannot be executed.
+    /// Fails if the program does not exist or cannot be executed.
     pub fn check(&self, beside: &Path) -> Result<(), LaunchError> {
         launch_spec::find_program(&self.program, &self.base, beside).map(drop)
     }
 
-    /// Returns the launch spec of this entry, with its output going to `output`.
+    /// Returns the launch spec of this entry. `output` is the file for its output.
     ///
     /// A program without a path is searched for in the directory `beside`, then in `PATH`. The caller adds the
     /// environment variables that a node needs.
@@ -232,7 +236,7 @@ impl CatalogueError {
     }
 }
 
-/// Returns the key on the line `line_at`, counted from 0, with its table path.
+/// Returns the key, with its table path, on the line with the index `line_at` (from 0).
 fn key_at(text: &str, line_at: usize) -> String {
     let mut table = "";
     let mut key = "";
@@ -247,7 +251,7 @@ fn key_at(text: &str, line_at: usize) -> String {
         } else if number == line_at
             && let Some(word) = line.split_whitespace().next().filter(is_bare_key)
         {
-            // A key without its `=`, as opposed to the continuation of a list.
+            // This is a key whose `=` is missing, and not the continuation of a list.
             key = word;
         }
     }
@@ -299,7 +303,7 @@ mod tests {
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
         assert!(!catalogue.get("name").unwrap().notices);
         assert_eq!(catalogue.launch_limits(), LaunchLimits::default());
-        // The text explains every knob, and each one is validated: 1e300 is out of range for all of them.
+        // The example file explains every setting. 1e300 is out of range for each of them, so each must be refused.
         for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
             let (key, _) = knob;
             let value = knob.1.split('#').next().unwrap().trim();
@@ -350,7 +354,7 @@ mod tests {
         )
         .unwrap();
         let seconds = Duration::from_secs;
-        // No `..`: a knob added to the policy must be added here too.
+        // No `..` here: the compiler requires this test to name each new setting of the policy.
         let expected = Policy {
             mesh: Monitoring::Never,
             restart: crate::supervisor::policy::RestartPolicy {

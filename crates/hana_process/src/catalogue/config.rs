@@ -93,7 +93,8 @@ enum UnresponsiveConfig {
 }
 
 impl CatalogueFile {
-    /// Splits a file into documents that can be read one by one: each entry, and first everything else.
+    /// Splits a file into documents that can be read separately: first everything outside the entries, then each
+    /// entry.
     pub(super) fn parts(file: Spanned<DeTable<'_>>) -> Vec<Deserializer<'_>> {
         let span = file.span();
         let document = |table| Deserializer::from(Spanned::new(span.clone(), table));
@@ -120,7 +121,7 @@ impl CatalogueFile {
 }
 
 impl EntryConfig {
-    /// Returns the preset with the changes of this entry.
+    /// Returns the policy of the preset with the changes of this entry.
     pub(super) fn to_policy(&self) -> Policy {
         let mut policy = Policy::preset(self.policy);
         if let Some(joins) = self.mesh {
@@ -172,7 +173,7 @@ impl StopConfig {
 }
 
 impl HealthConfig {
-    /// The delay before a kill when the file sets only `when_unresponsive = "restart"`.
+    /// The delay before a kill if the file sets `when_unresponsive = "restart"` without a time.
     const RESTART_AFTER: Duration = Duration::from_secs(5);
 
     fn apply(&self, policy: &mut Policy) {

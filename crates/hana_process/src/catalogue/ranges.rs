@@ -1,4 +1,4 @@
-//! The values of the catalogue file, each of which refuses what is out of its range.
+//! Types for the values of the catalogue file. Each type refuses a value that is out of its range.
 
 use std::fmt;
 use std::time::Duration;
@@ -59,7 +59,7 @@ ranged!(Number, (1.0..=1000.0), "give a number, 1 to 1000", number => usize {
     { number as Self }
 });
 
-/// A number, or "unlimited".
+/// A number, or `None` for "unlimited".
 #[derive(Clone, Copy)]
 pub(super) struct Budget(Option<u32>);
 

@@ -14,7 +14,7 @@ use crate::supervisor::instance::Instance;
 /// - Launches are at least [`LaunchLimits::spacing`] apart. At most [`LaunchLimits::at_once`] automatic restarts
 ///   come up at the same time. A program that does not come up within [`LaunchLimits::start_timeout`] no longer delays
 ///   the others.
-/// - Requests are served in order, but those of a person go before automatic restarts and do not wait for
+/// - Requests are served in order, but requests by a person come before automatic restarts and do not wait for
 ///   programs that are coming up.
 /// - No request starves: a repeated request for the same node goes to the end of the queue.
 #[derive(Debug, Clone)]
@@ -41,9 +41,9 @@ pub struct LaunchLimits {
 /// The priority of a launch request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaunchPriority {
-    /// A person.
+    /// The request comes from a person.
     User,
-    /// The restart policy.
+    /// The request comes from the restart policy.
     Policy,
 }
 
@@ -54,10 +54,10 @@ struct QueuedLaunch {
 }
 
 impl Default for LaunchLimits {
-    /// Four at once, 75 ms apart, each coming up for 3 s at most.
+    /// Returns the defaults: four at once, 75 ms apart, each coming up for 3 s at most.
     ///
-    /// With these limits, fifty plain programs are launched within four seconds, and fifty that load a lot within
-    /// half a minute.
+    /// With these limits, fifty programs that start quickly are launched within four seconds, and fifty that take
+    /// long to load within half a minute.
     fn default() -> Self {
         Self {
             at_once: 4,
@@ -87,7 +87,7 @@ impl LaunchQueue {
 
     /// Requests a launch, replacing any earlier request for the same node.
     ///
-    /// [`LaunchQueue::next`] returns it when its turn comes, which may be at once.
+    /// [`LaunchQueue::next`] returns the request when it is due, which may be at once.
     pub fn enqueue(&mut self, node: NodeId, instance: Instance, priority: LaunchPriority) {
         self.cancel(&node);
         let requests = match priority {
@@ -109,7 +109,7 @@ impl LaunchQueue {
         self.user_requests.iter().chain(&self.policy_requests).any(|waiting| waiting.node == *node)
     }
 
-    /// Returns how many requests are ahead of the node's, or `None` if it has none.
+    /// Returns how many requests are ahead of the node's request, or `None` if the node has none.
     #[must_use]
     pub fn before(&self, node: &NodeId) -> Option<usize> {
         self.user_requests
@@ -136,9 +136,9 @@ impl LaunchQueue {
         Some((node, instance))
     }
 
-    /// Returns when the next launch is due if no program comes up before, or `None` if the queue is empty.
+    /// Returns the time of the next launch if no program comes up before, or `None` if the queue is empty.
     ///
-    /// A launch that is due at once has a time at or before `now`.
+    /// If a launch is already due, the time is at or before `now`.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let spaced = self.last.map_or(now, |last| last + self.limits.spacing);
@@ -207,7 +207,7 @@ mod tests {
                     starting.push_back((now + takes, node));
                 }
             }
-            // A program that comes up instantly makes room at the very time of its launch.
+            // A program that comes up instantly makes room at the time of its launch.
             if starting.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, node) = starting.pop_front().unwrap();
                 queue.started(&node);

@@ -12,9 +12,9 @@ use crate::launch::program_file::ProgramFault;
 pub struct LaunchSpec {
     /// The program's file.
     pub program: PathBuf,
-    /// The program's arguments.
+    /// The arguments of the program.
     pub args: Vec<String>,
-    /// Environment variables to add to those of the launching program.
+    /// The environment variables to add to those of the launching program.
     pub env: BTreeMap<String, String>,
     /// The working directory; `None` for that of the launching program.
     pub dir: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub enum LaunchError {
     ProgramNotFound {
         /// The program as the catalogue names it.
         program: String,
-        /// The places searched: files if the program was named by a path, otherwise directories.
+        /// The searched files if the program was named by a path, otherwise the searched directories.
         looked_in: Vec<PathBuf>,
     },
     /// The file exists but cannot be executed.
@@ -87,8 +87,8 @@ pub fn find_program_beside(program: &str, beside: &Path) -> Result<PathBuf, Laun
 
 /// Finds the file of `program`.
 ///
-/// With a path separator, it is a path relative to `base`. Without one, `beside` is searched, then each directory
-/// of `PATH`.
+/// A program with a path separator is a path relative to `base`. A program without one is searched for in `beside`,
+/// then in each directory of `PATH`.
 pub(crate) fn find_program(
     program: &str,
     base: &Path,
@@ -140,14 +140,14 @@ fn candidate(file: &Path) -> Candidate {
     with_suffix.push(env::consts::EXE_SUFFIX);
     let candidates = [file.to_owned(), PathBuf::from(with_suffix)];
     let is_file = |file: &&PathBuf| file.is_file();
-    // A directory of that name is reported only if there is no file.
+    // A directory with the program's name is reported only if no file has it.
     let found =
         candidates.iter().find(is_file).or_else(|| candidates.iter().find(|file| file.exists()));
     let Some(found) = found.cloned() else { return Candidate::Missing };
     match ProgramFault::of(&found) {
         Some(fault) => Candidate::Faulty(found, fault),
         None if found.is_file() => Candidate::Program(found),
-        // A device or a pipe.
+        // The candidate is a device or a pipe.
         None => Candidate::Faulty(found, ProgramFault::NoProgram),
     }
 }

@@ -22,15 +22,15 @@ use crate::output::output_file;
 /// The variables that systemd sets for a service.
 const SERVICE_MANAGER_VARS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
-/// A launched or adopted process, which leads its own process group, with everything that it starts.
+/// The leader of a process group: a launched or adopted process, together with everything that it starts.
 ///
 /// The process outlives this value: it keeps running when the value is dropped or the launching program ends. Its
 /// standard input is empty. Its output goes to a file, never through the launching program, so that neither a
 /// busy nor a dead daemon can stall it.
 ///
-/// A process that has ended stays a zombie until [`Process::kill_remaining`], which keeps its process id and group id from
-/// being reused. If this value has been dropped, the rest is killed when it ends, as long as the launching
-/// program lives.
+/// A process that has ended stays a zombie until [`Process::kill_remaining`], which keeps its process id and group id
+/// from being reused. If this value has been dropped, the remaining processes are killed when the leader ends,
+/// provided that the launching program still runs.
 #[derive(Debug)]
 pub struct Process {
     leader: os::GroupLeader,
@@ -51,14 +51,16 @@ pub enum ProcessOutput {
         /// The reason why the requested file could not be used.
         problem: OutputError,
     },
-    /// None: a process without a log is better than no process.
+    /// No file: a process without a log is better than no process.
     Discarded {
         /// The reason why the requested file could not be used.
         problem: OutputError,
     },
 }
 
-/// An output file cannot be written: its directory is missing or read-only, or the disk is full.
+/// The error for an output file that cannot be written.
+///
+/// Its directory is missing or read-only, or the disk is full.
 #[derive(Debug, Error)]
 #[error("cannot write its output to {}", output.display())]
 pub struct OutputError {
@@ -78,9 +80,9 @@ impl ProcessOutput {
         }
     }
 
-    /// Opens the first file that can be written.
+    /// Opens the requested file, or the fallback if that cannot be written.
     ///
-    /// Standard output and standard error share it, which keeps their order.
+    /// Standard output and standard error share the file, which keeps their order.
     fn open(spec: &LaunchSpec) -> (Self, Option<File>) {
         let source = match open_in_time(&spec.output) {
             Ok(file) => return (Self::Primary(spec.output.clone()), Some(file)),
@@ -99,7 +101,7 @@ impl ProcessOutput {
 /// Opens the output file of a new instance on a separate thread, so that a stuck disk delays the launch only
 /// briefly.
 fn open_in_time(file: &Path) -> io::Result<File> {
-    /// The longest time that a usable disk takes.
+    /// How long opening may take. A usable disk is faster.
     const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
     let (file_tx, file_rx) = mpsc::channel();
     let path = file.to_owned();
@@ -112,7 +114,7 @@ fn open_in_time(file: &Path) -> io::Result<File> {
     })
 }
 
-/// Returns standard output and standard error, both going to the file, or discarded without one.
+/// Returns the handles for standard output and standard error, which write to `file`, or discard without a file.
 fn to_stdio(file: Option<&File>) -> io::Result<(Stdio, Stdio)> {
     file.map_or_else(
         || Ok((Stdio::null(), Stdio::null())),
@@ -133,9 +135,9 @@ pub struct ProcessRecord {
 }
 
 impl ProcessRecord {
-    /// Kills what an unwatched process left behind when it ended. Blocks for a few milliseconds.
+    /// Kills the processes that remain after a process ended unwatched. Blocks for a few milliseconds.
     ///
-    /// On Linux, that is every process with its launch id; on other platforms this does nothing.
+    /// On Linux, these are all processes with its launch id; on other platforms this does nothing.
     ///
     /// # Errors
     ///
@@ -159,19 +161,19 @@ pub fn kill_remaining(launch_id: &str) -> io::Result<()> {
 impl Process {
     /// Adopts a running process that an earlier program launched.
     ///
-    /// Never adopts a process that merely reuses the id. `on_exit` is called as by [`Process::launch`]: on Linux as
-    /// promptly, on other platforms within 50 ms.
+    /// A process that merely reuses the id is never adopted. `on_exit` is called as by [`Process::launch`]: on Linux
+    /// as promptly, on other platforms within 50 ms.
     ///
     /// An adopted process is not a child of this program, so its exit status is not available: [`Exit::Unknown`].
     /// (After an `exec` of the same program it still is a child, and the status is available.) Its id is not reserved
-    /// once it has ended, so the processes it leaves behind can be found only by their launch id, on Linux. Those that
-    /// have cleared their environment are not found.
+    /// once it has ended, so the processes it leaves behind can be found only on Linux, by their launch id. Processes
+    /// that have cleared their environment are not found.
     ///
     /// Blocks for a few milliseconds.
     ///
     /// # Errors
     ///
-    /// Fails if the process has ended or the system refuses. `on_exit` is not called then.
+    /// Fails if the process has ended or the system refuses. `on_exit` is not called in that case.
     pub fn adopt(
         record: &ProcessRecord,
         on_exit: impl FnOnce(Exit) + Send + 'static,
@@ -203,8 +205,8 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Fails if the directory or the program is missing, or the system refuses. Nothing runs then, and `on_exit` is
-    /// not called. An output file that cannot be written is not an error: see [`Process::output`].
+    /// Fails if the directory or the program is missing, or the system refuses. In that case no process runs, and
+    /// `on_exit` is not called. An output file that cannot be written is not an error: see [`Process::output`].
     pub fn launch(
         spec: &LaunchSpec,
         on_exit: impl FnOnce(Exit) + Send + 'static,
@@ -226,7 +228,7 @@ impl Process {
             .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
         let launch_id = spec.launch_id.clone();
         let mut command = CommandWrap::with_new(&spec.program, |command| {
-            // These variables address the launching program and must not reach the launched one.
+            // These variables are meant for the launching program and must not reach the launched one.
             for variable in SERVICE_MANAGER_VARS {
                 command.env_remove(variable);
             }
@@ -256,7 +258,7 @@ impl Process {
 
     /// Takes the handle with which the output file was opened, to follow the file even if its name changes.
     ///
-    /// Returns `None` the second time, and for an adopted process.
+    /// Returns `None` from the second call on, and for an adopted process.
     pub const fn take_output_file(&mut self) -> Option<File> {
         self.output_file.take()
     }
@@ -269,13 +271,13 @@ impl Process {
 
     /// Returns the leader's fingerprint, taken at its launch.
     ///
-    /// `None` if the platform has no fingerprints or the leader had already ended.
+    /// Returns `None` if the platform has no fingerprints, or if the leader had already ended.
     #[must_use]
     pub const fn fingerprint(&self) -> Option<&PidFingerprint> {
         self.fingerprint.as_ref()
     }
 
-    /// Returns the exit status of the leader, if it has. Neither blocks nor reaps.
+    /// Returns the exit status of the leader if it has ended. Neither blocks nor reaps.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
         self.leader.try_wait()
@@ -283,16 +285,16 @@ impl Process {
 
     /// Requests that the whole group end: sends SIGTERM, then SIGCONT so that suspended processes receive it.
     ///
-    /// Does nothing on Windows, which has no such request; use [`Process::kill`] next.
+    /// Does nothing on Windows, which has no such request; use [`Process::kill`] there.
     ///
     /// # Errors
     ///
-    /// Fails if the system refuses (a process of another user). An empty group is not an error.
+    /// Fails if the system refuses, as for a process of another user. An empty group is not an error.
     pub fn terminate(&self) -> io::Result<()> {
         self.leader.terminate()
     }
 
-    /// Kills the whole group at once: with SIGKILL, or by ending the job.
+    /// Kills the whole group at once: with SIGKILL, or on Windows by ending the job.
     ///
     /// # Errors
     ///
@@ -301,9 +303,9 @@ impl Process {
         self.leader.kill()
     }
 
-    /// Kills what an ended leader left behind, in its group or (on Linux) with its launch id, and reaps the leader.
+    /// Kills the processes that an ended leader left in its group or (on Linux) with its launch id. Reaps the leader.
     ///
-    /// Does nothing while the leader lives, or the second time. Blocks for a few milliseconds.
+    /// Does nothing while the leader lives, or if called again. Blocks for a few milliseconds.
     ///
     /// # Errors
     ///

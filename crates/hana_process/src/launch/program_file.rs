@@ -1,6 +1,6 @@
 //! Diagnosis of files that cannot be executed.
 //!
-//! The operating system reports a missing file and a missing interpreter with one error, and everything that is
+//! The operating system reports a missing file and a missing interpreter with the same error, and every file that is
 //! not a program with another. Inspecting the file distinguishes the cases.
 
 use std::fs::File;
@@ -74,8 +74,9 @@ impl ProgramFault {
         Self::of_header(&header(file).ok()?)
     }
 
-    /// Returns the fault behind an error of the system: that of [`Self::of`], or [`Self::NoProgram`] if the error
-    /// means it.
+    /// Returns the fault that explains an error of the system, or `None` if the error has another cause.
+    ///
+    /// It is the fault of [`Self::of`], or [`Self::NoProgram`] if the error means that the file is not a program.
     pub(crate) fn behind(problem: &io::Error, file: &Path) -> Option<Self> {
         Self::of(file).or_else(|| os::is_no_program(problem).then_some(Self::NoProgram))
     }
@@ -96,7 +97,7 @@ impl ProgramFault {
     }
 }
 
-/// Reads as much of a file as the kernel inspects.
+/// Reads the first bytes of a file, as many as the kernel inspects.
 fn header(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
     File::open(file)?.take(256).read_to_end(&mut bytes)?;
@@ -112,7 +113,7 @@ fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
     (!word.is_empty()).then(|| word.into()).filter(|path: &PathBuf| path.is_absolute())
 }
 
-/// Returns the architecture of a program that this machine certainly cannot run.
+/// Returns the program's architecture if this machine certainly cannot run it.
 #[cfg(target_os = "linux")]
 fn other_machine(bytes: &[u8]) -> Option<&'static str> {
     let (theirs, own) = (elf_machine(bytes)?, own_machine()?);

@@ -5,9 +5,9 @@ use crate::launch::process::ProcessRecord;
 use crate::os;
 use crate::os::launch_id::LAUNCH_ID_VAR;
 
-/// A running launch of some daemon on this machine, as found in process environments.
+/// A running launch of any daemon on this machine, as found in process environments.
 ///
-/// It has enough information to adopt the process when no record is left.
+/// It has enough information to adopt the process even if there is no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningLaunch {
     /// The leading process and its launch id. Its output file is unknown.
@@ -19,9 +19,9 @@ pub struct RunningLaunch {
 impl RunningLaunch {
     /// Finds every launch that runs in this network namespace, ordered by process id. Linux only.
     ///
-    /// Other platforms return none, since they do not let the environment of another process be read. Processes that
-    /// have cleared their environment and processes of other users are not found. Reads a file for each process of
-    /// the machine.
+    /// Returns an empty list on other platforms, since they do not let the environment of another process be read.
+    /// Processes that have cleared their environment and processes of other users are not found. Reads a file for
+    /// each process of the machine.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let leaders = os::launch_leaders().into_iter();

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// The error of a failed adoption.
 #[derive(Debug, Error)]
 pub enum AdoptError {
-    /// The process has ended. A process that reuses its id is left alone.
+    /// The process has ended. Another process that reuses its id is not adopted.
     #[error("process {pid} has ended")]
     Gone {
         /// The id of the ended process.

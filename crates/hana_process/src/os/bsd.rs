@@ -5,7 +5,7 @@ use std::{io, thread};
 
 use rustix::process::Pid;
 
-/// A substitute for a process handle: polls the process id, more often than ids are reused.
+/// A substitute for a process handle, which polls the process id more often than ids are reused.
 #[derive(Debug)]
 pub(super) struct PidHandle {
     /// The start time of the process.
@@ -13,9 +13,9 @@ pub(super) struct PidHandle {
 }
 
 impl PidHandle {
-    /// How often the id is checked for any process.
+    /// How often the handle checks that a process with this id exists.
     const POLL_INTERVAL: Duration = Duration::from_millis(50);
-    /// How often the identity of the process is checked, which costs a call of `ps`.
+    /// How often the identity of the process is checked, which runs `ps`.
     const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 
     #[allow(clippy::unnecessary_wraps)]

@@ -8,14 +8,14 @@ use hana_protocol::message::Exit;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
-/// The leaders that are not reaped yet, which `reap_orphans` must leave alone.
+/// The leaders that are not reaped yet. `reap_orphans` must not reap them.
 pub(super) static LEADERS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Converts a process id. Refuses 1: a signal to group 1 would reach every process.
+/// Converts a process id. Refuses 1, since a signal to group 1 would reach every process.
 pub(super) fn to_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid)
         .ok()

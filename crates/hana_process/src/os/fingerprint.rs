@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::os;
 
-/// A process id with the start time of the process, so that a reused id is not mistaken for it.
+/// A process id with the start time of the process, which distinguishes it from a later process with the same id.
 ///
 /// It can be saved and compared after a restart of the daemon or the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,13 +16,13 @@ pub struct PidFingerprint {
 impl PidFingerprint {
     /// Returns the fingerprint of a living process.
     ///
-    /// `None` if there is no such process, and on Windows, which has no fingerprints.
+    /// Returns `None` if there is no such process, and always on Windows, which has no fingerprints.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         os::started(pid).map(|started| Self { pid, started })
     }
 
-    /// Returns whether that very process is alive. A zombie is not.
+    /// Returns whether the process with this fingerprint is alive. A zombie is not.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         os::started(self.pid).is_some_and(|started| started == self.started)

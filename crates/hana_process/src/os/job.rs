@@ -8,7 +8,7 @@ use process_wrap::std::{ChildWrapper, CommandWrap, JobObject};
 use crate::os::adopt_error::AdoptError;
 use crate::os::fingerprint::PidFingerprint;
 
-/// How often the end of a process is polled. Waiting would lock its handle, which a kill needs.
+/// The interval at which the process is checked for its end. Waiting would lock its handle, which a kill needs.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The first process of a job.
@@ -48,7 +48,7 @@ impl GroupLeader {
         Ok(Self { pid, shared })
     }
 
-    /// Fails: a job belongs to the program that created it.
+    /// Always fails: a job belongs to the program that created it.
     pub(crate) fn adopt(
         fingerprint: &PidFingerprint,
         _launch_id: &str,
@@ -87,7 +87,7 @@ impl GroupLeader {
 impl GroupShared {
     fn poll(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
-            // The status of the first process, not of the job, which may have processes left.
+            // This is the status of the first process, not of the job, in which other processes may still run.
             let status = self.child.inner_mut().try_wait().ok().flatten()?;
             self.exit = Some(Exit::Code(status.code().unwrap_or(-1)));
         }

@@ -8,7 +8,7 @@ use crate::os::fingerprint::PidFingerprint;
 use crate::os::launch_id::LAUNCH_ID_VAR;
 use crate::os::linux::{Stat, pids, started};
 
-/// The common prefix of all variables that are read.
+/// The common prefix of the variables that are read.
 const OURS: &str = "HANA_";
 
 /// Returns the leading process of every launch that runs in this network namespace, with its variables.
@@ -25,7 +25,7 @@ pub(crate) fn launch_leaders() -> Vec<(PidFingerprint, BTreeMap<String, String>)
         if is_of_another || network_of(&pid.to_string()) != own {
             continue;
         }
-        // A process that the leader started and gave its own group has a later start time.
+        // A child that the leader moved to its own group has a later start time.
         let began = (stat.started, pid);
         if leaders.get(&launch_id).is_none_or(|(started, pid, _)| began < (*started, *pid)) {
             leaders.insert(launch_id, (stat.started, pid, variables));

@@ -16,7 +16,7 @@ use crate::os::launch_id::LAUNCH_ID_VAR;
 pub(super) struct PidHandle(OwnedFd);
 
 impl PidHandle {
-    /// Returns `None` if no process has this id.
+    /// Opens a handle. Returns `None` if no process has this id.
     pub(super) fn open(pid: Pid) -> io::Result<Option<Self>> {
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => Ok(Some(Self(handle))),
@@ -36,7 +36,7 @@ impl PidHandle {
 
     /// Returns whether the process ends within `timeout`.
     fn poll(&self, timeout: Option<&Timespec>) -> bool {
-        /// The pause after the kernel refused for lack of memory.
+        /// The pause after the kernel has refused for lack of memory.
         const PAUSE: Duration = Duration::from_millis(50);
         let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
         loop {
@@ -52,7 +52,7 @@ impl PidHandle {
     }
 }
 
-/// Fields of `/proc/<pid>/stat`.
+/// Some fields of `/proc/<pid>/stat`.
 pub(super) struct Stat {
     state: char,
     pub(super) parent: u32,
@@ -96,9 +96,9 @@ fn environment_entry(launch_id: &str) -> String {
     format!("{LAUNCH_ID_VAR}={launch_id}")
 }
 
-/// Returns whether the process carries the id of another launch.
+/// Returns whether the process has the launch id of another launch.
 ///
-/// A process without a launch id does not: a program may overwrite its environment.
+/// Returns `false` for a process without a launch id: a program may overwrite its environment.
 pub(super) fn is_of_other_launch(pid: Pid, launch_id: &str) -> bool {
     let (any, own) = (environment_entry(""), environment_entry(launch_id));
     fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
@@ -110,7 +110,9 @@ pub(super) fn is_of_other_launch(pid: Pid, launch_id: &str) -> bool {
 
 /// Kills every process that has this launch id in its environment, whatever its group.
 pub(crate) fn kill_launch(launch_id: &str) -> io::Result<()> {
-    /// The most passes. A process may start another between two passes; more often, it does so on purpose.
+    /// The most passes.
+    ///
+    /// A process may start another one between two passes. A process that does so again and again does it on purpose.
     const MAX_PASSES: usize = 8;
     /// The longest time for which a process has no environment during an `exec`.
     const EXEC_TIME: Duration = Duration::from_millis(1);
@@ -143,7 +145,7 @@ pub(crate) fn kill_launch(launch_id: &str) -> io::Result<()> {
 enum Match {
     Killed,
     Other,
-    /// In the middle of an `exec`, when it has no environment yet, or with a cleared environment.
+    /// The environment is empty, either in the middle of an `exec` or because the process has cleared it.
     Execing,
 }
 
@@ -153,13 +155,13 @@ fn kill_if_of_launch(pid: u32, entry: &[u8]) -> io::Result<Match> {
         |environ: &[u8]| environ.split(|byte| *byte == 0).any(|field| field == entry);
     match environ() {
         Ok(environ) if is_of_launch(&environ) => {},
-        // A kernel thread has no environment either, but it has no program.
+        // A kernel thread has an empty environment too, but it has no program.
         Ok(environ) if environ.is_empty() && fs::read_link(format!("/proc/{pid}/exe")).is_ok() => {
             return Ok(Match::Execing);
         },
         _ => return Ok(Match::Other),
     }
-    // The environment is read again after opening the handle, so the handle cannot refer to a process with a reused
+    // The environment is read again after the handle is opened, so the handle cannot refer to a process with a reused
     // id.
     let handle = match rustix::process::pidfd_open(to_pid(pid)?, PidfdFlags::empty()) {
         Err(Errno::SRCH) => return Ok(Match::Other),
@@ -190,7 +192,7 @@ pub(crate) fn reap_orphans() -> usize {
     pids()
         .filter(|pid| {
             let ended = Stat::of(*pid).is_some_and(|stat| stat.parent == own && stat.is_zombie());
-            // Locked until the process is reaped, so that a new leader cannot get its id in between.
+            // The lock is held until the process is reaped, so that a new leader cannot get its id in the meantime.
             let leaders = lock(&LEADERS);
             let reaped = ended
                 && !leaders.contains(pid)

@@ -28,7 +28,7 @@ struct GroupShared {
     relation: ProcessRelation,
     launch_id: String,
     state: Mutex<LeaderState>,
-    /// Notified when the watching thread has seen the leader end.
+    /// A condition that is notified when the watching thread has seen the leader end.
     ended: Condvar,
 }
 
@@ -44,9 +44,9 @@ enum ProcessRelation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LeaderState {
     Alive,
-    /// The [`GroupLeader`] was dropped. The watching thread sweeps the process when it ends.
+    /// The [`GroupLeader`] was dropped. When the process ends, the watching thread reaps it and kills the rest.
     Abandoned,
-    /// A zombie.
+    /// The leader has ended and is a zombie.
     Ended(Exit),
     Reaped(Exit),
 }
@@ -58,7 +58,7 @@ impl GroupLeader {
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> io::Result<Self> {
         command.wrap(ProcessGroup::leader());
-        // Locked during the launch, so that a process that ends right away is not reaped as an orphan.
+        // The lock is held during the launch, so that a process that ends right away is not reaped as an orphan.
         let mut leaders = lock(&LEADERS);
         let pid = command.spawn()?.id();
         leaders.insert(pid);
@@ -66,7 +66,7 @@ impl GroupLeader {
         let leader = to_pid(pid)?;
         let shared = GroupShared::new(leader, ProcessRelation::Child, launch_id);
         if let Err(error) = GroupShared::start_watching(&shared, on_exit) {
-            // A process whose end goes unnoticed is worse than none.
+            // The process is killed, since its end would go unnoticed.
             let _ = signal_group(leader, Signal::KILL);
             let _ = wait(leader, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let _ = shared.kill_remaining(Exit::Signal(Signal::KILL.as_raw()));
@@ -88,7 +88,7 @@ impl GroupLeader {
         if !fingerprint.is_alive() || is_of_other_launch(leader, launch_id) {
             return Err(gone());
         }
-        // After an `exec` of this program, the processes it launched are still its children.
+        // After an `exec` of this program, the processes that it launched are still its children.
         let relation = if is_child(leader) {
             lock(&LEADERS).insert(fingerprint.pid);
             ProcessRelation::Child
@@ -134,7 +134,7 @@ impl GroupLeader {
         if self.try_wait().is_none() {
             return Ok(());
         }
-        // The leader has ended. The watching thread must see that before the leader is reaped.
+        // The leader has ended. The watching thread must notice this before the leader is reaped.
         let state = self
             .shared
             .ended
@@ -146,7 +146,7 @@ impl GroupLeader {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        // Locked while signalling, so that the leader is not reaped, and its id not reused, meanwhile.
+        // The lock is held while signalling, so that the leader is not reaped and its id not reused in the meantime.
         let state = lock(&self.shared.state);
         let signalled = match *state {
             LeaderState::Reaped(_) => Ok(()),
@@ -154,7 +154,8 @@ impl GroupLeader {
                 .shared
                 .relation
             {
-                // The rest of its group is then found by its launch id.
+                // An adopted leader has ended, so its id may be reused. The rest of its group is found by its launch
+                // id.
                 ProcessRelation::Adopted(handle) if handle.has_ended(self.shared.leader) => Ok(()),
                 ProcessRelation::Child | ProcessRelation::Adopted(_) => {
                     signal_group(self.shared.leader, signal)
@@ -249,7 +250,7 @@ pub(crate) fn is_executable(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Returns whether the system refused a file because it is not a program.
+/// Returns whether the system refused to execute a file because it is not a program.
 pub(crate) fn is_no_program(problem: &io::Error) -> bool {
     problem.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
 }

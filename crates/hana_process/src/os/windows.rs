@@ -23,7 +23,7 @@ pub(crate) const fn reap_orphans() -> usize {
     0
 }
 
-/// Does nothing: jobs contain the launched processes.
+/// Does nothing: killing the job already ends all processes of the launch.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) const fn kill_launch(_launch_id: &str) -> io::Result<()> {
     Ok(())

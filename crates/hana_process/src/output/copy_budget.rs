@@ -10,7 +10,7 @@ pub(crate) struct CopyBudget {
     left: u64,
     /// The time of the last refill.
     at: Option<Instant>,
-    /// When a copy was last added to the earlier ones instead of replacing the latest.
+    /// The time at which a copy was last added to the earlier ones instead of replacing the latest.
     rotated: Option<Instant>,
 }
 
@@ -18,11 +18,11 @@ pub(crate) struct CopyBudget {
 const PER_SECOND: u64 = 20 * 1024 * 1024;
 /// The largest budget, in bytes: enough for several full files in a row.
 const MOST: u64 = 40 * 1024 * 1024;
-/// The amount always copied, in bytes: the last lines of a file.
+/// The number of bytes that may always be copied: the last lines of a file.
 const LEAST: u64 = 256 * 1024;
 /// The least time between two copies that are both kept.
 ///
-/// During a flood, three copies of the same instant are worth no more than one.
+/// During a flood, several copies of the same moment are worth no more than one.
 const BETWEEN: Duration = Duration::from_secs(2);
 
 impl CopyBudget {
@@ -43,9 +43,9 @@ impl CopyBudget {
         taken
     }
 
-    /// Returns whether a copy made now is added to the earlier ones rather than replacing the latest.
+    /// Returns whether a copy made now is added to the earlier ones. Otherwise, it replaces the latest.
     ///
-    /// A copy of the whole file always is.
+    /// A copy of the whole file is always added.
     pub(crate) fn rotates(&mut self, is_whole: bool, now: Instant) -> bool {
         let rotates =
             is_whole || self.rotated.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);

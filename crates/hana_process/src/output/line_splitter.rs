@@ -19,7 +19,7 @@ impl LineSplitter {
     /// The longest line, in bytes of UTF-8. Longer lines are cut.
     pub const MAX_LINE: usize = 4096;
 
-    /// Creates a splitter whose first line has this number.
+    /// Creates a splitter that gives its first line the number `number`.
     #[must_use]
     pub const fn starting_at(number: u64) -> Self {
         Self { partial: vec![], next: number }
@@ -31,9 +31,9 @@ impl LineSplitter {
         self.next
     }
 
-    /// Adds bytes and passes each completed line to `each`, as its number and raw bytes.
+    /// Adds bytes and calls `each` with the number and the raw bytes of each completed line.
     ///
-    /// The bytes may be cut short; [`Line::new`] converts them to text.
+    /// The bytes of a long line are cut; [`Line::new`] converts them to text.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(u64, &[u8])) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (head, rest) = bytes.split_at(end);
@@ -56,7 +56,7 @@ impl LineSplitter {
         self.next += 1;
     }
 
-    /// Ends the input: passes on a last line that has no line end.
+    /// Ends the input and passes on the last line if it has no line end.
     pub fn finish(&mut self, mut each: impl FnMut(u64, &[u8])) {
         if !self.partial.is_empty() {
             each(self.next, &self.partial);
@@ -65,7 +65,9 @@ impl LineSplitter {
         }
     }
 
-    /// Keeps a few bytes more than the limit, so that [`Line::new`] recognizes a character that the limit cuts.
+    /// Adds to the incomplete line, up to a few bytes beyond the limit.
+    ///
+    /// With these bytes, [`Line::new`] recognizes a character that the limit cuts.
     fn keep(&mut self, bytes: &[u8]) {
         let room = (Self::MAX_LINE + 4).saturating_sub(self.partial.len());
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);

@@ -13,28 +13,28 @@ use crate::output::rotating_file::RotatingFile;
 /// Limits on how much output is kept and published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
-    /// The most lines that one poll returns. Of more, the last ones are returned and the others counted as skipped.
+    /// The most lines that one poll returns. If there are more, the last ones are returned and the rest are skipped.
     pub lines_per_poll: usize,
     /// The number of recent lines kept for [`LogFollower::tail`].
     pub tail: usize,
     /// The largest file, in bytes.
     ///
     /// A file that has grown beyond nine tenths of this is emptied at the next poll. Three copies of its end are
-    /// kept, each at most this long.
+    /// kept, each with at most this many bytes.
     pub file: u64,
 }
 
 /// The number of bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// The most bytes that one poll reads. Of more, the last ones are read.
+/// The most bytes that one poll reads. If there are more, the last ones are read.
 const READ_MOST: u64 = 1024 * 1024;
-/// How often the follower checks that the file still has its name.
+/// How often the follower checks whether the file is still at its path.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// The size, in bytes, beyond which an unnamed file is emptied once all of it has been read.
+/// The size, in bytes, beyond which a deleted file is emptied once it has been read completely.
 const NAMELESS: u64 = 64 * 1024;
 
 impl Default for LogLimits {
-    /// 200 lines per poll, 200 lines kept, files of 10 MiB.
+    /// Returns limits of 200 lines per poll, 200 lines kept, and files of 10 MiB.
     fn default() -> Self {
         Self { lines_per_poll: 200, tail: 200, file: output_file::LIMIT }
     }
@@ -45,9 +45,9 @@ impl Default for LogLimits {
 /// [`LogLimits`] bounds memory and disk whatever the process writes. Each poll reads and copies a bounded amount;
 /// the excess is dropped and counted. A file exceeds its limit only by the amount written between two polls.
 ///
-/// The follower keeps the file open, so it continues with the right one after a later instance has moved it
-/// aside. If the file is deleted or moved away while the process runs, the follower creates a new one under that
-/// name, with the content of the old file and everything that the process goes on writing into it.
+/// The follower keeps the file open, so it continues with the same file after a later instance has moved it aside. If
+/// the file is deleted or moved away while the process runs, the follower creates a new file at the path, with the
+/// content of the old one and everything that the process continues to write to it.
 ///
 /// Polling blocks for as long as the disk takes; [`crate::output::output_reader::OutputReader`] polls on a
 /// separate thread.
@@ -62,16 +62,16 @@ pub struct LogFollower {
     before: u64,
     /// The length beyond which the file is emptied.
     aside_beyond: u64,
-    /// The number of the line with which, or within which, the file begins.
+    /// The number of the first line in the file, which may be the rest of a line that began in an earlier file.
     first_line: u64,
     lines: LineReader,
     tail: VecDeque<Line>,
     skipped: u64,
     dropped: u64,
-    /// The bytes dropped since the last copy.
+    /// The number of bytes dropped since the last copy.
     lost: u64,
     copies: CopyBudget,
-    /// The file written under the original name, once the process writes into one that has lost that name.
+    /// The file at the original path, once the process writes into a file that no longer has this name.
     mirror: Option<RotatingFile>,
     looked: Option<Instant>,
 }
@@ -99,19 +99,20 @@ impl LogFollower {
         }
     }
 
-    /// Follows a file through a handle that can read and write, even if its name changes.
+    /// Follows a file through a handle that can read and write, even if the name of the file changes.
     #[must_use]
     pub fn of_file(path: impl Into<PathBuf>, file: File, limits: LogLimits) -> Self {
         Self { file: Some(file), ..Self::new(path, limits) }
     }
 
-    /// Continues to follow the file at `path` where an earlier program stopped, knowing only
-    /// [`LogFollower::first_line`].
+    /// Continues to follow the file at `path` where an earlier program stopped.
     ///
-    /// The existing content is history: [`LogFollower::tail`] returns it, polls do not. Line numbers continue. Blocks
-    /// while it reads the file (some 20 MiB at most).
+    /// The only saved state that it needs is [`LogFollower::first_line`].
     ///
-    /// `nameless` is a path to the file that the process really writes to, if that has lost its name
+    /// The existing content is history: [`LogFollower::tail`] returns it, but polls do not. Line numbers continue.
+    /// Blocks while the file is read (some 20 MiB at most).
+    ///
+    /// `nameless` is a path to the file that the process really writes to, if that file was deleted
     /// ([`crate::launch::running_launch::deleted_output_of`]).
     ///
     /// # Errors
@@ -127,7 +128,7 @@ impl LogFollower {
         let mut history = LineBatch::new(&limits, first_line);
         follower.lines.splitter = LineSplitter::starting_at(first_line);
         if first_line > 0 {
-            // This file continues the one before, perhaps in the middle of a line.
+            // This file continues the latest copy, perhaps in the middle of a line.
             follower.read_earlier(&mut history)?;
         }
         follower.open()?;
@@ -145,9 +146,9 @@ impl LogFollower {
         Ok(follower)
     }
 
-    /// Continues with the unnamed file. The named file holds what an earlier program copied out of it.
+    /// Continues with the deleted file. The file at the path contains what an earlier program copied from it.
     fn go_on_with(&mut self, nameless: &Path) -> io::Result<()> {
-        /// How many of the last copied bytes are searched for in the unnamed file.
+        /// How many of the last copied bytes are searched for in the deleted file.
         const SAMPLE: u64 = 512;
         let mut file = File::options().read(true).write(true).open(nameless)?;
         let mut sample = vec![];
@@ -167,7 +168,7 @@ impl LogFollower {
         Ok(())
     }
 
-    /// Reads the latest copy, whose lines end where the file begins.
+    /// Reads the latest copy, which ends where the file begins.
     fn read_earlier(&mut self, history: &mut LineBatch) -> io::Result<()> {
         let mut copy = match File::open(output_file::backup_path(&self.path, 1)) {
             Ok(copy) => copy,
@@ -184,7 +185,7 @@ impl LogFollower {
         Ok(())
     }
 
-    /// Returns the number of the line with which the file begins: all that [`LogFollower::resume`] needs.
+    /// Returns the number of the first line in the file, the only state that [`LogFollower::resume`] needs.
     ///
     /// It changes when the file is emptied.
     #[must_use]
@@ -194,13 +195,14 @@ impl LogFollower {
 
     /// Returns the lines completed since the last poll, at most [`LogLimits::lines_per_poll`].
     ///
-    /// A gap in their numbers means skipped lines. Use it while the process lives, then call [`LogFollower::finish`].
+    /// A gap in their numbers means that lines were skipped. Call this function while the process lives, then
+    /// [`LogFollower::finish`].
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read or its end cannot be copied. No line is lost then: the next poll reads again,
-    /// and copies again once the file has grown by another tenth of its limit. At twice its limit, the file is
-    /// emptied without a copy.
+    /// Fails if the file cannot be read or its end cannot be copied. No line is lost then: the next poll reads the
+    /// file again, and copying is retried once the file has grown by another tenth of its limit. A file of twice its
+    /// limit is emptied without a copy.
     pub fn poll(&mut self) -> io::Result<Vec<Line>> {
         self.poll_at(Instant::now())
     }
@@ -233,7 +235,8 @@ impl LogFollower {
 
     fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() && !self.path.as_os_str().is_empty() {
-            // Opened for writing too: the file is emptied through this handle, which cannot refer to another file.
+            // The file is opened for writing too, since it is emptied through this handle, which always refers to the
+            // same file.
             self.file = match File::options().read(true).write(true).open(&self.path) {
                 Ok(file) => Some(file),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -292,7 +295,7 @@ impl LogFollower {
                 self.aside_beyond = length.saturating_add(limit / 10);
                 return Err(problem);
             },
-            // The file is emptied even if the copy failed.
+            // The file has reached twice its limit, so it is emptied even if the copy failed.
             copy => copy,
         };
         let end = file.metadata()?.len();
@@ -334,7 +337,8 @@ impl LogFollower {
         result
     }
 
-    /// Reads a file that has lost its name, writes the bytes to a file with that name, and empties the unnamed one.
+    /// Reads a file that is no longer at its path, copies the bytes to a new file at the path, and empties the old
+    /// one.
     fn read_nameless(
         &mut self,
         file: &mut File,
@@ -367,7 +371,7 @@ impl LogFollower {
         result
     }
 
-    /// Creates a new file if the old one has lost its name.
+    /// Creates a new file at the path if the old one is no longer there.
     fn look_for_its_name(&mut self) -> io::Result<()> {
         if let Some(mirror) = &mut self.mirror {
             return mirror.check();
@@ -422,7 +426,7 @@ impl LogFollower {
         self.dropped
     }
 
-    /// Returns the number of bytes that polls did not read because too many came at once. Files may have them.
+    /// Returns the number of bytes that polls skipped because too many came at once. The files may contain them.
     #[must_use]
     pub const fn unread(&self) -> u64 {
         self.lines.unread
@@ -438,7 +442,9 @@ impl LogFollower {
     }
 }
 
-/// Leaves room for the output that comes before the next poll, so that a copy includes all of it.
+/// Returns the length beyond which a file is emptied.
+///
+/// The rest of the limit is room for the output that comes before the next poll, so that the copy includes it.
 const fn nine_tenths(limit: u64) -> u64 {
     limit - limit / 10
 }
@@ -464,7 +470,7 @@ struct Range {
 }
 
 impl LineReader {
-    /// Reads the bytes from `from` to `to`; of more than `most`, the last ones.
+    /// Reads the bytes from `from` to `to`. If there are more than `most`, only the last ones are read.
     ///
     /// Never reads beyond `to`, so that a faster writer cannot keep this function from returning.
     fn read(

@@ -4,20 +4,20 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// The number of earlier output files kept beside the current one.
+/// The number of earlier output files that are kept.
 pub(crate) const MAX_BACKUPS: u32 = 3;
 /// The largest output file, in bytes.
 pub(crate) const LIMIT: u64 = 10 * 1024 * 1024;
-/// How often a copy checks for bytes written while it was made.
+/// The number of times that a copy is extended by bytes written in the meantime.
 const CHASES: u32 = 3;
 
-/// The bytes that must fit on the disk before a launch. A file can be opened even on a full disk.
+/// The bytes written to check for room on the disk before a launch. A file can be opened even on a full disk.
 const WRITE_PROBE: [u8; 4096] = [b'\n'; 4096];
 
 /// Opens the output file of a new instance for appending. Fails if nothing can be written to it.
 ///
-/// The output of earlier instances is moved to `<path>.1` and so on, and the oldest is removed. An empty file is
-/// not kept. Of a file that grew while no daemon ran, only the end is kept.
+/// The output of earlier instances is moved to `<path>.1` and so on, and the oldest file is removed. An empty file is
+/// not kept. If a file grew beyond the limit while no daemon ran, only its end is kept.
 pub(crate) fn open_for_new_run(path: &Path) -> io::Result<File> {
     make_dir_of(path)?;
     match fs::metadata(path).map_or(0, |metadata| metadata.len()) {
@@ -49,7 +49,7 @@ pub(crate) fn move_aside(path: &Path) -> io::Result<()> {
     fs::rename(path, backup_path(path, 1))
 }
 
-/// Returns whether `path` names the opened file with these metadata.
+/// Returns whether `path` names the open file that has the metadata `opened`.
 #[cfg(unix)]
 pub(crate) fn is_at(path: &Path, opened: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -62,7 +62,7 @@ pub(crate) fn is_at(path: &Path, _opened: &Metadata) -> bool {
     path.exists()
 }
 
-/// Returns whether the file has no name any more.
+/// Returns whether the file was deleted.
 #[cfg(unix)]
 pub(crate) fn is_deleted(opened: &Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(opened) == 0
@@ -79,16 +79,16 @@ pub(crate) struct Copy {
     pub(crate) file: File,
     /// The offset in the output at which the copy begins.
     pub(crate) from: u64,
-    /// The offset in the output at which it ends.
+    /// The offset in the output at which the copy ends.
     pub(crate) to: u64,
     /// The length, in bytes, of the first line, which reports the missing output.
     pub(crate) note: u64,
 }
 
-/// Copies the last `most` bytes of `file` into `<path>.part`. If there is no room for a copy, nothing changes.
+/// Copies the last `most` bytes of `file` into `<path>.part`. If there is no room for the copy, no file changes.
 ///
-/// Only a little of what a fast writer adds meanwhile is copied. If output is missing, the first line of the copy
-/// gives the amount: the bytes that are not copied, and the `lost` ones before them.
+/// Only a little of the output that a fast writer adds in the meantime is copied. If output is missing, the first
+/// line of the copy states the amount: the bytes that are not copied, and the `lost` bytes before them.
 pub(crate) fn copy_end(path: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Copy> {
     make_dir_of(path)?;
     let part = with_suffix(path, PART);
@@ -111,7 +111,7 @@ pub(crate) fn rotate(path: &Path) -> io::Result<()> {
 const PART: &str = "part";
 
 fn copy_to(part: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Copy> {
-    /// A writer that adds more than this during a copy is too fast to catch up with.
+    /// The number of bytes: a writer that adds more during a copy is too fast to catch up with.
     const LITTLE: u64 = 256 * 1024;
     let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(part)?;
     let length = file.metadata()?.len();
@@ -135,7 +135,7 @@ fn copy_to(part: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Cop
     Ok(Copy { file: copy, from, to, note })
 }
 
-/// Formats a number of bytes for people.
+/// Formats a number of bytes as megabytes.
 #[must_use]
 pub fn in_megabytes(bytes: u64) -> String {
     if bytes < 1_000_000 { format!("{bytes} bytes") } else { format!("{} MB", bytes / 1_000_000) }
@@ -204,7 +204,7 @@ mod tests {
         let path = dir.path().join("pulse.log");
         fs::write(backup_path(&path, 1), "older\n").unwrap();
         fs::write(&path, "now\n").unwrap();
-        // Blocks the copy, as a full disk would.
+        // This directory blocks the copy, as a full disk would.
         fs::create_dir(with_suffix(&path, "part")).unwrap();
         let mut file = File::options().read(true).write(true).open(&path).unwrap();
         copy_end(&path, &mut file, LIMIT, 0).unwrap_err();
@@ -237,7 +237,7 @@ mod tests {
         assert!(kept < LIMIT + 100, "{kept}");
     }
 
-    /// Every write to `/dev/full` fails as on a full disk.
+    /// Uses `/dev/full`, to which every write fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
     fn file_that_accepts_no_byte_is_not_opened() {

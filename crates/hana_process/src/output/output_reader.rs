@@ -8,9 +8,9 @@ use crate::output::log_follower::LogFollower;
 /// Follows the output of one instance on a separate thread, so that neither a flood nor a slow disk delays the
 /// caller.
 ///
-/// The thread polls the file at least twenty times a second, and up to some hundreds of times while it fills up,
-/// so that it never grows far beyond its limit. The thread ends on request ([`OutputReader::finish`]) or when
-/// this value is dropped.
+/// The thread polls the file at least twenty times a second, and up to some hundreds of times while the file fills up
+/// quickly, so that it never grows far beyond its limit. The thread ends on request ([`OutputReader::finish`]) or
+/// when this value is dropped.
 #[derive(Debug)]
 pub struct OutputReader {
     shared: Arc<ReaderShared>,
@@ -19,13 +19,13 @@ pub struct OutputReader {
 /// A report of an [`OutputReader`]. Reports come on the reader's thread, in order.
 #[derive(Debug)]
 pub enum OutputNews {
-    /// Lines that an earlier program has already seen: for the history only.
+    /// Lines that an earlier program has already read: for the history only.
     History(Vec<Line>),
     /// New lines: at most [`crate::output::log_follower::LogLimits::lines_per_poll`], at most ten times a second.
     Lines(Vec<Line>),
     /// The number of bytes dropped because the process writes more than is kept.
     Dropped(u64),
-    /// The file cannot be read, or its end cannot be kept. The reader tries again.
+    /// The file cannot be read, or its end cannot be copied. The reader tries again.
     Trouble(io::Error),
 }
 
@@ -46,7 +46,7 @@ struct State {
 enum Asked {
     #[default]
     Follow,
-    /// The process has ended: read the rest.
+    /// Read the rest of the output, since the process has ended.
     Finish,
     /// Stop without reading the rest.
     Stop,
@@ -56,7 +56,7 @@ enum Asked {
 const REPORT: Duration = Duration::from_millis(100);
 
 impl OutputReader {
-    /// Starts following. Every report goes to `report`.
+    /// Starts following. `report` receives every report.
     ///
     /// `begin` creates the follower. It runs on the new thread, since it may read files.
     ///
@@ -89,7 +89,7 @@ impl OutputReader {
         self.shared.ask(Asked::Finish);
     }
 
-    /// Waits at most `timeout` and returns whether everything has been read and reported.
+    /// Waits, at most for `timeout`, until all output has been read and reported. Returns whether it has.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         self.shared
@@ -131,7 +131,7 @@ impl ReaderShared {
     }
 }
 
-/// Marks the thread as ended, however it ends.
+/// A guard that marks the thread as ended, even after a panic.
 struct Over<'a>(&'a ReaderShared);
 
 impl Drop for Over<'_> {
@@ -189,7 +189,7 @@ fn read_on(
     }
 }
 
-/// Lines waiting to be reported; of too many, the last ones.
+/// The lines waiting to be reported. If there are too many, only the last ones are kept.
 #[derive(Debug, Default)]
 struct Pile {
     lines: Vec<Line>,
@@ -231,7 +231,7 @@ impl Pace {
     const IDLE: Duration = Duration::from_millis(50);
     /// The pause while little is written.
     const BUSY: Duration = Duration::from_millis(20);
-    /// The pause while the file would otherwise fill up.
+    /// The shortest pause, used while the file fills up quickly.
     const FLOOD: Duration = Duration::from_millis(2);
     /// The time without a new byte after which the process counts as idle.
     const QUIET: Duration = Duration::from_secs(2);
@@ -240,7 +240,9 @@ impl Pace {
         Self { seen: 0, at: now, grew: now }
     }
 
-    /// Returns the pause after a poll that found `written` bytes in all at `now` and took `took`.
+    /// Returns the pause after a poll.
+    ///
+    /// The poll found `written` bytes in total at the time `now`, and took the time `took`.
     ///
     /// `room` is the number of bytes that may be written before the next poll.
     fn pause(&mut self, written: u64, room: u64, now: Instant, took: Duration) -> Duration {
@@ -254,7 +256,7 @@ impl Pace {
         }
         self.grew = now;
         let us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        // The time in which half of the room fills up, at the last rate.
+        // The time in which half of the room fills up at the latest rate.
         let full = Duration::from_micros((room / 2).saturating_mul(us) / grown);
         // The pause is at least as long as the poll took, so polling uses at most half of a processor.
         full.clamp(Self::FLOOD, Self::BUSY).max(took.min(Self::BUSY))
@@ -279,7 +281,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(hana_random::cases(256))]
-        /// A writer of any speed, and a reader that takes a moment for each poll.
+        /// Covers writers of any speed, and readers that take a moment for each poll.
         #[test]
         fn file_is_checked_before_it_far_exceeds_its_limit(
             rates in prop::collection::vec(0_u64..4096, 1..20),
@@ -301,7 +303,7 @@ mod tests {
                     length += grown;
                     written += grown;
                     now += pause;
-                    // The first poll at a new rate still comes after the pause for the rate before.
+                    // The first poll at a new rate still comes after the pause for the previous rate.
                     let most = if first { rate * MIB / 16 } else { rate * MIB / 50 + LIMIT };
                     prop_assert!(length <= LIMIT + most, "{length} at {rate} MiB/s");
                     first = false;

@@ -8,11 +8,11 @@ use crate::output::output_file;
 
 /// A size-limited log file, for a program that writes its own log.
 ///
-/// At the limit it is moved aside to `<path>.1` and so on; three are kept. Writing continues at the end of an
-/// existing file. Missing directories are created. A file that is deleted or moved away is created again:
-/// [`RotatingFile::check`] detects that, and so does each write that comes half a second after the last check.
-/// After a failure the next write starts from scratch, so logging resumes once there is room again. Writing
-/// blocks for as long as the disk takes.
+/// A file that would exceed the limit is moved aside to `<path>.1`, and earlier ones to the next number; three are
+/// kept. Writing continues at the end of an existing file. Missing directories are created. A file that is deleted or
+/// moved away is created again: [`RotatingFile::check`] detects that, and so does each write that comes half a second
+/// or more after the last check. After a failure, the next write opens the file again, so logging resumes once there
+/// is room. Writing blocks for as long as the disk takes.
 #[derive(Debug)]
 pub struct RotatingFile {
     path: PathBuf,
@@ -27,11 +27,11 @@ pub struct RotatingFile {
 struct Open {
     file: File,
     length: u64,
-    /// When the file was last found at its path.
+    /// The time at which the file was last found at its path.
     seen: Instant,
 }
 
-/// How long a file counts as still being at its path after a check.
+/// How long a check is valid before the next write checks again.
 const SEEN: Duration = Duration::from_millis(500);
 
 impl RotatingFile {
@@ -67,7 +67,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Creates the file again if it is no longer at its path. A file that was never written is not created.
+    /// Creates the file again if it is no longer at its path. Does nothing if no line was written yet.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ mod tests {
         assert!(path.exists());
         log.write(b"after\n").unwrap();
         assert_eq!(read(&path), "after\n");
-        // Moved away by another program, which owns it from then on.
+        // Another program moves the file away and owns it from then on.
         fs::rename(&path, dir.path().join("taken")).unwrap();
         std::thread::sleep(SEEN);
         log.write(b"later\n").unwrap();

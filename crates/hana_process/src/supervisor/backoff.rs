@@ -17,9 +17,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the delay before a restart, given the number of earlier `failures` that did not settle.
+    /// Returns the delay before a restart after `failures` earlier restarts that did not become stable.
     ///
-    /// At most `max`, jitter included.
+    /// The delay is at most `max`, including jitter.
     #[must_use]
     pub fn delay(&self, failures: u32, jitter: &mut Jitter) -> Duration {
         if failures == 0 {
@@ -37,13 +37,13 @@ impl Backoff {
 pub struct Jitter(u64);
 
 impl Jitter {
-    /// Starts from `seed`.
+    /// Creates a source with the given seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Starts from a seed derived from a name (FNV-1a), so that different names give different sequences.
+    /// Creates a source with a seed derived from `name` (FNV-1a), so that different names give different sequences.
     #[must_use]
     pub fn seeded_by(name: &str) -> Self {
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -11,25 +11,26 @@ use crate::supervisor::snapshot::SupervisorSnapshot;
 pub enum ProcessEvent {
     /// A person requested a start.
     ///
-    /// It changes nothing while the process runs, and replaces the delay before a restart.
+    /// The event changes nothing while the process runs. While a restart is delayed, the launch is made at once.
     StartRequested,
-    /// A person requested a restart, or a start if it is down.
+    /// A person requested a restart, which is a start if the process is down.
     RestartRequested,
     /// A person requested an orderly stop.
     StopRequested,
     /// A person requested an immediate end.
     KillRequested,
-    /// A person acknowledged the present fault, which suspends the policy and silences alarms until the state
-    /// changes.
+    /// A person acknowledged the current fault.
     ///
-    /// An unresponsive process is not killed, and a slow start may take its time. Changes nothing if there is no
-    /// fault; see [`Supervisor::is_acknowledged`].
+    /// This suspends the policy and silences alarms until the state changes.
+    ///
+    /// An unresponsive process is not killed, and a slow start has no time limit. The event changes nothing if there
+    /// is no fault; see [`Supervisor::is_acknowledged`].
     Acknowledged,
     /// An earlier daemon supervised the process. Only valid as the first event of a supervisor.
     Restored {
         /// The state that the earlier daemon recorded.
         snapshot: Box<SupervisorSnapshot<Instant>>,
-        /// The findings of this daemon.
+        /// The outcome of the adoption by this daemon.
         found: AdoptionOutcome,
     },
     /// [`Action::Spawn`] is waiting for other launches.
@@ -58,7 +59,7 @@ pub enum ProcessEvent {
         /// The exit status.
         exit: Exit,
     },
-    /// The shutdown command could not be delivered or was refused, so the next step follows at once.
+    /// The shutdown command could not be delivered or was refused, so the next step of the stop follows at once.
     ShutdownFailed {
         /// The instance.
         instance: Instance,
@@ -80,7 +81,7 @@ pub enum ProcessEvent {
     LastWords(String),
     /// A remark of a healthy program about itself that a person should know, such as that it has no window.
     ///
-    /// Empty if there is none any more.
+    /// The text is empty if the program has withdrawn its remark.
     Remark {
         /// The instance.
         instance: Instance,
@@ -96,14 +97,14 @@ pub enum ProcessEvent {
     },
     /// The program announced that a person closed it.
     ///
-    /// It applies to an instance that has joined the mesh or was adopted, or to one that has just ended. Before a new
-    /// instance has joined, it can only come from the previous one and is ignored.
+    /// The event applies to an instance that has joined the mesh, was adopted, or has just ended. Before a new
+    /// instance has joined, the event can only come from the previous instance and is ignored.
     ClosedByPerson,
     /// Time has passed.
     Tick,
 }
 
-/// The findings of a daemon about a process that an earlier one supervised.
+/// The outcome of a daemon's search for a process that an earlier daemon supervised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptionOutcome {
     /// The process is running.
@@ -113,11 +114,11 @@ pub enum AdoptionOutcome {
     },
     /// The process ended unwatched.
     Ended(MissedExit),
-    /// There was no process, or the processes of an unfinished launch are gone now.
+    /// There was no process, or the processes of an unfinished launch have been killed.
     Nothing,
 }
 
-/// The cause of an unwatched end, as far as it is known.
+/// The cause of an end that no daemon watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissedExit {
     /// The cause is unknown, which counts as a crash.
@@ -137,7 +138,7 @@ pub enum Action {
     RequestShutdown(Instance),
     /// Send SIGTERM to the group.
     Terminate(Instance),
-    /// Send SIGKILL to the group. Repeated while the process does not end.
+    /// Send SIGKILL to the group. The action is repeated while the process does not end.
     Kill(Instance),
     /// Kill the rest of an ended process's group and reap it.
     KillRemaining(Instance),

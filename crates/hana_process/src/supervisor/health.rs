@@ -11,7 +11,7 @@ use crate::supervisor::policy::{Monitoring, Policy, WhenUnresponsive};
 use crate::supervisor::supervisor::Supervisor;
 use crate::supervisor::wording::{OFF_MESH, seconds};
 
-/// The verdict on a living process.
+/// The state of a living process according to its token and its health.
 enum View {
     AsBefore,
     Running(String),
@@ -56,7 +56,8 @@ impl Supervisor {
             },
             View::Slow { reason, slowness } => {
                 up.ran_at.get_or_insert(now);
-                // Figures change all the time; they alone do not change the reason.
+                // The numbers in the reason change all the time. The published reason changes only if a new one is
+                // more specific.
                 let explains_more = slowness > up.slowness;
                 up.slowness = up.slowness.max(slowness);
                 if was != ProcessState::Slow || (explains_more && !self.acknowledged) {
@@ -77,7 +78,7 @@ impl Supervisor {
         }
     }
 
-    /// Restores the start of the state of an adopted process that is in the same state as before.
+    /// Restores the start time of the state if an adopted process is in the same state as before its adoption.
     pub(super) fn resume_prior_status(&mut self) {
         let Phase::Up(up) = &mut self.phase else { return };
         if self.state == ProcessState::Starting {
@@ -150,7 +151,7 @@ impl Up {
 }
 
 impl StatusView {
-    /// Returns when an unresponsive process is to be killed.
+    /// Returns the time at which an unresponsive process is killed, or `None` if the policy does not kill it.
     pub(super) fn kill_at(self, policy: &Policy) -> Option<Instant> {
         match policy.health.when_unresponsive {
             WhenUnresponsive::Restart(after)

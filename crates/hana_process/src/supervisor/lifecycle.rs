@@ -16,7 +16,7 @@ use crate::supervisor::wording::{
 };
 
 impl Supervisor {
-    /// Launches for a person, which resets all counters.
+    /// Launches the process at a person's request, which resets all counters.
     pub(super) fn launch(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
         self.restarts = 0;
         self.failures = 0;
@@ -119,7 +119,8 @@ impl Supervisor {
     pub(super) fn exited(&mut self, exit: Exit, now: Instant, actions: &mut Vec<Action>) {
         let phase = match &self.phase {
             Phase::Down | Phase::Waiting { .. } => return,
-            // The end was reported before the launch. The end counts.
+            // The exit was reported before the launch, so the launch succeeded. The exit is handled as for a running
+            // process.
             Phase::Launching { halt, .. } => halt.map_or_else(
                 || Phase::Up(Up::new(UpOrigin::Launched, now)),
                 |_| {

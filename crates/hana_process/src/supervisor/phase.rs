@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Phase {
     /// There is no process, and none will be launched automatically.
     Down,
-    /// There is no process; one is to be launched at this time.
+    /// There is no process; a launch is scheduled for this time.
     Waiting {
         until: Instant,
         after: String,
@@ -33,7 +33,7 @@ pub(super) enum LaunchReason {
     Start,
     /// A person requested a restart of a running process.
     Restart,
-    /// The policy, for this reason.
+    /// The policy requires a restart, for this reason.
     Policy { after: String },
 }
 
@@ -49,24 +49,24 @@ pub(super) enum StopKind {
 #[derive(Debug, Clone)]
 pub(super) struct Up {
     pub(super) origin: UpOrigin,
-    /// When the process was launched or adopted.
+    /// The time at which the process was launched or adopted.
     pub(super) spawned_at: Instant,
-    /// The Zenoh session with which it was last present.
+    /// The Zenoh session with which the process last joined the mesh.
     pub(super) session: Option<String>,
-    /// When it left the mesh, if it had joined before.
+    /// The time at which the process left the mesh, or `None` if it is on the mesh or has not joined yet.
     pub(super) left_at: Option<Instant>,
     pub(super) verdict: Option<HealthVerdict>,
-    /// When it was first seen running.
+    /// The time at which the process was first found to be running.
     pub(super) ran_at: Option<Instant>,
     /// The status that an earlier daemon saw, until this one has made its own observation.
     pub(super) before: Option<PriorStatus>,
     /// The program's remark about itself.
     pub(super) remark: String,
-    /// How specific the current reason for slowness is.
+    /// A number for how specific the current reason for slowness is.
     pub(super) slowness: u8,
 }
 
-/// How this daemon came to supervise a living process.
+/// The reason why this daemon supervises a living process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UpOrigin {
     Launched,
@@ -85,7 +85,7 @@ pub(super) struct PriorStatus {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StatusView {
     pub(super) state: ProcessState,
-    /// The start of the state, no earlier than this daemon has seen the process.
+    /// The time at which the state began, no earlier than this daemon's first observation of the process.
     pub(super) since: Instant,
     pub(super) acknowledged: bool,
 }
@@ -103,7 +103,7 @@ pub(super) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StopStage {
-    /// None: the process is closing by itself.
+    /// The supervisor has taken no step, because the process is closing on its own.
     Wait,
     /// The shutdown command was sent.
     Polite,
@@ -111,15 +111,15 @@ pub(super) enum StopStage {
     Kill,
 }
 
-/// The continuation once the process has ended.
+/// The next action once the process has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OnExit {
     Stop,
     Close,
-    /// A restart, requested by a person.
+    /// Restart at a person's request.
     Restart,
-    /// The same as after a crash, for this reason.
+    /// Proceed as after a crash, for this reason.
     Recover(String),
 }
 

@@ -9,28 +9,28 @@ use crate::supervisor::backoff::Backoff;
 /// The supervision settings of one visualization, usually starting from a [`Preset`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// The criteria for its health.
+    /// Whether the program joins the mesh, which determines how its health is judged.
     pub mesh: Monitoring,
-    /// When the process is restarted.
+    /// The rules for automatic restarts.
     pub restart: RestartPolicy,
-    /// How the process is stopped.
+    /// The time limits of a stop.
     pub stop: StopPolicy,
-    /// How a living process is judged.
+    /// The rules for judging a living process.
     pub health: HealthPolicy,
 }
 
-/// The presets to choose from.
+/// A predefined policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// For attended shows: restarts a crash at once, then with backoff, up to a budget; reports a freeze and never
-    /// kills.
+    /// For attended shows: restarts at once after a crash, then with backoff, up to a budget. Reports a freeze and
+    /// never kills.
     #[default]
     Show,
-    /// For unattended installations: always restarts a crash, with backoff; kills and restarts what is frozen for 5
-    /// s.
+    /// For unattended installations: always restarts after a crash, with backoff. Kills and restarts a process that
+    /// has been frozen for 5 s.
     Installation,
-    /// For development: does not restart a crash; reports a freeze.
+    /// For development: does not restart after a crash; reports a freeze.
     Manual,
 }
 
@@ -39,14 +39,14 @@ pub enum Preset {
 pub enum Monitoring {
     /// The program joins the mesh and is judged by its token and its health.
     Joins,
-    /// The program never joins, like a shell script, and is judged by its process alone.
+    /// The program never joins the mesh, like a shell script, and is judged by its process alone.
     Never,
 }
 
-/// When a process is restarted after an unexpected end.
+/// The rules for restarting a process after an unexpected end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RestartPolicy {
-    /// The ends that lead to a restart. None if empty.
+    /// The kinds of ends after which the process is restarted; if empty, it is never restarted.
     pub on: BTreeSet<RestartOn>,
     /// The delay before each restart.
     pub backoff: Backoff,
@@ -58,13 +58,13 @@ pub struct RestartPolicy {
     pub window: Duration,
 }
 
-/// An end after which a process can be restarted automatically.
+/// A kind of end after which a process can be restarted automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartOn {
     /// The program returned a code other than 0.
     ///
-    /// An unknown end, of a process that outlived its daemon, counts as this and as `Signal`.
+    /// If a process outlived its daemon, its exit status is unknown. That counts as both `ExitCode` and `Signal`.
     ExitCode,
     /// A signal that the daemon did not send ended the process.
     Signal,
@@ -75,20 +75,20 @@ pub enum RestartOn {
 }
 
 impl RestartOn {
-    /// All of these ends.
+    /// All kinds of ends.
     pub const ALL: [Self; 3] = [Self::ExitCode, Self::Signal, Self::Launch];
 }
 
 /// The time limits of the steps of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopPolicy {
-    /// From the shutdown command to SIGTERM.
+    /// The time from the shutdown command to SIGTERM.
     pub polite: Duration,
-    /// From SIGTERM to SIGKILL.
+    /// The time from SIGTERM to SIGKILL.
     pub terminate: Duration,
 }
 
-/// How a living process is judged.
+/// The rules for judging a living process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HealthPolicy {
     /// The longest time from launch to the first health message. After that, the process is unresponsive.

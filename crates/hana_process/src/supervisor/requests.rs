@@ -18,7 +18,7 @@ impl Supervisor {
         match &mut self.phase {
             Phase::Down | Phase::Waiting { .. } => self.launch(origin, now, actions),
             Phase::Launching { queued: true, .. } => {
-                // A person's request replaces the queued one, since it comes before those of the policy.
+                // A person's request takes the place of the policy's queued one, since it has a higher priority.
                 actions.push(Action::Withdraw(self.instance));
                 self.launch(origin, now, actions);
             },

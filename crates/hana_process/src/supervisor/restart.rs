@@ -13,8 +13,8 @@ use crate::supervisor::wording::seconds;
 impl Supervisor {
     /// Handles an unexpected end.
     ///
-    /// The process is restarted if the policy does so after one of the `causes`. If `causes` is empty, it is
-    /// restarted regardless of them.
+    /// The process is restarted if the policy restarts after one of the `causes`, or unconditionally if `causes` is
+    /// empty.
     pub(super) fn crashed(
         &mut self,
         causes: &[RestartOn],

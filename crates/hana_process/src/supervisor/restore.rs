@@ -1,4 +1,4 @@
-//! The supervisor's state for a later daemon, and its continuation there.
+//! Saving the supervisor's state for a later daemon, and restoring it there.
 
 use std::time::Instant;
 
@@ -16,11 +16,11 @@ use crate::supervisor::wording::{ADOPTED, CLOSED_BY_PERSON, UNKNOWN_ENDS};
 impl Supervisor {
     /// Returns the state to record for a later daemon.
     ///
-    /// It changes whenever something relevant changes. Read it after each event, and record it before carrying out
-    /// the actions.
+    /// The snapshot changes whenever relevant state changes. Read it after each event, and record it before carrying
+    /// out the actions.
     #[must_use]
     pub fn snapshot(&self) -> SupervisorSnapshot<Instant> {
-        // The previous daemon's status holds until this daemon has made its own observation.
+        // The previous daemon's status stays valid until this daemon has made its own observation.
         let before = match &self.phase {
             Phase::Up(up) => up.before,
             _ => None,
@@ -126,7 +126,7 @@ impl Supervisor {
                     PriorStatus { state: ProcessState::Restarting, ..before },
                     reason,
                 );
-                // A limit in case a clock was changed.
+                // The delay is limited in case a clock was changed.
                 let until = until.min(now + self.policy.restart.backoff.max);
                 self.phase = Phase::Waiting { until, after };
             },
@@ -171,7 +171,7 @@ impl Supervisor {
                 };
                 self.end(after, reason, step, now, actions);
             },
-            // Until it is seen to move.
+            // The process stays unresponsive until a health message proves otherwise.
             (_, ProcessState::Unresponsive) => {
                 self.phase = Phase::Up(up);
                 self.restore_status(before, reason);

@@ -8,11 +8,11 @@ use crate::supervisor::phase::{LaunchReason, OnExit, StopKind, StopStage};
 
 /// The part of a [`Supervisor`]'s state that outlives its daemon.
 ///
-/// It contains the status with its reason, the person's request, and the spent budget. `T` is the type of a
-/// moment: an [`Instant`] in the supervisor, which has no meaning in another process, and Unix milliseconds in a
-/// file ([`SupervisorSnapshot::map_time`]).
+/// It contains the status with its reason, the person's request, and the spent budget. `T` is the type of its times:
+/// [`Instant`] in the supervisor, which has no meaning in another process, or Unix milliseconds in a file
+/// ([`SupervisorSnapshot::map_time`]).
 ///
-/// Fields missing from a file have defaults: those of a first instance that was running.
+/// Fields that are missing in a file have default values, which describe a first instance that was running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de> + Default"))]
 pub struct SupervisorSnapshot<T> {
@@ -66,7 +66,7 @@ const fn running() -> ProcessState {
 }
 
 impl<T: Default> Default for SupervisorSnapshot<T> {
-    /// Returns the phase of a running process about which nothing else is known.
+    /// Returns the phase of a running process without further information.
     fn default() -> Self {
         Self {
             instance: first(),
@@ -97,7 +97,7 @@ impl<T> SupervisorSnapshot<T> {
         self.state
     }
 
-    /// Returns whether there was a process. If not, it had ended, or its launch was not known to have succeeded.
+    /// Returns whether there was a process. If not, it had ended, or the outcome of its launch was unknown.
     #[must_use]
     pub const fn has_process(&self) -> bool {
         matches!(self.stage, PhaseSnapshot::Up { .. } | PhaseSnapshot::Ending { .. })
@@ -109,7 +109,7 @@ impl<T> SupervisorSnapshot<T> {
         matches!(self.stage, PhaseSnapshot::Launching { .. })
     }
 
-    /// Converts every moment to another type.
+    /// Converts all times to another type.
     #[must_use]
     pub fn map_time<U>(self, time: impl Fn(T) -> U) -> SupervisorSnapshot<U> {
         SupervisorSnapshot {
@@ -141,7 +141,7 @@ impl<T> SupervisorSnapshot<T> {
 }
 
 impl SupervisorSnapshot<Instant> {
-    /// Limits all past events to times at or before `now`, in case a clock was changed.
+    /// Moves all past events that are later than `now` to `now`, in case a clock was changed.
     pub(super) fn not_after(mut self, now: Instant) -> Self {
         self.since = self.since.min(now);
         for at in &mut self.recent {

@@ -1,4 +1,4 @@
-//! The steps of an end.
+//! The steps of ending a process.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Supervisor {
             {
                 self.close_late(now, actions);
             },
-            // The end was seen before its cause became known, so the state is already published.
+            // The exit was handled before its cause was known, so the state is already published.
             Phase::Down
                 if self.state == ProcessState::Closed && self.exit == Some(Exit::Code(0)) =>
             {
@@ -42,7 +42,7 @@ impl Supervisor {
         }
     }
 
-    /// Handles the announcement that a person closed the program, received after its end.
+    /// Handles the announcement that a person closed the program, if it arrives after the program has ended.
     pub(super) fn close_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let reason = self
             .exit
@@ -51,8 +51,9 @@ impl Supervisor {
         self.report(EventKind::Closed, actions);
     }
 
-    /// Returns the first step of a stop. A shutdown command is useless if the process is off the mesh or
-    /// unresponsive.
+    /// Returns the first step of a stop, which is SIGTERM if the process is off the mesh or unresponsive.
+    ///
+    /// Such a process would not respond to a shutdown command.
     pub(super) fn first_stage(&self) -> StopStage {
         match &self.phase {
             Phase::Up(up)

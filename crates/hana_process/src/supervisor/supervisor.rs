@@ -14,22 +14,22 @@ use crate::supervisor::phase::{
 use crate::supervisor::policy::Policy;
 use crate::supervisor::wording::seconds;
 
-/// Decides what happens to one launched process: a pure machine, `(event, now) -> actions`.
+/// A pure machine that decides on the actions for one launched process: `(event, now) -> actions`.
 ///
 /// It has no timers. [`Supervisor::next_deadline`] returns when it needs a [`ProcessEvent::Tick`]; a tick that is
 /// late, early or repeated does no harm. Every event and action of a process names its [`Instance`], and events
 /// of an older instance change nothing.
 ///
 /// It guarantees that
-/// - there are never two instances: [`Action::Spawn`] comes only when the one before has ended or could not be
-///   launched;
-/// - a stop ends in [`ProcessState::Stopped`], whatever the process does, unless a person requests a start or
-///   restart in between;
+/// - there are never two instances: [`Action::Spawn`] is returned only when the previous instance has ended or could
+///   not be launched;
+/// - a stop ends in [`ProcessState::Stopped`], whatever the process does, unless a person requests a start or restart
+///   in between;
 /// - a process that a person closed is not restarted automatically;
-/// - there are never more automatic restarts within the policy's window than its budget;
+/// - the number of automatic restarts within the policy's window never exceeds its budget;
 /// - every state but [`ProcessState::Running`] has a reason in plain words;
-/// - all of this also holds if its daemon dies in any state, provided that the result of [`Supervisor::snapshot`]
-///   is recorded after each event, before the actions are carried out.
+/// - all of this also holds if the daemon dies in any state, provided that the result of [`Supervisor::snapshot`] is
+///   recorded after each event, before the actions are carried out.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     pub(super) id: NodeId,
@@ -45,25 +45,25 @@ pub struct Supervisor {
     pub(super) exit: Option<Exit>,
     pub(super) stopped_by: Option<StoppedBy>,
     pub(super) restarts: u32,
-    /// The number of consecutive restarts that did not settle.
+    /// The number of consecutive restarts after which the process did not become stable.
     pub(super) failures: u32,
     /// The times of the automatic restarts within the last window.
     pub(super) recent: VecDeque<Instant>,
     /// The Zenoh session of the previous instance.
     pub(super) stale_session: Option<String>,
-    /// Whether a person acknowledged the present state.
+    /// Whether a person acknowledged the current state.
     pub(super) acknowledged: bool,
     /// The last output of the instance, once it has ended.
     pub(super) last_words: Option<String>,
 }
 
-/// The published values, compared to decide on an [`Action::Publish`].
+/// The published values, which are compared to decide on an [`Action::Publish`].
 type PublishedStatus = (ProcessState, String, Option<u32>, Option<Exit>, u32);
 
 impl Supervisor {
     /// Creates a supervisor for the process with the id `id`, launched from the catalogue entry `name`.
     ///
-    /// Nothing happens until [`ProcessEvent::StartRequested`].
+    /// The supervisor does nothing until [`ProcessEvent::StartRequested`].
     #[must_use]
     pub fn new(id: NodeId, name: impl Into<String>, policy: Policy, now: Instant) -> Self {
         let jitter = Jitter::seeded_by(id.as_str());
@@ -114,7 +114,7 @@ impl Supervisor {
         &self.policy
     }
 
-    /// Changes the policy, except for whether the process joins the mesh.
+    /// Changes the policy. Whether the process joins the mesh does not change.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = Policy { mesh: self.policy.mesh, ..policy };
     }
@@ -125,19 +125,19 @@ impl Supervisor {
         self.state
     }
 
-    /// Returns the reason for the state, in plain words. Empty only when running, without a remark.
+    /// Returns the reason for the state, in plain words. It is empty only for a running process without a remark.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Returns the start of the state.
+    /// Returns the time at which the state began.
     #[must_use]
     pub const fn since(&self) -> Instant {
         self.since
     }
 
-    /// Returns the process id, if there is a process.
+    /// Returns the process id, or `None` if there is no process.
     #[must_use]
     pub const fn pid(&self) -> Option<u32> {
         self.pid
@@ -149,7 +149,7 @@ impl Supervisor {
         self.exit
     }
 
-    /// Returns the step that stopped the process; `None` unless the state is [`ProcessState::Stopped`].
+    /// Returns the step that ended the process, or `None` if the state is not [`ProcessState::Stopped`].
     #[must_use]
     pub const fn stopped_by(&self) -> Option<StoppedBy> {
         self.stopped_by
@@ -161,7 +161,7 @@ impl Supervisor {
         self.restarts
     }
 
-    /// Returns the remark of a healthy program about itself.
+    /// Returns the remark that a healthy program has published about itself.
     #[must_use]
     pub const fn remark(&self) -> &str {
         match &self.phase {
@@ -170,7 +170,7 @@ impl Supervisor {
         }
     }
 
-    /// Returns whether a person acknowledged the present state. A change of state ends that.
+    /// Returns whether a person acknowledged the current state. A change of state resets this.
     #[must_use]
     pub const fn is_acknowledged(&self) -> bool {
         self.acknowledged
@@ -185,7 +185,7 @@ impl Supervisor {
         }
     }
 
-    /// Returns the present or last instance.
+    /// Returns the current instance, or the last one.
     #[must_use]
     pub const fn instance(&self) -> Instance {
         self.instance
@@ -207,7 +207,7 @@ impl Supervisor {
         }
     }
 
-    /// Returns when a [`ProcessEvent::Tick`] is needed if nothing else happens before.
+    /// Returns the time at which a [`ProcessEvent::Tick`] is needed if no other event comes first.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
@@ -339,7 +339,7 @@ impl Supervisor {
         self.enter(state, reason, now);
     }
 
-    /// Reports the present reason.
+    /// Reports an event with the current reason.
     pub(super) fn report(&self, kind: EventKind, actions: &mut Vec<Action>) {
         actions.push(Action::Report { kind, text: self.reason.clone() });
     }

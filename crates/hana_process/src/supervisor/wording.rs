@@ -8,10 +8,11 @@ pub(super) const QUEUED: &str = "; queued behind other launches";
 pub(super) const STUCK: &str = "; still running after SIGKILL (blocked in the kernel or a driver)";
 pub(super) const OFF_MESH: &str = "never joins the mesh; monitored by its process alone";
 pub(super) const ADOPTED: &str = "adopted after a restart of the daemon; not on the mesh yet";
-/// The causes that an unknown end may have had: a policy that restarts after either one restarts it.
+/// The possible causes of an end with an unknown exit status. A policy restarts such a process if it does so after
+/// any of them.
 ///
-/// A code of 0 is possible too. But a person who closes a program is present to see it restart, while nothing
-/// would restart a dark, unattended show.
+/// A code of 0 is possible too. In that case, a person who has closed the program sees it restart. The opposite
+/// mistake would be worse: nothing would restart a dark, unattended show.
 pub(super) const UNKNOWN_ENDS: [RestartOn; 2] = [RestartOn::ExitCode, RestartOn::Signal];
 pub(super) const CLOSED_BY_PERSON: &str = "closed by a person";
 pub(super) const CLOSED_WITH_CTRL_C: &str = "closed with Ctrl-C";
@@ -21,7 +22,7 @@ const CODE_AFTER_SIGINT: i32 = 130;
 const CODE_CONTROL_C: i32 = -1_073_741_510;
 const SIGINT: i32 = 2;
 
-/// The meaning of an unexpected end.
+/// The interpretation of an exit that was not requested: closed by a person, or crashed.
 pub(super) enum UnexpectedExit {
     Closed(String),
     Crashed(&'static [RestartOn], String),

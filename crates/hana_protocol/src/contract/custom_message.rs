@@ -1,4 +1,5 @@
-/// Declares that a type is a [`CustomMessage`](crate::wire::CustomMessage), sent and received by visualizations, apps and bridges.
+/// Declares that a type is a [`CustomMessage`](crate::wire::CustomMessage), which visualizations, apps and bridges
+/// send and receive.
 ///
 /// ```
 /// use hana_protocol::custom_message;

@@ -16,7 +16,7 @@ pub enum Key {
         node: NodeId,
         /// Its role.
         role: Role,
-        /// The Zenoh id of its session, which keeps the tokens of two nodes with the same id apart.
+        /// The Zenoh id of the node's session, which distinguishes the tokens of two nodes with the same id.
         zid: String,
     },
     /// `hana/<node>/info`
@@ -62,7 +62,7 @@ pub enum Key {
     },
     /// `hana/_<kind>/inbox/<name>`
     KindInbox {
-        /// The kind; the message is for all nodes of it.
+        /// The kind: the message is for all nodes of this kind.
         kind: NodeId,
         /// The topic's name.
         topic: TopicName,
@@ -92,17 +92,17 @@ pub enum Key {
 impl Key {
     /// The first chunk of every key.
     pub const ROOT: &'static str = "hana";
-    /// Maximum length of a key in characters. A longer key is not one of the mesh's and is not parsed.
+    /// Maximum length of a key in characters. A longer key does not belong to the mesh and is not parsed.
     pub const MAX_LEN: usize = MAX_KEY_LEN;
 
-    /// Parses a key; `None` if it is not one of the mesh's.
+    /// Parses a key; returns `None` if it does not belong to the mesh.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > Self::MAX_LEN {
             return None;
         }
         let mut chunks = text.split('/');
-        // Every variable chunk follows the rule of ids, so a key expression with wildcards is not a key either.
+        // Every variable chunk follows the rule of ids, so a key expression with wildcards is not parsed as a key.
         let is_chunk = |text: &str| NodeId::new(text).is_ok();
         if chunks.next()? != Self::ROOT {
             return None;
@@ -136,7 +136,7 @@ impl Key {
         })
     }
 
-    /// Returns the key of a kind whose only variable chunk is the node.
+    /// Returns the key of a kind whose only variable chunk is the node; `None` for any other kind.
     fn of_node(kind: KeyKind, node: NodeId) -> Option<Self> {
         Some(match kind {
             KeyKind::Info => Self::Info(node),
@@ -183,13 +183,13 @@ impl Key {
         }
     }
 
-    /// Whether only the node in the second chunk publishes on this key. Controllers may command and play any node.
+    /// Whether only the node in the second chunk may publish on this key. Any node may publish on the other keys.
     #[must_use]
     pub const fn is_owner_only(&self) -> bool {
         self.kind().is_owner_only()
     }
 
-    /// Returns the node in the second chunk, which owns the key. For [`KindInbox`](Self::KindInbox) it is the kind.
+    /// Returns the node in the second chunk, which owns the key; for [`KindInbox`](Self::KindInbox), the kind.
     #[must_use]
     pub const fn owner(&self) -> &NodeId {
         match self {

@@ -17,7 +17,7 @@ use crate::message::retransmit::{RetransmitRequest, SequenceHeartbeat};
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// A row of the contract: the purpose of one kind of key. A test keeps it equal to `keyexprs.md`.
+/// A kind of key, with one row in the table of the contract. A test compares the table with `keyexprs.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// See [`Key::Alive`].
@@ -80,7 +80,7 @@ enum Publishers {
     Anyone,
 }
 
-/// A row of the contract.
+/// The row of a kind in the table of the contract.
 struct Row {
     pattern: &'static str,
     message: Option<&'static str>,
@@ -104,7 +104,7 @@ impl Row {
         }
     }
 
-    /// A row of a key without a message, or with one that a program defines.
+    /// Returns the row of a kind without a message, or with a message that a program defines.
     const fn without_message(
         pattern: &'static str,
         publishers: Publishers,
@@ -188,12 +188,13 @@ impl KeyKind {
         SUFFIXES[self as usize]
     }
 
-    /// Returns the kind with this part after the node, if that part has no variable chunk.
+    /// Returns the kind with this suffix, if the suffix has no variable chunk.
     pub(crate) fn of_suffix(suffix: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.suffix() == suffix)
     }
 
-    /// Returns the name of the key's message type, if it has one and this crate defines it.
+    /// Returns the name of the key's message type, if this crate defines it; `None` if it does not, or the key has no
+    /// message.
     #[must_use]
     pub const fn message(self) -> Option<&'static str> {
         self.row().message
@@ -212,9 +213,9 @@ impl KeyKind {
         self.row().max_per_second
     }
 
-    /// Whether only the node in the second chunk publishes on this key, about itself or its host.
+    /// Whether only the node in the second chunk may publish on this key, about itself or its host.
     ///
-    /// Other nodes may command it, play it, and publish on custom topics.
+    /// Any node may publish on the other keys: commands, played values, retransmit requests and custom messages.
     #[must_use]
     pub const fn is_owner_only(self) -> bool {
         matches!(self.row().publishers, Publishers::OwnerOnly)

@@ -145,14 +145,14 @@ impl Topics<SequenceHeartbeat> {
 }
 
 impl Topic<Modulation> {
-    /// One parameter of `node`.
+    /// Values of one parameter of `node`.
     #[must_use]
     pub const fn modulation(node: NodeId, parameter: ParameterName) -> Self {
         Self::at(Key::Modulation { node, parameter })
     }
 }
 impl Topics<Modulation> {
-    /// Every parameter of `node`.
+    /// Values of every parameter of `node`.
     #[must_use]
     pub fn modulation_of(node: &NodeId) -> Self {
         Self::matching(format!("{}/{node}/modulation/*", Key::ROOT))
@@ -160,7 +160,7 @@ impl Topics<Modulation> {
 }
 
 impl Topic<ModulationBatch> {
-    /// Many parameters of `node` in one message.
+    /// Values of many parameters of `node` in one message.
     #[must_use]
     pub const fn modulation_batch(node: NodeId) -> Self {
         Self::at(Key::ModulationBatch(node))
@@ -168,14 +168,14 @@ impl Topic<ModulationBatch> {
 }
 
 impl Topic<Look> {
-    /// All values of `node`.
+    /// All current values of `node`.
     #[must_use]
     pub const fn look(node: NodeId) -> Self {
         Self::at(Key::Look(node))
     }
 }
 impl Topics<Look> {
-    /// All values of every visualization.
+    /// All current values of every visualization.
     #[must_use]
     pub fn every_look() -> Self {
         Self::matching("hana/*/look")

@@ -48,7 +48,7 @@ impl NodeId {
     ///
     /// # Errors
     ///
-    /// When `id` is empty, too long, or has a character outside `[a-z0-9_-]`.
+    /// When `id` is empty or too long, begins with `-` or `_`, or has a character outside `[a-z0-9_-]`.
     pub fn new(id: &str) -> Result<Self, NodeIdError> {
         if id.is_empty() {
             return Err(NodeIdError::Empty);
@@ -68,9 +68,9 @@ impl NodeId {
         Ok(Self(id.into()))
     }
 
-    /// Derives an id from a hostname: its first label in lower case, with every other character replaced by `-`.
+    /// Derives an id from a hostname: its first label in lower case, with every invalid character replaced by `-`.
     ///
-    /// Returns `host` if nothing is left.
+    /// Returns `host` if the label has no letter or digit.
     #[must_use]
     pub fn from_hostname(hostname: &str) -> Self {
         let label = hostname.split('.').next().unwrap_or_default();
@@ -85,7 +85,7 @@ impl NodeId {
         if cleaned.is_empty() { Self("host".into()) } else { Self(cleaned.into()) }
     }
 
-    /// Returns the next id to try when this one is taken: `ripples` and 2 make `ripples-2`. Truncated to fit.
+    /// Returns this id with a number, to try when the id is taken: `ripples-2`. A long id is truncated to fit.
     #[must_use]
     pub fn numbered(&self, number: u32) -> Self {
         let suffix = format!("-{number}");

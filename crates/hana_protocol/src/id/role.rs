@@ -53,7 +53,7 @@ impl FromStr for Role {
     }
 }
 
-/// A string that is not the name of a role.
+/// The error that a string is not the name of a role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not a role; the roles are app, visualization, daemon and bridge")]
 pub struct UnknownRole {

@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::node_id::NodeId;
 
-/// A hybrid-logical-clock timestamp of a write or claim, by which all nodes order concurrent ones the same way.
+/// A hybrid-logical-clock timestamp of a write or claim. By stamps, all nodes put concurrent writes in the same
+/// order.
 ///
 /// Stamps are ordered by time, then by the count within the millisecond, then by node, so that stamps of different
 /// nodes are never equal. On the wire an array: `[1760000000000, 0, "app-h1"]`.
@@ -11,7 +12,7 @@ use crate::id::node_id::NodeId;
 pub struct Stamp {
     /// Unix milliseconds: the author's clock, or a larger time that the author has received from another node.
     pub ms: u64,
-    /// The number within that millisecond, from 0.
+    /// The number of this stamp among the author's stamps with the same `ms`, from 0.
     pub count: u32,
     /// The author.
     pub by: NodeId,

@@ -11,7 +11,7 @@ use crate::id::node_id::NodeId;
 #[serde(try_from = "String", into = "String")]
 pub struct TopicName(Arc<str>);
 
-/// A string that is not a topic name.
+/// The error that a string is not a valid topic name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "'{name}' is not a topic name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
@@ -26,7 +26,8 @@ impl TopicName {
     ///
     /// # Errors
     ///
-    /// When `name` is empty, longer than 63 characters, or has a character outside `[a-z0-9_-]`.
+    /// When `name` is empty or longer than 63 characters, begins with `-` or `_`, or has a character outside
+    /// `[a-z0-9_-]`.
     pub fn new(name: &str) -> Result<Self, TopicNameError> {
         // Topic names follow the rule of node ids: both are one chunk of a key.
         NodeId::new(name)
@@ -45,7 +46,7 @@ impl TopicName {
         &self.0
     }
 
-    /// Applies the same rule at compile time, for `custom_message!`.
+    /// Whether `name` follows the rule of topic names; usable at compile time, for `custom_message!`.
     #[doc(hidden)]
     #[must_use]
     pub const fn is_valid(name: &str) -> bool {

@@ -15,7 +15,8 @@ use crate::wire::message::Message;
 
 /// A command, on `hana/<node>/control`: `{"start": {"name": "ripples"}}`.
 ///
-/// A node replies to a query with a [`CommandReply`]; it carries out a plain put without a reply.
+/// A node replies with a [`CommandReply`] to a command that arrives as a query. It carries out a command that arrives
+/// as a put, without a reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
@@ -57,13 +58,13 @@ pub enum Control {
 
 impl Message for Control {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// The rate of MIDI controllers, for a program that sets parameters by command instead of playing them.
+    /// The message rate of a MIDI controller: a program may set parameters by command instead of playing them.
     const MAX_PER_SECOND: u32 = 1000;
     const NAME: &'static str = "control";
 }
 
 impl Control {
-    /// Returns the command's name as in JSON.
+    /// Returns the command's name in JSON, such as `start`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -123,9 +124,9 @@ pub trait Command: Into<Control> + Send + 'static {
 /// Command to a daemon: launch a program of its catalogue. The daemon replies once the process exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Start {
-    /// Its name in the catalogue.
+    /// The program's name in the catalogue.
     pub name: String,
-    /// The id to use; by default the name, or the name with a number if it is taken.
+    /// The id of the new node. By default, the catalogue name, with a number appended if that id is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NodeId>,
     /// The time of the launch.
@@ -138,11 +139,12 @@ pub struct Start {
 pub struct Started {
     /// The id of the node.
     pub node: NodeId,
-    /// Its process id.
+    /// The process id of the node.
     pub pid: u32,
 }
 
-/// Command to a daemon: stop a process it launched, gracefully first. The daemon replies once it has ended.
+/// Command to a daemon: stop a process that it launched, gracefully first. The daemon replies once the process has
+/// ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// The process.
@@ -160,33 +162,34 @@ pub struct StopReply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoppedBy {
-    /// None: it had already ended.
+    /// No measure: the process had already ended.
     Already,
     /// The [`Shutdown`] command.
     Shutdown,
-    /// SIGTERM to its process group.
+    /// SIGTERM to the process group.
     Terminate,
-    /// SIGKILL to its process group.
+    /// SIGKILL to the process group.
     Kill,
 }
 
-/// Command to a daemon: stop a process it launched and start it again with the same id.
+/// Command to a daemon: stop a process that it launched, and start it again with the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
     /// The process.
     pub node: NodeId,
 }
 
-/// Command to a daemon: kill a process it launched at once, with all its children.
+/// Command to a daemon: immediately kill a process that it launched, with all its children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kill {
     /// The process.
     pub node: NodeId,
 }
 
-/// Command to a daemon: acknowledge a fault of a process it launched.
+/// Command to a daemon: acknowledge a fault of a process that it launched.
 ///
-/// The daemon suspends the process's policy and its alarms until the state changes. It refuses if there is no fault.
+/// The daemon suspends the policy and the alarms of the process until its state changes. It refuses the command if
+/// the process has no fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
     /// The process.
@@ -195,7 +198,7 @@ pub struct Acknowledge {
 
 /// Command to a daemon: reload the catalogue and the settings of the host.
 ///
-/// Running processes continue. The daemon refuses if a file is invalid; nothing changes then.
+/// Running processes continue. If a file is invalid, the daemon refuses the command and changes nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {}
 
@@ -223,29 +226,31 @@ pub struct Shutdown {}
 /// Command to a visualization: set parameters, all or none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Set {
-    /// Name and value of each parameter.
+    /// The value of each parameter to set, by name.
     #[serde(default)]
     pub parameters: BTreeMap<ParameterName, f32>,
-    /// Name and modulator of each parameter that moves by itself from then on, until it is played or set.
+    /// The modulator of each parameter to modulate, by name. It moves the parameter until that parameter is played or
+    /// set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub modulators: BTreeMap<ParameterName, Modulator>,
     /// The time at which the command takes effect.
     #[serde(default, skip_serializing_if = "ScheduleAt::is_now")]
     pub at: ScheduleAt,
-    /// Whether to take parameters from other owners; if `false`, one such parameter causes the command to be refused.
+    /// Whether to take parameters from other owners. If `false`, the command is refused if another node owns one of
+    /// them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub take: bool,
 }
 
 impl Set {
-    /// Adds one value.
+    /// Adds the value of a parameter to set.
     #[must_use]
     pub fn with(mut self, parameter: ParameterName, value: f32) -> Self {
         self.parameters.insert(parameter, value);
         self
     }
 
-    /// Adds one modulator.
+    /// Adds the modulator of a parameter.
     #[must_use]
     pub fn with_modulator(mut self, parameter: ParameterName, modulator: Modulator) -> Self {
         self.modulators.insert(parameter, modulator);
@@ -263,25 +268,26 @@ impl Set {
 /// The reply to [`Set`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SetReply {
-    /// The beat that the command waits for; `None` if it has been carried out.
+    /// The beat at which the command will take effect; `None` if it has already taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<f64>,
-    /// The requested beat, if it had passed: the command was carried out at once.
+    /// The requested beat, if it had already passed. The command then took effect immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_for: Option<f64>,
 }
 
-// Serde's `skip_serializing_if` passes a reference.
+// Takes a reference, since serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// Command to a visualization: freeze the look, whatever is played, until [`Resume`]. Survives a restart.
+/// Command to a visualization: keep the current look until [`Resume`], whatever is played. A freeze survives a
+/// restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {}
 
-/// Command to a visualization: draw black until [`Resume`]. Survives a restart.
+/// Command to a visualization: draw black until [`Resume`]. A blackout survives a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blackout {}
 
@@ -303,18 +309,18 @@ pub struct Play {}
 /// Command to any daemon: stop playback on all hosts. Beats continue, as in Ableton Link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {}
-/// Command to a visualization: claim parameters for the sender, an app or a bridge that names itself.
+/// Command to a visualization: claim parameters for the sender, an app or a bridge that the envelope names.
 ///
-/// A claim lasts until the app releases it, another app takes the parameter, or the app disappears. Each parameter is
-/// decided on its own; the reply lists the results.
+/// A claim lasts until the app releases it, another app takes the parameter, or the app disappears. The visualization
+/// decides about each parameter separately; the reply lists the results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Take {
     /// The parameters. An empty list only announces the priority.
     pub parameters: Vec<ParameterName>,
-    /// The priority of the app, which also applies to what it plays.
+    /// The priority of the app, which applies to its claims and to the parameters that it plays.
     #[serde(default, skip_serializing_if = "Priority::is_usual")]
     pub priority: Priority,
-    /// The time of the claim; now by default.
+    /// The time of the claim; by default, the current time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
@@ -324,7 +330,7 @@ pub struct Take {
 pub struct TakeReply {
     /// The parameters that the app owns now.
     pub taken: Vec<ParameterName>,
-    /// The parameters that another app keeps, by a higher priority or a newer claim.
+    /// The parameters that another app keeps because of a higher priority or a newer claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<OwnedByOther>,
     /// The time of the claim.
@@ -337,16 +343,16 @@ pub struct TakeReply {
 pub struct Release {
     /// The parameters.
     pub parameters: Vec<ParameterName>,
-    /// The time of the release; now by default. Later claims of the app stay in force.
+    /// The time of the release; by default, the current time. Claims that the app made later stay in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
 
-/// Command to any node: reply.
+/// Command to any node: reply, and do nothing else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {}
 
-/// The reply to a command that returns nothing else.
+/// The reply to a command whose reply has no content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {}
 
@@ -394,7 +400,7 @@ pub enum CommandReply<Reply = Accepted> {
 /// The reason why a command was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The text.
+    /// The reason and the remedy, as text.
     pub reason: String,
 }
 

@@ -20,7 +20,7 @@ pub struct CustomMessageInfo {
     /// Whether the node publishes the type, receives it, or both.
     #[serde(default)]
     pub direction: Direction,
-    /// The JSON Schema of the type; `true`, which accepts every value, if the node does not announce one.
+    /// The JSON Schema of the type. If the node announces no schema, `true`, which accepts every value.
     #[serde(default = "anything")]
     pub schema: Value,
 }
@@ -29,11 +29,11 @@ pub struct CustomMessageInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// The node publishes them.
+    /// The node publishes messages of the type.
     Published,
-    /// The node receives them; other nodes can send them to it.
+    /// The node receives messages of the type; other nodes can send them to it.
     Subscribed,
-    /// Both; also the default for a node that does not announce a direction.
+    /// The node does both. The default for a node that does not announce a direction.
     #[default]
     Both,
 }

@@ -21,17 +21,17 @@ pub struct Event {
 pub enum EventKind {
     /// A process was started.
     Started,
-    /// The operator closed it; the node reports this about itself when it leaves.
+    /// The operator closed the program; the node reports this about itself when it leaves the mesh.
     Closed,
-    /// It was stopped on command.
+    /// The process was stopped on command.
     Stopped,
-    /// It ended without a command.
+    /// The process ended without a command.
     Crashed,
-    /// It was started again.
+    /// The process was started again.
     Restarted,
-    /// Its main loop has not advanced for too long.
+    /// The node's main loop has not advanced for too long.
     Unresponsive,
-    /// Its main loop advances again.
+    /// The node's main loop advances again.
     Responsive,
     /// A host no longer responds; the nodes on it are lost too.
     HostLost,
@@ -41,17 +41,17 @@ pub enum EventKind {
     HostFound,
     /// A visualization that no daemon launched disappeared without a `Closed` event.
     NodeLost,
-    /// It runs, but its output is written elsewhere or not at all: a disk is full or read-only.
+    /// The process runs, but its output is written elsewhere or not at all, because a disk is full or read-only.
     OutputLost,
     /// A daemon reloaded its catalogue and found changes; the text names the added, removed and changed entries.
     CatalogueChanged,
     /// The catalogue or the settings of a daemon were changed to an invalid state; the text names file, line and cause.
     ///
-    /// The daemon keeps the previous ones.
+    /// The daemon keeps the previous catalogue and settings.
     CatalogueRefused,
     /// A message could not be used; the text names the key, sender, field and cause.
     MessageRefused,
-    /// A kind this build does not know.
+    /// A kind that this build does not know.
     #[serde(other)]
     Other,
 }

@@ -29,7 +29,7 @@ pub struct Health {
     /// Messages that the node sent, received and dropped since it joined.
     #[serde(default)]
     pub counters: Counters,
-    /// The same by lane; lanes without traffic are omitted.
+    /// Messages counted by lane; lanes without traffic are omitted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<Lane, LaneTraffic>,
     /// Message faults by peer, the most frequent first; at most [`Health::MAX_TROUBLES`].
@@ -48,7 +48,7 @@ impl Health {
     /// Maximum length of `headless` in characters; longer text is cut.
     pub const MAX_HEADLESS: usize = 300;
 
-    /// Returns what an operator should know about the node although it runs; empty if there is nothing.
+    /// Returns a remark for operators about a running node, such as that it has no window; empty if there is none.
     #[must_use]
     pub fn remark(&self) -> String {
         self.headless.as_ref().map_or_else(String::new, |cause| {
@@ -61,23 +61,23 @@ impl Health {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LaneTraffic {
-    /// Handed to the network.
+    /// Messages handed to the network.
     pub sent: u64,
-    /// Delivered to the program.
+    /// Messages delivered to the program.
     pub received: u64,
-    /// Dropped because a queue was full.
+    /// Messages dropped because a queue was full.
     pub dropped: u64,
-    /// Replaced by a newer message of the same key before it was sent or read.
+    /// Messages replaced by a newer message on the same key before they were sent or read.
     pub coalesced: u64,
-    /// Missing at first, retransmitted, and delivered.
+    /// Messages that were missing at first, then retransmitted and delivered.
     pub recovered: u64,
-    /// Never received.
+    /// Messages that were never received.
     pub missed: u64,
-    /// Received twice or after a newer message, and dropped.
+    /// Messages dropped because they arrived twice or after a newer message.
     pub late: u64,
 }
 
-/// Messages of one peer that were not delivered, or only late.
+/// The number of messages of one peer on one lane that had the same fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageFault {
     /// The sender that the messages name.
@@ -90,30 +90,30 @@ pub struct MessageFault {
     pub count: u64,
 }
 
-/// The reason why a message was not delivered, or only late.
+/// The fault of a message: the reason why it was not delivered, or was delivered only after a retransmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageFaultCause {
-    /// It was never received.
+    /// The message was never received.
     Missed,
-    /// It was received after a retransmission.
+    /// The message was received after a retransmission.
     Recovered,
-    /// It was received twice or after a newer message.
+    /// The message was received twice or after a newer message.
     Late,
     /// The program did not keep up, and its queue was full.
     Dropped,
-    /// It could not be used.
+    /// The message could not be used.
     Malformed,
-    /// It exceeded the rate limit of its sender.
+    /// The message exceeded the rate limit of its sender.
     Limited,
-    /// Another node sent it in the sender's name.
+    /// Another node sent the message in the sender's name.
     Impersonated,
-    /// It was played while another controller owned the parameter.
+    /// The message played a parameter that another controller owned.
     Held,
 }
 
 impl MessageFaultCause {
-    /// Returns one or two words for tables.
+    /// Returns a short description for tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -132,7 +132,7 @@ impl MessageFaultCause {
 /// The frames of a node's main loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frames {
-    /// Frames since the node joined. Incremented by the render loop itself, never by a network thread.
+    /// Frames since the node joined. Only the render loop increments this count, never a network thread.
     pub count: u64,
     /// Frames per second over the last second.
     pub fps: f32,
@@ -144,34 +144,36 @@ pub struct Frames {
 /// Messages counted since the node joined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Handed to the network.
+    /// Messages handed to the network.
     pub sent: u64,
-    /// Delivered to the program.
+    /// Messages delivered to the program.
     pub received: u64,
-    /// Dropped because a queue was full.
+    /// Messages dropped because a queue was full.
     pub dropped: u64,
-    /// Replaced by a newer value of the same key before it was sent or read: only the newest value matters.
+    /// Messages replaced by a newer message on the same key before they were sent or read: only the newest value
+    /// matters.
     #[serde(default)]
     pub coalesced: u64,
-    /// Missing at first, retransmitted, and delivered.
+    /// Messages that were missing at first, then retransmitted and delivered.
     #[serde(default)]
     pub recovered: u64,
     /// Sequence numbers that were never received.
     pub missed: u64,
-    /// Received twice or after a newer message, and dropped.
+    /// Messages dropped because they arrived twice or after a newer message.
     pub late: u64,
-    /// Unusable: undecodable, of the wrong type, too large, or out of range.
+    /// Messages that could not be used: undecodable, of the wrong type, too large, or out of range.
     pub malformed: u64,
-    /// Above the rate limit per sender and key, and dropped unread.
+    /// Messages above the rate limit per sender and key, which were dropped without being decoded.
     #[serde(default)]
     pub limited: u64,
-    /// Sent by another node on a key that only its owner may publish, and dropped unread.
+    /// Messages dropped without being decoded because another node sent them on a key that only its owner may publish
+    /// on.
     #[serde(default)]
     pub impersonated: u64,
-    /// Changes that arrived after their beat and were carried out at once.
+    /// Changes that arrived after their beat and took effect immediately.
     #[serde(default)]
     pub overdue: u64,
-    /// Values that were played while another controller owned the parameter, and not applied.
+    /// Played values that were not applied because another controller owned the parameter.
     #[serde(default)]
     pub held: u64,
     /// Messages of another protocol, such as OSC, that the operating system dropped before a bridge read them.
@@ -182,8 +184,8 @@ pub struct Counters {
 impl Counters {
     /// Whether messages were lost or unusable.
     ///
-    /// Late and dropped messages are not errors: only the newest value matters, and a copy may arrive by a second path.
-    /// Refused values of parameters with another owner are not errors either.
+    /// Late and dropped messages are not errors: only the newest value matters, and a copy may arrive by a second
+    /// path. Values that were not applied because another controller owned the parameter are not errors either.
     #[must_use]
     pub const fn has_errors(&self) -> bool {
         self.missed + self.malformed + self.limited + self.impersonated + self.input_lost > 0
@@ -192,9 +194,9 @@ impl Counters {
 
 impl Message for Health {
     const LANE: Lane = Lane::UnreliableSequenced;
-    /// Mostly for play sessions, whose node ids vary in length.
+    /// Room mainly for the play sessions, whose node ids vary in length.
     const MAX_BYTES: usize = 16 * 1024;
-    /// Five times the ten heartbeats of a second.
+    /// Five times the normal rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "health";
 }

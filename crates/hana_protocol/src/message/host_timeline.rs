@@ -9,7 +9,7 @@ use crate::wire::message::Message;
 
 /// The timeline of a host, on `hana/<host>/timeline` (state), in microseconds of that host's local clock.
 ///
-/// Its daemon publishes it on each change and four times a second.
+/// The host's daemon publishes it on each change and four times a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostTimeline {
     /// Beats per minute, 20 to 999.
@@ -18,7 +18,8 @@ pub struct HostTimeline {
     /// The beat at `at_us`; may be negative.
     #[serde(deserialize_with = "timeline_number::finite")]
     pub beat: f64,
-    /// The local time from which the timeline holds, in microseconds. A change is published shortly before.
+    /// The local time at which the timeline takes effect, in microseconds. A change is published shortly before that
+    /// time.
     pub at_us: i64,
     /// The rate relative to the host's clock, 0.9 to 1.1: the effective tempo is `bpm` times this.
     #[serde(
@@ -27,29 +28,29 @@ pub struct HostTimeline {
         deserialize_with = "timeline_number::rate"
     )]
     pub rate: f64,
-    /// A temporary rate by which the timeline removes its offset at first.
+    /// The temporary rate by which the timeline removes an initial offset, and the duration of that rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub easing: Option<SlewRate>,
     /// Beats per bar.
     #[serde(deserialize_with = "timeline_number::quantum")]
     pub quantum: f64,
-    /// Whether it plays. The beat advances in either case.
+    /// Whether the transport plays. The beat advances in either case.
     pub playing: bool,
     /// The source of tempo and beat.
     pub source: TimelineSource,
-    /// Peers in the session of Ableton Link. A crashed peer is counted for a few seconds more.
+    /// The number of peers in the Ableton Link session. A crashed peer is still counted for a few seconds.
     #[serde(default)]
     pub peers: u64,
-    /// The host that this one follows; `None` if it leads.
+    /// The host whose timeline this host follows; `None` if this host leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<NodeId>,
     /// The maximum offset from the leader's timeline, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_us: Option<u64>,
-    /// The age of the timeline in microseconds. A host that takes it over from another continues the count.
+    /// The age of the timeline in microseconds. The count continues when another host takes the timeline over.
     #[serde(default)]
     pub running_us: u64,
-    /// The number of hosts that follow this one.
+    /// The number of hosts that follow this host.
     #[serde(default)]
     pub followers: u32,
     /// The number of changes to the timeline.
@@ -68,7 +69,7 @@ pub enum TimelineSource {
     Link,
     /// The daemon's own clock.
     Internal,
-    /// Another host, whose clock this one estimates.
+    /// Another host, whose clock this host estimates.
     Mesh,
 }
 
@@ -93,13 +94,13 @@ impl fmt::Display for TimelineSource {
 impl Message for HostTimeline {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 4096;
-    /// Four per second and one per change; turning a tempo knob makes many changes.
+    /// Four messages per second and one per change; turning a tempo knob makes many changes.
     const MAX_PER_SECOND: u32 = 200;
     const NAME: &'static str = "timeline";
 }
 
 impl HostTimeline {
-    /// Converts it to a [`Timeline`] by the clock of its host, without its easing.
+    /// Converts the message to a [`Timeline`] in the time of its host's clock, without easing.
     ///
     /// Returns `None` if a number is out of range, which a decoded message never has.
     #[must_use]
@@ -117,7 +118,7 @@ impl HostTimeline {
         self.source == TimelineSource::Link && self.peers > 0
     }
 
-    /// Formats tempo, bar and beat, and whether it plays; bar and beat count from 1.
+    /// Formats the tempo, the bar and beat, and whether the transport plays. Bars and beats count from 1.
     ///
     /// `now` is the timeline in force at `at_us`.
     #[must_use]
@@ -147,7 +148,10 @@ impl HostTimeline {
         }
     }
 
-    /// Continues the `known` tempo map with this timeline from `at_us` on; without one, starts a new map.
+    /// Appends this timeline to the `known` tempo map, with its easing, from `at_us` on. Without a known map, starts
+    /// a new one.
+    ///
+    /// Returns `None` if a number is out of range, which a decoded message never has.
     #[must_use]
     pub fn continues(&self, known: Option<TempoMap>) -> Option<TempoMap> {
         let timeline = self.timeline()?;
@@ -159,7 +163,7 @@ const fn one() -> f64 {
     1.0
 }
 
-// An omitted rate is exactly 1. Serde's `skip_serializing_if` passes a reference.
+// An omitted rate is exactly 1. Takes a reference, since serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::float_cmp, clippy::trivially_copy_pass_by_ref)]
 fn is_one(rate: &f64) -> bool {
     *rate == 1.0
@@ -221,7 +225,7 @@ mod tests {
     fn slewed_timeline_arrives_at_its_goal() {
         let mut said = read(SHORT).unwrap();
         let heading = said.timeline().unwrap();
-        // A hundredth of a second behind, removed within half a second.
+        // The timeline is 10 ms behind, and removes that offset within half a second.
         said.beat -= 0.02;
         said.easing = Some(SlewRate { rate: 1.02, for_us: 500_000 });
         let course =

@@ -6,9 +6,9 @@ use crate::wire::message::Message;
 /// One line of a process's output, on `hana/<host>/log/<viz>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// The line's number in the output of this instance of the process, from 0. Gaps are lines that were not sent.
+    /// The line's number in the output of this instance of the process, from 0. A gap means that lines were not sent.
     pub number: u64,
-    /// The output it was written to.
+    /// The output to which the line was written.
     pub stream: Stream,
     /// The line without its line ending, cut to 4 KiB; bytes that are not UTF-8 are replaced.
     pub text: String,

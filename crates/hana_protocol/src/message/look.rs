@@ -8,12 +8,14 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// All current values of a visualization, on `hana/<viz>/look`: state, on change, at most ten times a second.
+/// All current values of a visualization, on `hana/<viz>/look` (state).
+///
+/// Published on change, at most ten times a second.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Look {
-    /// Name and value of each parameter.
+    /// The value of each parameter, by name.
     pub parameters: BTreeMap<ParameterName, f32>,
-    /// Name and modulator of each parameter that moves by itself.
+    /// The modulator of each modulated parameter, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub modulators: BTreeMap<ParameterName, Modulator>,
     /// The panic override in force.
@@ -21,13 +23,13 @@ pub struct Look {
     pub in_force: Option<Override>,
 }
 
-/// A panic override: takes precedence over everything that is played until `resume`.
+/// A panic override, which takes precedence over everything that is played, until the command `resume`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Override {
-    /// The look stays as it was; values that arrive meanwhile are shown afterwards.
+    /// The look does not change; values that arrive during the freeze are shown after it.
     Freeze,
-    /// The screen is black; playback continues underneath.
+    /// The screen is black; played values continue to be applied.
     Blackout,
 }
 

@@ -8,7 +8,7 @@ use crate::wire::message::Message;
 
 /// The peers that a daemon has lost and still waits for, on `hana/<host>/lost_peers` (state).
 ///
-/// A node that joins later cannot learn of them otherwise, since a lost peer publishes nothing.
+/// A lost peer publishes nothing, so a node that joins later can learn of it only from this message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostPeers {
     /// Lost hosts, each with its visualizations.
@@ -20,7 +20,7 @@ pub struct LostPeers {
 }
 
 impl LostPeers {
-    /// Converts each of the times with `time`.
+    /// Converts all times in the message with `time`.
     #[must_use]
     pub fn with_times(mut self, time: impl Fn(u64) -> u64) -> Self {
         for host in &mut self.hosts {
@@ -38,7 +38,7 @@ impl LostPeers {
 pub struct LostHost {
     /// The host.
     pub host: NodeId,
-    /// The cause.
+    /// The cause of the loss.
     pub cause: LossCause,
     /// The time of the loss, in Unix milliseconds.
     pub since_ms: u64,
@@ -66,7 +66,8 @@ pub enum LossCause {
     HostLost,
     /// The host refuses connections: its daemon is gone, while its visualizations may still run.
     DaemonLost,
-    /// A process accepts connections at the daemon's endpoint, but the host is not visible on the mesh from here.
+    /// A process accepts connections at the daemon's endpoint, but the host is not on the mesh as this daemon sees
+    /// it.
     OffMesh,
 }
 
@@ -106,7 +107,7 @@ impl fmt::Display for LossCause {
 
 impl Message for LostPeers {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Changes seldom; each change is published four times.
+    /// The message changes seldom; each change is published four times.
     const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "lost_peers";
 }

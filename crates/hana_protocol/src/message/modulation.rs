@@ -10,7 +10,7 @@ use crate::wire::message::Message;
 
 /// One value of one parameter, on `hana/<viz>/modulation/<param>`.
 ///
-/// A map `{"value": 0.5}`; a bare number is read too, so that a value can be typed by hand.
+/// Encoded as a map `{"value": 0.5}`. A bare number is decoded too, so that a value can be typed by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Modulation {
     /// The value, within the parameter's range (-1 to 1 by default).
@@ -20,7 +20,7 @@ pub struct Modulation {
 impl Message for Modulation {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 256;
-    /// Per parameter: four times the up to 1 kHz of sensors and audio analysis.
+    /// Four times the rate of sensors and audio analysis, which is at most 1 kHz per parameter.
     const MAX_PER_SECOND: u32 = 4000;
     const NAME: &'static str = "modulation";
 }
@@ -40,7 +40,8 @@ impl<'de> Visitor<'de> for ModulationVisitor {
         f.write_str("a number, or a map with the field `value`")
     }
 
-    // A parameter is an f32 on both ends; a foreign sender's value outside f32 is out of range anyway.
+    // A parameter is an f32 on both ends; a foreign sender's value beyond the range of `f32` is out of the
+    // parameter's range anyway.
     #[allow(clippy::cast_possible_truncation)]
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Modulation, E> {
         Ok(Modulation { value: value as f32 })

@@ -18,12 +18,12 @@ pub struct NodeInfo {
     pub node: NodeId,
     /// The default id of its program: `ripples-2` is of the kind `ripples`.
     ///
-    /// A node that omits this has a kind of its own, named like the node.
+    /// If omitted, the kind is the node's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<NodeId>,
     /// Its role.
     pub role: Role,
-    /// The host it runs on: the id of that host's daemon, whether one runs or not.
+    /// The host on which the node runs, named by the id of its daemon, even if no daemon runs there.
     pub host: NodeId,
     /// Its process id on that host.
     pub pid: u32,
@@ -31,7 +31,7 @@ pub struct NodeInfo {
     pub instance: u64,
     /// The time it joined, in Unix milliseconds.
     pub started_ms: u64,
-    /// The version of hana that it is built with.
+    /// The version of hana with which the node is built.
     pub version: String,
     /// The name of its program.
     #[serde(default)]
@@ -45,7 +45,8 @@ pub struct NodeInfo {
     /// The Zenoh endpoints at which it accepts direct links; empty for nodes that cannot be played.
     #[serde(default)]
     pub play: Vec<String>,
-    /// The Zenoh endpoints at which a daemon listens; peers that lose it try to connect there. Empty for other roles.
+    /// The Zenoh endpoints at which a daemon listens; empty for other roles. Peers that lose the daemon reconnect
+    /// there.
     #[serde(default)]
     pub listen: Vec<String>,
 }
@@ -79,9 +80,9 @@ pub enum SendCheckError {
         node: NodeId,
         /// The name of the message type.
         name: String,
-        /// Its version there.
+        /// The version of the message type at that node.
         version: u32,
-        /// The place where the message does not match.
+        /// The first mismatch between the message and the schema.
         #[source]
         misfit: ValidationError,
     },
@@ -107,7 +108,7 @@ impl NodeInfo {
         self.messages.iter().filter(|message| message.direction.is_subscribed())
     }
 
-    /// Returns the custom message type that the node has on a topic, if any.
+    /// Returns the custom message type that the node announces on a topic, if any.
     #[must_use]
     pub fn message_on(&self, topic: &str) -> Option<&CustomMessageInfo> {
         self.messages.iter().find(|message| message.topic == topic)

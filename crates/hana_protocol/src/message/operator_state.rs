@@ -7,10 +7,10 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The operator state that an app or a bridge shares with the others, on `hana/<app>/operator` (state).
+/// The operator state that an app or a bridge shares with other controllers, on `hana/<app>/operator` (state).
 ///
-/// Claims and notes are two maps that every app writes and keeps a copy of (`LwwMap` in `hana_engine`). Each app
-/// publishes its own entries and those of apps that are absent.
+/// Claims and notes are two replicated maps that every app writes (`LwwMap` in `hana_engine`). Each app publishes its
+/// own entries and those of apps that are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorState {
     /// The priority of the app.
@@ -24,7 +24,7 @@ pub struct OperatorState {
     pub notes: Vec<Note>,
 }
 
-/// A claim: an app wants to keep a parameter, or no longer does.
+/// A claim by which an app wants to keep a parameter; may have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The app.
@@ -46,10 +46,10 @@ pub struct Claim {
     pub stamp: Stamp,
 }
 
-/// A note from one operator to the others.
+/// A note from one operator to the other operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// The app in which it was written.
+    /// The app in which the note was written.
     pub app: NodeId,
     /// The text; empty once the note is withdrawn.
     pub text: String,
@@ -57,7 +57,7 @@ pub struct Note {
     pub stamp: Stamp,
 }
 
-// Serde's `skip_serializing_if` passes a reference.
+// Takes a reference, since serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
@@ -74,7 +74,7 @@ impl OperatorState {
 
 impl Message for OperatorState {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// A thousand claims with names of typical length.
+    /// Room for a thousand claims with names of typical length.
     const MAX_BYTES: usize = 256 * 1024;
     /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;

@@ -9,18 +9,21 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The owners of a visualization's parameters, on `hana/<viz>/owners`: state, on change, at most ten times a second.
+/// The owners of a visualization's parameters, on `hana/<viz>/owners` (state).
+///
+/// Published on change, at most ten times a second.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterOwners {
-    /// The current owner of each parameter; without one, the last owner where that matters.
+    /// The current owner of each parameter; for some parameters without a current owner, the last owner.
     ///
-    /// If a parameter has two entries, the first is the current owner; the second regains it when the first pauses.
+    /// If a parameter has two entries, the first is the current owner. The second owner regains the parameter when
+    /// the first pauses.
     #[serde(default)]
     pub owners: Vec<Ownership>,
     /// The contributors to each mixed parameter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
-    /// Announced priorities other than 0.
+    /// The announced priority of each app, unless the priority is 0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub priorities: BTreeMap<NodeId, Priority>,
 }
@@ -42,23 +45,24 @@ pub struct Ownership {
     pub stamp: Option<Stamp>,
 }
 
-/// The way in which an app owns a parameter, or ceased to.
+/// The kind of ownership of a parameter, current or past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnershipKind {
-    /// Owned by playing, until the app pauses.
+    /// The app owns the parameter by playing it, until it pauses.
     Active,
-    /// Claimed, until the app releases it, another app takes it or the app disappears.
+    /// The app owns the parameter by a claim, until it releases the parameter, another app takes it, or the app
+    /// disappears.
     Claimed,
     /// No longer owned: the app disappeared.
     Abandoned,
-    /// No longer owned: the app released it, or took it from another app for a single `set`.
+    /// No longer owned: the app released the parameter, or took it from another app only for a single `set`.
     Released,
 }
 
 /// The priority of an app, 0 by default.
 ///
-/// By playing, an app takes a parameter at once from an owner with lower priority.
+/// An app that plays a parameter immediately takes it from an owner with a lower priority.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -79,7 +83,7 @@ pub struct OwnedByOther {
 
 impl Priority {
     /// Whether this is the default priority.
-    // Serde's `skip_serializing_if` passes a reference.
+    // Takes a reference, since serde's `skip_serializing_if` passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     #[must_use]
     pub const fn is_usual(&self) -> bool {
@@ -108,7 +112,7 @@ impl ParameterOwners {
         self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
-    /// Returns the last owner of a parameter, if it disappeared and the parameter has had no owner since.
+    /// Returns the last owner of a parameter, if that app disappeared and the parameter has had no owner since.
     #[must_use]
     pub fn left_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let of = self.owners.iter().find(|held| held.parameter == *parameter)?;
@@ -135,7 +139,7 @@ impl OwnedByOther {
 
 impl Message for ParameterOwners {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Ownership of every parameter of a large visualization, with long names.
+    /// Room for the ownership of every parameter of a large visualization, with long names.
     const MAX_BYTES: usize = 256 * 1024;
     /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;

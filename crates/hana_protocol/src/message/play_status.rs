@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum PlayPath {
     /// A direct link to the visualization, not through a daemon.
     Direct,
-    /// The mesh, while there is no direct link or it is blocked.
+    /// The mesh, used while there is no direct link or the link is blocked.
     Mesh,
 }
 

@@ -9,9 +9,9 @@ use crate::wire::message::Message;
 /// The state of a process that a daemon launched, on `hana/<host>/process/<viz>` (state).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStatus {
-    /// The id it was launched with.
+    /// The id with which the process was launched.
     pub node: NodeId,
-    /// Its name in the catalogue.
+    /// The program's name in the catalogue.
     pub name: String,
     /// The state of the process.
     pub state: ProcessState,
@@ -19,13 +19,13 @@ pub struct ProcessStatus {
     pub reason: String,
     /// The time of the last state change, in Unix milliseconds.
     pub since_ms: u64,
-    /// Its process id while it runs.
+    /// The process id, while the process runs.
     #[serde(default)]
     pub pid: Option<u32>,
-    /// Its exit status, once it has ended.
+    /// The exit status, once the process has ended.
     #[serde(default)]
     pub exit: Option<Exit>,
-    /// The number of restarts since an operator last started it.
+    /// The number of restarts since an operator last started the process.
     #[serde(default)]
     pub restarts: u32,
     /// Whether an operator acknowledged this state, which suspends policy and alarms until the state changes.
@@ -37,27 +37,27 @@ pub struct ProcessStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessState {
-    /// Launched, not yet on the mesh.
+    /// The process was launched and is not yet on the mesh.
     Starting,
-    /// On the mesh; its main loop advances.
+    /// The process is on the mesh, and its main loop advances.
     Running,
     /// The main loop advances, but below its expected rate.
     Slow,
-    /// Alive, but its main loop is frozen.
+    /// The process is alive, but its main loop does not advance.
     Unresponsive,
-    /// Its host or its daemon cannot be reached.
+    /// The host or the daemon of the process cannot be reached.
     Unreachable,
-    /// Ordered to exit.
+    /// The process was ordered to exit.
     Stopping,
-    /// Ended on command.
+    /// The process ended on command.
     Stopped,
-    /// Closed by an operator. Never restarted automatically.
+    /// An operator closed the process. It is never restarted automatically.
     Closed,
-    /// Ended without a command.
+    /// The process ended without a command.
     Crashed,
-    /// Waiting for an automatic restart.
+    /// The process waits for an automatic restart.
     Restarting,
-    /// Crashed too often; not restarted again.
+    /// The process crashed too often and is not restarted again.
     CrashLoop,
 }
 
@@ -109,7 +109,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended the process.
     Signal(i32),
-    /// The exit status is unknown, because the process was a child of an earlier daemon. Unknown values decode to this.
+    /// The exit status is unknown, because the process was a child of an earlier daemon. Unknown values decode to
+    /// this variant.
     #[serde(other)]
     Unknown,
 }
@@ -156,7 +157,7 @@ const fn signal_name(number: i32) -> Option<&'static str> {
 
 impl Message for ProcessStatus {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Published on change, four times each.
+    /// Each change is published four times.
     const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "process";
 }

@@ -7,7 +7,7 @@ use crate::wire::message::Message;
 
 /// The newest sequence numbers of a node's topics, on `hana/<node>/last_sent`.
 ///
-/// Published a few times after the last message on a topic, so that receivers can detect its loss.
+/// Published a few times after the last message on a topic, so that receivers can detect the loss of that message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequenceHeartbeat {
     /// The number of the newest message on each key, and the time since it was sent, in microseconds.
@@ -15,7 +15,7 @@ pub struct SequenceHeartbeat {
 }
 
 impl SequenceHeartbeat {
-    /// Maximum number of keys in one message; further keys follow in another.
+    /// Maximum number of keys in one message; further keys follow in another message.
     pub const MAX_KEYS: usize = 64;
 }
 
@@ -37,27 +37,30 @@ pub struct RetransmitRequest {
     pub key: String,
     /// The instance of the node that sent them.
     pub instance: u64,
-    /// The missing ranges, each as its first and last number.
+    /// The ranges of missing sequence numbers, each as its first and last number.
     pub missing: Vec<(u64, u64)>,
-    /// The message from which `subscribed_for_us` counts back: the first that the requester received or learned of.
+    /// The sequence number of the first message that the requester received or learned of.
+    ///
+    /// `subscribed_for_us` counts back from that message.
     ///
     /// If omitted, `subscribed_for_us` counts back from the arrival of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_sequence: Option<u64>,
     /// The time between subscribing and receiving (or learning of) `anchor_sequence`, in microseconds.
     ///
-    /// Messages sent longer than that before `anchor_sequence` predate the subscription. It is a duration, so the clocks need not
-    /// agree; it counts from a message and not from the request, so the request's transit time does not matter.
+    /// A message sent more than this duration before `anchor_sequence` predates the subscription. Since this is a
+    /// duration, the two clocks need not agree. Since it counts from a message instead of the request, the transit
+    /// time of the request does not matter.
     pub subscribed_for_us: u64,
 }
 
 impl RetransmitRequest {
-    /// Maximum number of messages in one reply; the requester asks again for the rest.
+    /// Maximum number of messages in one reply; the requester sends another request for the rest.
     pub const MAX_MESSAGES: u64 = 256;
     /// Maximum number of ranges in one request.
     pub const MAX_RANGES: usize = 64;
 
-    /// Whether the request includes this number.
+    /// Whether the request includes this sequence number.
     #[must_use]
     pub fn includes(&self, sequence: u64) -> bool {
         self.missing.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
@@ -72,7 +75,7 @@ impl Message for RetransmitRequest {
     const NAME: &'static str = "retransmit";
 }
 
-/// The end of a retransmission. Messages below the larger of the two numbers will not be retransmitted.
+/// The end of a retransmission. Messages numbered below the larger of its two fields will not be retransmitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetransmitEnd {
     /// The first message that was sent after the requester subscribed.

@@ -157,13 +157,13 @@ fn rgb_of_hex(text: &str) -> Option<[f32; 3]> {
 /// Formats red, green and blue from 0 to 1 as `#ff8800`.
 #[must_use]
 pub fn hex_of_rgb(parts: [f32; 3]) -> String {
-    // Within 0 and 255.
+    // The rounded values are within 0 to 255.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let [red, green, blue] = parts.map(|part| (part.clamp(0.0, 1.0) * 255.0).round() as u8);
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
-/// Formats a value as a word if its kind has words, else as a number.
+/// Formats a value as a word for a toggle or a choice, else as a number.
 #[must_use]
 pub fn word_of_value(parameter: &Parameter, value: f32) -> String {
     match &parameter.kind {
@@ -177,7 +177,7 @@ pub fn word_of_value(parameter: &Parameter, value: f32) -> String {
     }
 }
 
-/// Formats the parameters of a visualization with their values, by name; the parts of a colour become one entry.
+/// Formats the values of a visualization's parameters, by name. The components of a colour become one entry.
 #[must_use]
 pub fn words_of_values(
     declared: &[Parameter],

@@ -7,16 +7,18 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParameterKind {
-    /// Any number from the minimum to the maximum: -1 to 1 is bipolar, with rest in the middle, 0 to 1 unipolar.
+    /// Any number from the minimum to the maximum. A range from -1 to 1 is bipolar and rests at 0; 0 to 1 is
+    /// unipolar.
     #[default]
     Range,
-    /// 0 is off, 1 is on.
+    /// A switch: 0 is off, 1 is on.
     Toggle,
     /// One of these choices: the first is 0, the second 1, and so on.
     Choice(Vec<String>),
     /// A component of a colour, 0 to 1 in sRGB.
     ///
-    /// The three components are three parameters, so that each can be played, and moves smoothly, like any other.
+    /// The three components are three parameters, so that each can be played, and moves smoothly, like any other
+    /// parameter.
     Colour {
         /// The name of the colour.
         of: String,

@@ -26,10 +26,10 @@ use crate::parameter::parameter::Parameter;
 ///
 /// A modulator adapts to the parameter's range: an LFO moves around the middle, an envelope rises from rest, which is
 /// the middle of a bipolar parameter and the minimum of any other. A depth of 1 reaches the end of the range; values
-/// beyond are clamped. For a toggle or choices, each value has an equal share of the range.
+/// outside the range are clamped. For a toggle or a choice, each value covers an equal share of the range.
 ///
 /// The textual form is `lfo:sine:1bar`, `lfo:square:2beats:depth=0.5`, `env:1beat:decay=0.5beats`. On the wire a
-/// modulator is a map with field names; the textual form is also accepted there.
+/// modulator is a map with field names; the textual form is also accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Modulator {
@@ -40,7 +40,7 @@ pub enum Modulator {
 }
 
 impl Modulator {
-    /// Returns a valid value for `parameter` at a time of the timeline's clock.
+    /// Returns the modulator's value at the time `at_us` of the timeline's clock, valid for `parameter`.
     #[must_use]
     pub fn value_at(&self, parameter: &Parameter, timeline: &Timeline, at_us: i64) -> f32 {
         parameter.at_level(match self {
@@ -49,7 +49,7 @@ impl Modulator {
         })
     }
 
-    /// Returns the modulator as started at `beat`: an envelope with [`Trigger::Once`] fires there.
+    /// Returns the modulator as it starts at `beat`: an envelope with [`Trigger::Once`] fires at that beat.
     #[must_use]
     pub const fn starting_at(self, beat: f64) -> Self {
         match self {

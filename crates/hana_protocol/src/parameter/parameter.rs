@@ -16,7 +16,7 @@ use crate::parameter::sharing::Sharing;
 #[serde(try_from = "String", into = "String")]
 pub struct ParameterName(Arc<str>);
 
-/// A string that is not a parameter name.
+/// The error that a string is not a valid parameter name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "'{name}' is not a parameter name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
@@ -31,7 +31,8 @@ impl ParameterName {
     ///
     /// # Errors
     ///
-    /// When `name` is empty, longer than 63 characters, or has a character outside `[a-z0-9_-]`.
+    /// When `name` is empty or longer than 63 characters, begins with `-` or `_`, or has a character outside
+    /// `[a-z0-9_-]`.
     pub fn new(name: &str) -> Result<Self, ParameterNameError> {
         // Parameter names follow the rule of node ids: both are one chunk of a key.
         crate::id::node_id::NodeId::new(name)
@@ -65,13 +66,13 @@ pub struct Parameter {
     /// A short description for operators.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// The name that operators read instead of [`name`](Self::name); empty if there is none.
+    /// The label that operators read instead of [`name`](Self::name); empty if the parameter has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// The group under which lists and screens show it; empty if it is in none.
+    /// The group under which lists and screens show the parameter; empty if it belongs to no group.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
-    /// The unit of its values, such as `Hz`; empty if they have none.
+    /// The unit of its values, such as `Hz`; empty if the values have no unit.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
     /// The kind of the parameter; a range by default.
@@ -81,7 +82,7 @@ pub struct Parameter {
         deserialize_with = "kind_or_range"
     )]
     pub kind: ParameterKind,
-    /// Whether one controller at a time plays the parameter (the default), or all contributions are added.
+    /// How controllers share the parameter: one at a time plays it (the default), or all contributions are added.
     #[serde(default, skip_serializing_if = "Sharing::is_one")]
     pub sharing: Sharing,
 }
@@ -94,7 +95,7 @@ const fn one() -> f32 {
 }
 
 impl Parameter {
-    /// Returns a bipolar parameter from -1 to 1, with rest in the middle.
+    /// Returns a bipolar parameter from -1 to 1, which rests at 0.
     #[must_use]
     pub const fn new(name: ParameterName, default: f32) -> Self {
         Self {
@@ -164,7 +165,7 @@ impl Parameter {
         if self.label.is_empty() { self.name.as_str() } else { &self.label }
     }
 
-    /// Whether the range is centred on 0, which is the parameter's rest.
+    /// Whether the parameter is a range centred on 0, its rest value.
     #[must_use]
     pub fn is_bipolar(&self) -> bool {
         self.kind == ParameterKind::Range
@@ -172,16 +173,18 @@ impl Parameter {
             && self.min.to_bits() == (-self.max).to_bits()
     }
 
-    /// Maps a level to the range: -1 to the minimum, 0 to the middle, 1 to the maximum; levels beyond are clamped.
+    /// Maps a level to a value: -1 is the minimum, 0 the middle of the range, 1 the maximum. Other levels are
+    /// clamped.
     ///
-    /// For a toggle or choices, each value has an equal share of the levels.
+    /// For a toggle or a choice, each value covers an equal share of the levels.
     #[must_use]
     pub fn at_level(&self, level: f32) -> f32 {
         // NaN maps to the middle.
         let level = if level.is_nan() { 0.0 } else { level.clamp(-1.0, 1.0) };
         let reach = (self.max - self.min) / 2.0;
         let value = if self.kind.is_stepped() {
-            // Half a step more on both sides gives the first and the last value an equal share.
+            // Widened by half a step at both ends, so that the first and the last value cover as many levels as the
+            // others.
             (reach + 0.5).mul_add(level, self.min + reach).round()
         } else {
             reach.mul_add(level, self.min + reach)
@@ -189,13 +192,13 @@ impl Parameter {
         value.max(self.min).min(self.max)
     }
 
-    /// Returns the value to set for `value`: unchanged, or for a toggle or choices rounded to the nearest valid one.
+    /// Returns `value`, rounded to the nearest valid value for a toggle or a choice.
     ///
-    /// Rounding lets a knob play toggles and choices.
+    /// Because of the rounding, a knob can play toggles and choices.
     ///
     /// # Errors
     ///
-    /// When `value` is not finite, or outside the range.
+    /// When `value` is not finite or is outside the range.
     pub fn check(&self, value: f32) -> Result<f32, ParameterError> {
         if !value.is_finite() {
             return Err(ParameterError::NotFinite { name: self.name.clone() });
@@ -212,7 +215,7 @@ impl Parameter {
         })
     }
 
-    /// Returns the values that are accepted unchanged; an empty range if values are rounded.
+    /// Returns the range of values accepted unchanged; empty if values are rounded or a limit is not finite.
     const fn plain_range(&self) -> RangeInclusive<f32> {
         if self.kind.is_stepped() || !(self.min.is_finite() && self.max.is_finite()) {
             return f32::INFINITY..=f32::NEG_INFINITY;
@@ -221,7 +224,7 @@ impl Parameter {
     }
 }
 
-/// The reason why a value was not set. Nothing has changed then.
+/// The reason why a value was not set. The parameters are unchanged.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ParameterError {
     /// No such parameter exists.
@@ -232,10 +235,10 @@ pub enum ParameterError {
         /// The names that exist.
         known: Vec<ParameterName>,
     },
-    /// The position is beyond the last parameter.
+    /// The index is beyond the last parameter.
     #[error("there is no parameter number {place}, counted from 0; there are {count}")]
     NoPlace {
-        /// The requested position, in declaration order.
+        /// The requested index, in declaration order.
         place: usize,
         /// The number of parameters.
         count: usize,
@@ -286,15 +289,17 @@ fn list(names: &[ParameterName]) -> String {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameters {
     declared: Vec<Parameter>,
-    /// The range of values that each parameter accepts unchanged; empty if the parameter takes steps.
+    /// The range of values that each parameter accepts unchanged; see [`Parameter::plain_range`].
     ///
-    /// Played values are compared with these: one cache line covers eight parameters, whereas a declaration takes two.
+    /// Played values are checked against these ranges first, because a range takes a fraction of a cache line,
+    /// whereas a declaration takes more than one.
     plain_ranges: Vec<RangeInclusive<f32>>,
     values: Vec<f32>,
 }
 
 impl Parameters {
-    /// Returns the parameters with their default values. Of two with the same name, the later one is dropped.
+    /// Returns the parameters with their default values. Of two parameters with the same name, the later one is
+    /// dropped.
     #[must_use]
     pub fn new(declared: Vec<Parameter>) -> Self {
         let mut unique: Vec<Parameter> = Vec::with_capacity(declared.len());
@@ -326,7 +331,7 @@ impl Parameters {
         self.declared.iter().map(|p| p.name.clone()).zip(self.values.iter().copied()).collect()
     }
 
-    /// Returns the position of `name` in declaration order.
+    /// Returns the index of the parameter `name`, in declaration order.
     ///
     /// # Errors
     ///
@@ -338,32 +343,32 @@ impl Parameters {
         })
     }
 
-    /// Sets one value.
+    /// Sets the value of the parameter `name`, and returns the index of the parameter.
     ///
     /// # Errors
     ///
-    /// When no such parameter exists, or it does not accept the value; nothing has changed then.
+    /// When no such parameter exists, or it does not accept the value; the old value is kept.
     pub fn set(&mut self, name: &ParameterName, value: f32) -> Result<usize, ParameterError> {
         let index = self.index(name)?;
         self.values[index] = self.declared[index].check(value)?;
         Ok(index)
     }
 
-    /// Sets the value at a position in declaration order.
+    /// Sets the value of the parameter with index `place`, in declaration order.
     ///
     /// # Errors
     ///
-    /// When no such position exists, or the parameter does not accept the value; nothing has changed then.
+    /// When the index is out of range, or the parameter does not accept the value; the old value is kept.
     pub fn set_at(&mut self, place: usize, value: f32) -> Result<(), ParameterError> {
         self.values[place] = self.check_at(place, value)?;
         Ok(())
     }
 
-    /// Returns the value to set at a position, see [`Parameter::check`].
+    /// Returns the value that the parameter with index `place` takes for `value`; see [`Parameter::check`].
     ///
     /// # Errors
     ///
-    /// When no such position exists, or the parameter does not accept the value.
+    /// When the index is out of range, or the parameter does not accept the value.
     pub fn check_at(&self, place: usize, value: f32) -> Result<f32, ParameterError> {
         if self.plain_ranges.get(place).is_some_and(|plain| plain.contains(&value)) {
             return Ok(value);
@@ -377,7 +382,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// The first value that cannot be set; nothing has changed then.
+    /// The error of the first value that cannot be set; all old values are kept.
     pub fn set_all(&mut self, values: &BTreeMap<ParameterName, f32>) -> Result<(), ParameterError> {
         for (name, value) in values {
             self.declared[self.index(name)?].check(*value)?;

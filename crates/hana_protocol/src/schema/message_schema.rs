@@ -1,7 +1,7 @@
 //! The schema of a custom message as a node announces it.
 //!
 //! It covers enough of JSON Schema to check a value before it is sent, and to report where two programs differ.
-//! Schemas come from the network, so everything here is bounded: parts that are too deep, too large or not
+//! Schemas come from the network, so all work in this module is bounded: parts that are too deep, too large or not
 //! understood are treated as a schema that accepts any value.
 
 pub(crate) mod compare;
@@ -30,7 +30,7 @@ pub struct FieldOutline {
     pub name: String,
     /// A description of its type: `a number`.
     pub holds: String,
-    /// Whether it may be left out.
+    /// Whether the field may be omitted.
     pub optional: bool,
     /// The program's description of the field; empty if it has none.
     pub description: String,
@@ -43,7 +43,7 @@ struct SchemaNodeId(usize);
 /// A node of a schema.
 #[derive(Debug, Clone, PartialEq)]
 enum SchemaNode {
-    /// Accepts every value; also stands for anything that is not understood.
+    /// Accepts every value; also represents a schema that is not understood.
     Any,
     /// Accepts no value.
     Nothing,
@@ -70,7 +70,7 @@ enum SchemaNode {
         others: Others,
     },
     OneOf(Vec<SchemaNodeId>),
-    /// All parts at once (`allOf`); exists only while a schema is being read.
+    /// Accepts values that all parts accept (`allOf`); exists only while a schema is being read.
     All(Vec<SchemaNodeId>),
 }
 
@@ -88,14 +88,14 @@ enum Others {
     Ignored,
     /// The reader rejects them.
     Refused,
-    /// They all have values of this schema, as in a map with free keys.
+    /// Their values must match this schema, as in a map with free keys.
     Of(SchemaNodeId),
 }
 
 const ANY: SchemaNodeId = SchemaNodeId(0);
 const NOTHING: SchemaNodeId = SchemaNodeId(1);
 
-/// Maximum number of nodes; a message of a thousand fields has about a thousand.
+/// Maximum number of nodes; a message of a thousand fields has about a thousand nodes.
 const MAX_FORMS: usize = 4096;
 /// Maximum nesting depth of a schema, not counting references.
 const MAX_DEPTH: usize = 64;
@@ -115,7 +115,7 @@ impl MessageSchema {
             waiting: vec![],
         };
         let root = reader.form(schema, 0);
-        // References are followed one after the other instead of recursively, so a chain of them costs no stack.
+        // References are followed one after the other instead of recursively, so a chain of references uses no stack.
         while let Some((place, schema)) = reader.waiting.pop() {
             let read = reader.form(schema, 0);
             reader.forms[place.0] = SchemaNode::OneOf(vec![read]);
@@ -156,7 +156,8 @@ impl MessageSchema {
         &SchemaNode::Any
     }
 
-    /// Merges the parts of each `allOf` into one map; without a map, takes the first part with a constraint.
+    /// Merges the maps among the parts of each `allOf` into one map. Without a map, uses the first part with a
+    /// constraint.
     fn join_parts(&mut self) {
         let mut steps = MAX_JOINED;
         for place in 0..self.forms.len() {
@@ -373,7 +374,7 @@ impl<'a> SchemaReader<'a> {
         if let Some(known) = self.references.get(reference) {
             return *known;
         }
-        // Resolves references within the document only; nothing is fetched.
+        // Only references within the document are resolved; nothing is fetched.
         let Some(schema) =
             reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer))
         else {
@@ -455,7 +456,7 @@ impl<'a> SchemaReader<'a> {
     }
 }
 
-/// Returns the range of an integer: the limits of the schema, else those of its format.
+/// Returns the range of an integer, from the limits of the schema or else from its format.
 fn whole(words: &Map<String, Value>) -> SchemaNode {
     let (min, max) = match words.get("format").and_then(Value::as_str) {
         Some("int8") => (i8::MIN.into(), i8::MAX.into()),

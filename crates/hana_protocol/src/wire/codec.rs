@@ -26,7 +26,7 @@ pub enum Encoding {
     MessagePack,
     /// `application/json`, `text/json`, `text/json5`
     Json,
-    /// No label, or an unknown one.
+    /// No label, or an unknown label.
     Unknown,
 }
 
@@ -45,7 +45,7 @@ impl Encoding {
     }
 }
 
-/// Maximum nesting depth of a `MessagePack` payload. For JSON, `serde_json` limits it to 128.
+/// Maximum nesting depth of a `MessagePack` payload. For JSON, `serde_json` limits the depth to 128.
 const MAX_DEPTH: usize = 32;
 /// Maximum length of a decoder's error text, which quotes the payload and would otherwise have no bound.
 const MAX_DETAIL: usize = 240;
@@ -64,13 +64,13 @@ pub enum PayloadError {
     /// The payload is empty.
     #[error("it is empty")]
     Empty,
-    /// Neither JSON nor a `MessagePack` map.
+    /// The payload is neither JSON nor a `MessagePack` map.
     #[error("it is neither JSON nor a MessagePack map")]
     NotAMap,
-    /// Truncated, followed by surplus bytes, or otherwise not valid in its format.
+    /// The payload is truncated, followed by surplus bytes, or otherwise invalid in its format.
     #[error("it is not valid {format}: {detail}")]
     Malformed {
-        /// The format it was decoded as.
+        /// The format that the decoder expected.
         format: &'static str,
         /// The decoder's error text.
         detail: String,
@@ -80,7 +80,7 @@ pub enum PayloadError {
     Field {
         /// The field's path, such as `start.name`; empty for the payload itself.
         field: String,
-        /// The decoder's error text: expected and found.
+        /// The decoder's error text, usually with the expected and the actual value.
         detail: String,
     },
 }
@@ -88,7 +88,7 @@ pub enum PayloadError {
 /// A payload that could not be decoded, with its key and sender.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct DecodeError {
-    /// The key it was received on.
+    /// The key on which the payload was received.
     pub key: String,
     /// The sender, if the message names one.
     pub sender: Option<NodeId>,
@@ -118,7 +118,7 @@ impl fmt::Display for DecodeError {
 ///
 /// # Errors
 ///
-/// When a field cannot be represented, such as a map whose keys are not strings.
+/// When a value cannot be serialized, for example because its own `Serialize` implementation fails.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EncodeError> {
     rmp_serde::to_vec_named(message)
 }
@@ -127,7 +127,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EncodeError> {
 ///
 /// # Errors
 ///
-/// When the payload is too large, malformed, or a field does not fit.
+/// When the payload is too large, empty or malformed, or a field is missing or does not fit.
 pub fn decode<M: Message>(payload: &[u8], encoding: Encoding) -> Result<M, PayloadError> {
     decode_value(payload, encoding, M::MAX_BYTES)
 }
@@ -136,7 +136,7 @@ pub fn decode<M: Message>(payload: &[u8], encoding: Encoding) -> Result<M, Paylo
 ///
 /// # Errors
 ///
-/// When the payload is too large, malformed, or a field does not fit.
+/// When the payload is too large, empty or malformed, or a field is missing or does not fit.
 pub fn decode_value<T: DeserializeOwned>(
     payload: &[u8],
     encoding: Encoding,
@@ -169,7 +169,7 @@ pub fn decode_value<T: DeserializeOwned>(
 ///
 /// # Errors
 ///
-/// When the payload is too large or malformed.
+/// When the payload is too large, empty or malformed, or has a value that JSON cannot represent.
 pub fn decode_any(payload: &[u8], encoding: Encoding, limit: usize) -> Result<Value, PayloadError> {
     decode_value(payload, encoding, limit).map(shortened)
 }
@@ -185,7 +185,8 @@ fn shortened(value: Value) -> Value {
     }
 }
 
-/// Returns the shortest decimal of a number that has single precision only.
+/// Returns the shortest decimal for a floating-point number that an `f32` represents exactly; `None` for any other
+/// number.
 #[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
 fn single(number: &serde_json::Number) -> Option<f64> {
     let double = number.as_f64().filter(|_| number.is_f64())?;

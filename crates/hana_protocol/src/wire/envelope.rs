@@ -5,15 +5,15 @@ use crate::id::node_id::NodeId;
 
 /// The sender of a message, its instance, the sequence number and the time of sending.
 ///
-/// It travels in the attachment, so that the payload is the message alone and a foreign program may omit it.
-/// On the wire: a `MessagePack` array `[1, from, instance, sequence, at]`, about 35 bytes.
+/// The envelope travels in the attachment, so the payload is only the message, and a foreign program may omit the
+/// envelope. On the wire, it is a `MessagePack` array `[1, from, instance, sequence, at]` of about 35 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The sender.
     pub from: NodeId,
     /// The sender's instance: the time it joined, in Unix microseconds by its own clock.
     ///
-    /// The clock may have been set since, so the newer of two instances need not have the larger number; see
+    /// The clock may be set between two instances, so the newer instance need not have the larger number; see
     /// `Succession` in `hana_engine`.
     pub instance: u64,
     /// The message's number in this publisher's sequence on this key, from 0.
@@ -53,7 +53,8 @@ struct EnvelopeWire<T>(u8, T, u64, u64, i64);
 
 impl Envelope {
     const VERSION: u8 = 1;
-    /// Maximum size of an attachment; a longer one is rejected unread. The longest envelope has 94 bytes.
+    /// Maximum size of an attachment; a longer attachment is rejected without being decoded. The longest envelope has
+    /// 94 bytes.
     pub const MAX_BYTES: usize = 128;
 
     /// Encodes the envelope as an attachment.
@@ -75,7 +76,7 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// When the bytes are not an envelope, or have another version.
+    /// When the bytes are too long, are not an envelope, or have another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(EnvelopeError::TooLarge { bytes: bytes.len(), limit: Self::MAX_BYTES });

@@ -2,15 +2,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A delivery guarantee. Each message type has one, so that the right lane is the default.
+/// A delivery guarantee. Each message type declares its lane, so a sender need not choose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
     /// Delivers every message exactly once and in order: control, events.
     ReliableOrdered,
-    /// Delivers every message exactly once; no message waits for another: logs, one-off events.
+    /// Delivers every message exactly once; no message waits for another message: logs, one-off events.
     ReliableUnordered,
-    /// Delivers the newest message, and never an older one after a newer one: modulation, health.
+    /// Delivers the newest message, and never an older message after a newer message: modulation, health.
     UnreliableSequenced,
     /// May lose and reorder messages: sparks, previews.
     UnreliableUnordered,
@@ -36,7 +36,7 @@ impl Lane {
         }
     }
 
-    /// Whether every message arrives as long as its publisher keeps it.
+    /// Whether the lane delivers every message that its publisher still stores for retransmission.
     #[must_use]
     pub const fn is_reliable(self) -> bool {
         matches!(self, Self::ReliableOrdered | Self::ReliableUnordered)

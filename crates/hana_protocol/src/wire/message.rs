@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use crate::id::topic_name::TopicName;
 use crate::wire::lane::Lane;
 
-/// A type that travels as a payload of its own, with one name and one lane.
+/// A type that is sent as the payload of a message, with one name and one lane.
 ///
 /// On the wire it is a `MessagePack` map with field names.
 pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -13,11 +13,11 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
     const NAME: &'static str;
     /// The delivery guarantee.
     const LANE: Lane;
-    /// Maximum size of a payload in bytes; a larger one is rejected without being decoded.
+    /// Maximum size of a payload in bytes; a larger payload is rejected without being decoded.
     const MAX_BYTES: usize = 64 * 1024;
     /// Maximum rate per sender and key; the receiver drops and counts messages above it without decoding them.
     ///
-    /// A burst of one second's worth is accepted.
+    /// A burst of up to this many messages is accepted.
     const MAX_PER_SECOND: u32 = 20_000;
 }
 

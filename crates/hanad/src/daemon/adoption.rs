@@ -23,9 +23,10 @@ use crate::state::clock_anchor::Boot;
 use crate::state::run_record::RunRecord;
 
 impl ProcessTable {
-    /// Returns the records of everything that an earlier daemon of this host launched.
+    /// Returns the records of all processes that an earlier daemon of this host launched.
     ///
-    /// Call it once this daemon has the host's place on the mesh, so that only one of two daemons adopts a process.
+    /// Call it once this daemon occupies the host's port on the mesh, so that only one of two daemons adopts a
+    /// process.
     pub(super) fn records_to_adopt(&self) -> Vec<RunRecord> {
         let mut records = self.state.run_records().read();
         let known: BTreeSet<NodeId> = records.iter().map(|record| record.node.clone()).collect();
@@ -42,9 +43,10 @@ impl ProcessTable {
         records
     }
 
-    /// Returns records of running processes that an earlier daemon of this host and state directory launched.
+    /// Returns new records of running processes that an earlier daemon of this host and state directory launched.
     ///
-    /// The information comes from the environments of the processes. The caller must skip those that have a record.
+    /// Their information comes from the environments of the processes. The caller must skip processes that have a
+    /// record.
     fn unrecorded(&self) -> Vec<RunRecord> {
         RunningLaunch::all().into_iter().filter_map(|launch| self.record_of(launch)).collect()
     }
@@ -90,7 +92,7 @@ impl ProcessTable {
 
     /// Continues with one record of an earlier daemon, and returns the events for its supervisor.
     ///
-    /// Adopts the process if it still runs. The policy decides about a process that has ended.
+    /// Adopts the process if it still runs. If it has ended, the policy decides how to continue.
     pub(super) fn adopt(&mut self, mut record: RunRecord) -> Vec<(NodeId, ProcessEvent)> {
         let id = record.node.clone();
         if record.name.is_empty() {
@@ -104,7 +106,7 @@ impl ProcessTable {
         let found = match self.find(&mut managed, &snapshot, &close_note) {
             Ok(found) => found,
             Err(problem) => {
-                // A process that may be alive is neither launched again nor forgotten.
+                // The process may be alive, so it is neither launched again nor forgotten.
                 tracing::warn!(
                     "cannot adopt '{id}', which an earlier daemon launched, so it is left alone: {problem}"
                 );
@@ -121,7 +123,7 @@ impl ProcessTable {
         words.into_iter().chain([restored]).map(|event| (id.clone(), event)).collect()
     }
 
-    /// Finds the process, its end, or nothing.
+    /// Returns whether the process runs, has ended, or was never there.
     fn find(
         &self,
         managed: &mut ManagedProcess,
@@ -136,7 +138,7 @@ impl ProcessTable {
             }
         };
         if let Some(launch_id) = &record.launching {
-            // The outcome of the launch is unknown. If it succeeded, the process has hardly begun.
+            // The outcome of the launch is unknown. If it succeeded, the process has only just begun.
             log_failure(hana_process::kill_remaining(launch_id));
         }
         let process = record.process.clone();
@@ -177,7 +179,7 @@ impl ProcessTable {
         }
     }
 
-    /// Handles a process that is gone, keeping its last output.
+    /// Handles a process that has ended, and keeps its last output.
     fn ended(managed: &mut ManagedProcess, close_note: &Path) -> AdoptionOutcome {
         let record = managed.record();
         let had_process = record.snapshot.has_process();
@@ -195,7 +197,7 @@ impl ProcessTable {
         }
     }
 
-    /// Returns the policy from the present catalogue.
+    /// Returns the policy from the current catalogue.
     fn policy_of(&self, record: &RunRecord) -> Policy {
         match self.catalogue.get(&record.name) {
             Ok(entry) => entry.policy.clone(),
@@ -216,7 +218,7 @@ impl ProcessTable {
         let Some(output) = record.output.clone() else { return Output::none(self.budget.clone()) };
         let first_line = record.first_line;
         Output::follow(managed.feed.clone(), move || {
-            // If the file was deleted, the process continues to write into an unnamed file.
+            // If the file was deleted, the process continues to write to the deleted file.
             let nameless = hana_process::deleted_output_of(pid, &output);
             let limits = LogLimits::default();
             LogFollower::resume(output, nameless.as_deref(), limits, first_line)
@@ -224,7 +226,7 @@ impl ProcessTable {
     }
 }
 
-/// Returns whether a process writes its output to this file, deleted or not.
+/// Returns whether a process writes its output to this file, even if the file was deleted.
 fn is_output_of(pid: u32, file: &Path) -> bool {
     hana_process::deleted_output_of(pid, file).is_some()
         || fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|link| link == file)

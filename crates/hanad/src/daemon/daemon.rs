@@ -25,9 +25,9 @@ use crate::state::state_dir::StateDir;
 /// The daemon's loop, which turns events into actions.
 pub(crate) struct Daemon {
     pub(super) table: ProcessTable,
-    /// Decides in which order the events of the processes are handled and when each launch is made.
+    /// The dispatcher, which orders the events of the processes and decides when launches are made.
     pub(super) dispatcher: Dispatcher,
-    /// The settings in force.
+    /// The settings with which this daemon was started.
     pub(super) started_with: DaemonConfig,
     pub(super) reloader: Reloader,
     pub(super) reload_log: LogOnce,
@@ -35,7 +35,7 @@ pub(crate) struct Daemon {
     _timelines: Subscription<Received<HostTimeline>>,
     pub(super) peers: PeerTracker,
     pub(super) timekeeper: Timekeeper,
-    /// Starts scheduled for a beat.
+    /// The starts that are scheduled for a beat.
     pub(super) starts: ChangeSchedule<(Request, Start)>,
     /// Whether the daemon itself is on the mesh.
     pub(super) is_on_mesh: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Daemon {
 /// The reason why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DaemonOutcome {
-    /// The daemon ended with everything it launched.
+    /// The daemon and everything that it launched have ended.
     Ended,
     /// The launched processes continue.
     Left(Leave),
@@ -55,13 +55,13 @@ pub(crate) enum DaemonOutcome {
 
 /// How often output and pending shutdown commands are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest wait while nothing runs. Nothing is due then; the wait is bounded anyway, also by the watchdog.
+/// The longest wait, even while no process runs and no deadline is near. The watchdog also requires a limit.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// How long an ending daemon waits for the launched processes. Longer than the policy's stop deadlines.
+/// How long an ending daemon waits for the launched processes, which is longer than the policy's stop deadlines.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit for leaving the mesh.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most starts that can wait for their beat.
+/// The most starts that can wait for a beat.
 const MAX_SCHEDULED_STARTS: usize = 64;
 
 impl Daemon {
@@ -101,9 +101,9 @@ impl Daemon {
         })
     }
 
-    /// Runs until the daemon is ordered to end and everything it launched has ended.
+    /// Runs until the daemon is requested to end and everything that it launched has ended.
     ///
-    /// `ready` is called once the daemon answers.
+    /// `ready` is called once the daemon answers requests.
     pub(crate) fn run(
         mut self,
         inbox: &Receiver<DaemonEvent>,
@@ -124,7 +124,7 @@ impl Daemon {
             let wait = self.next_deadline(next_poll).saturating_duration_since(now);
             match inbox.recv_timeout(wait.min(HEARTBEAT_INTERVAL)) {
                 Ok(DaemonEvent::End) if self.is_ending => {
-                    // A second order ends everything at once.
+                    // A second request kills all processes at once.
                     self.handle_for_all(&ProcessEvent::KillRequested);
                 },
                 Ok(DaemonEvent::End) => {
@@ -134,11 +134,11 @@ impl Daemon {
                     end_by = Some(Instant::now() + END_TIMEOUT);
                     self.handle_for_all(&ProcessEvent::StopRequested);
                 },
-                // The launched processes continue: they are the show, whichever daemon supervises them.
+                // The launched processes continue, since they are the show, and another daemon may supervise them.
                 Ok(DaemonEvent::Displaced(conflict)) => {
                     return Ok(DaemonOutcome::Displaced(conflict.node));
                 },
-                // The daemon is already ending.
+                // The daemon is already ending, so the request has no effect.
                 Ok(DaemonEvent::Leave(_)) if self.is_ending => {},
                 Ok(DaemonEvent::Leave(leave)) => {
                     self.table.hand_over();
@@ -175,7 +175,7 @@ impl Daemon {
             DaemonEvent::Link(event) => self.on_link_event(event),
             DaemonEvent::Reload => self.reloader.request(ReloadCause::Signal),
             DaemonEvent::Reloaded(reloaded) => self.on_reloaded(reloaded),
-            // The loop's own.
+            // The loop handles these events.
             DaemonEvent::End | DaemonEvent::Leave(_) | DaemonEvent::Displaced(_) => {},
         }
     }
@@ -195,7 +195,7 @@ impl Daemon {
             .fold(now + MAX_WAIT, Instant::min)
     }
 
-    /// Handles an event of a process and everything that follows from it.
+    /// Handles an event of a process and all events that result from it.
     pub(super) fn handle(&mut self, node: &NodeId, event: ProcessEvent) {
         self.dispatcher.push(node.clone(), event);
         self.dispatcher.run(&mut self.table);
@@ -207,14 +207,14 @@ impl Daemon {
         self.dispatcher.run(&mut self.table);
     }
 
-    /// Does everything that is due.
+    /// Carries out all work that is due.
     fn tick(&mut self) {
         let now = Instant::now();
         self.peers.tick(&self.table.node, &self.table.presence, now);
         self.timekeeper.tick(&self.table.node);
         self.start_due();
         if now >= self.table.check_at {
-            // Events that are handled below set it again.
+            // The events that are handled below may set an earlier time.
             self.table.check_at = now + MAX_WAIT;
             self.table.follow_clock();
             let due = self.table.due(now).into_iter();

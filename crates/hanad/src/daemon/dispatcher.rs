@@ -7,16 +7,17 @@ use hana_protocol::message::ProcessState;
 
 /// The supervisors, and the outside world that carries out their actions.
 ///
-/// The daemon's implementation is [`ProcessTable`](crate::daemon::process_table::ProcessTable); tests have their own,
-/// which launches nothing.
+/// The daemon's implementation is [`ProcessTable`](crate::daemon::process_table::ProcessTable). The implementation in
+/// tests launches nothing.
 pub(crate) trait ProcessDriver {
     fn now(&self) -> Instant;
 
     /// Returns the supervisor of a node, if the daemon manages it.
     fn supervisor(&mut self, node: &NodeId) -> Option<&mut Supervisor>;
 
-    /// Records the supervisor's decision, so that the next daemon can continue if this one is killed before it is
-    /// carried out.
+    /// Records the supervisor's decision before it is carried out.
+    ///
+    /// If this daemon is killed in between, the next one can continue from the record.
     fn record(&mut self, node: &NodeId);
 
     /// Notes that the deadlines of a node may have changed.
@@ -28,11 +29,11 @@ pub(crate) trait ProcessDriver {
     /// Carries out an action, other than a launch or its cancellation.
     fn apply(&mut self, node: &NodeId, action: Action);
 
-    /// Records and publishes what all events together have changed, and answers the requests that are complete.
+    /// Records and publishes the changes from all events together, and answers the requests that are complete.
     fn settle(&mut self, node: &NodeId);
 }
 
-/// Passes events to the supervisors and their actions to the driver, and decides when each launch is made. Pure.
+/// Passes events to the supervisors and their actions to the driver, and decides when launches are made. Pure.
 ///
 /// Events wait in a queue. The outcome of a launch comes before all other events, so that no request can come between
 /// a launch and its outcome.
@@ -52,12 +53,12 @@ impl Dispatcher {
         self.launches.set_limits(limits);
     }
 
-    /// Returns when the next launch is due.
+    /// Returns the time at which the next launch is due.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         self.launches.next_deadline(now)
     }
 
-    /// Adds an event, to be handled by [`Self::run`].
+    /// Adds an event, which [`Self::run`] handles.
     pub(crate) fn push(&mut self, node: NodeId, event: ProcessEvent) {
         self.events.push_back((node, event));
     }
@@ -67,7 +68,7 @@ impl Dispatcher {
         self.events.extend(events);
     }
 
-    /// Handles all events, and those that they lead to, and makes every launch that is due.
+    /// Handles all events and the events that result from them, and makes every launch that is due.
     pub(crate) fn run(&mut self, driver: &mut impl ProcessDriver) {
         let mut changed = BTreeSet::new();
         loop {
@@ -103,7 +104,7 @@ impl Dispatcher {
         if is_of_time && actions.is_empty() {
             return false;
         }
-        // A launch is recorded when it is made, together with its id.
+        // A launch is recorded later, when it is made and has an id.
         if !actions.iter().any(|action| matches!(action, Action::Spawn(_))) {
             driver.record(node);
         }
@@ -149,7 +150,7 @@ mod tests {
         start_timeout: Duration::from_secs(3),
     };
 
-    /// Supervisors in virtual time, whose launches only get a process id.
+    /// A driver with supervisors in virtual time, whose launches only assign a process id.
     struct FakeDriver {
         now: Instant,
         supervisors: BTreeMap<NodeId, Supervisor>,
@@ -179,7 +180,7 @@ mod tests {
             ProcessEvent::Exited { instance: self.supervisors[&id(name)].instance(), exit }
         }
 
-        /// Advances time to each deadline up to `until` from now, as the daemon's loop does.
+        /// Advances time from deadline to deadline, for the duration `until`, as the daemon's loop does.
         fn run_for(&mut self, dispatcher: &mut Dispatcher, until: Duration) {
             let end = self.now + until;
             loop {
@@ -246,7 +247,7 @@ mod tests {
         NodeId::new(name).unwrap()
     }
 
-    /// Programs that never join the mesh run as soon as they are launched.
+    /// Returns the policy of programs that never join the mesh, so they run as soon as they are launched.
     fn policy() -> Policy {
         Policy { mesh: Monitoring::Never, ..Policy::preset(Preset::Show) }
     }
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!(dispatcher.next_deadline(driver.now), None);
     }
 
-    /// The outcome of a launch overtakes all other events, so the stop meets a running process.
+    /// Checks that the outcome of a launch overtakes all other events, so the stop is handled for a running process.
     #[test]
     fn stop_behind_a_start_ends_the_launched_process() {
         let (mut dispatcher, mut driver) =

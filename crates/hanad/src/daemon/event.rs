@@ -19,11 +19,11 @@ pub(crate) enum DaemonEvent {
     Timeline(Received<HostTimeline>),
     /// An event of `hana-link`.
     Link(LinkEvent),
-    /// End, with everything that was launched.
+    /// A request to end the daemon and everything that it launched.
     End,
-    /// End, but leave the launched processes running.
+    /// A request to end the daemon but leave the launched processes running.
     Leave(Leave),
-    /// Read the catalogue and the settings again.
+    /// A request to read the catalogue and the settings again.
     Reload,
     /// The catalogue and the settings were read again.
     Reloaded(Reloaded),
@@ -31,10 +31,10 @@ pub(crate) enum DaemonEvent {
     Displaced(IdConflict),
 }
 
-/// How a daemon leaves the launched processes to the next one.
+/// The way in which a daemon leaves the launched processes to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// The process ends.
+    /// The daemon's process ends.
     End,
     /// The program now at this daemon's path replaces it in the same process.
     Replace,

@@ -9,17 +9,17 @@ use hana_network::Inbox;
 
 use crate::daemon::event::DaemonEvent;
 
-/// Forwards the messages of several inboxes to the loop's channel, in turns, all on one thread.
+/// Forwards the messages of several inboxes to the loop's channel, in turn, on a single thread.
 #[derive(Default)]
 pub(crate) struct Forwarder {
     sources: Vec<ForwardedInbox>,
 }
 
-/// Returns the next event, or `None` after arranging that the thread is woken for it.
+/// A function that returns the next event, or `None` after arranging a wake-up of the thread for the next one.
 type ForwardedInbox = Box<dyn FnMut(&mut Context<'_>) -> Option<DaemonEvent> + Send>;
 
 impl Forwarder {
-    /// Adds an inbox, whose messages `event` converts.
+    /// Adds an inbox. `event` converts its messages.
     pub(crate) fn add<T: Send + 'static>(&mut self, inbox: Inbox<T>, event: fn(T) -> DaemonEvent) {
         self.sources.push(Box::new(move |context| match pin!(inbox.recv()).poll(context) {
             Poll::Ready(message) => Some(event(message)),

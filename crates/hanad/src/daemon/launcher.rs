@@ -24,9 +24,9 @@ use crate::service::own_program::program_dir;
 
 /// The environment variable that names the catalogue entry of a process.
 pub(super) const ENTRY_VAR: &str = "HANA_ENTRY";
-/// The time limit for a reply to the shutdown command. The stop deadlines run in parallel.
+/// The time limit for a reply to the shutdown command. The deadlines of the stop run at the same time.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The usual time for killed processes to disappear. Slower ones are reaped later.
+/// The time in which killed processes usually end. Slower ones are reaped later.
 const REAP_TIME: Duration = Duration::from_secs(1);
 
 impl ProcessDriver for ProcessTable {
@@ -86,7 +86,7 @@ impl ProcessDriver for ProcessTable {
             },
             Action::Terminate(_) => running.map_or(Ok(()), |running| running.process.terminate()),
             Action::Kill(_) => running.map_or(Ok(()), |running| running.process.kill()),
-            // The dispatcher's own.
+            // The dispatcher handles these actions.
             Action::Spawn(_) | Action::Withdraw(_) => return,
         };
         if let Err(problem) = result {
@@ -160,19 +160,19 @@ impl ProcessTable {
             let path = path.to_string_lossy().into_owned();
             env.entry("HANA_CONFIG".into()).or_insert(path);
         }
-        // A variable that is set for the daemon is meant for all its programs and stays.
+        // A variable that is set for the daemon applies to all its programs, so it is not overwritten.
         if env::var_os(ZenohRuntimeEnv::VARIABLE).is_none() {
             let threads = env.entry(ZenohRuntimeEnv::VARIABLE.into());
             threads.or_insert_with(|| ZenohRuntimeEnv::VALUE.into());
         }
-        // The output goes to a file and over the mesh, where colours are noise.
+        // The output goes to a file and over the mesh, where colour codes are noise.
         env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
         let notices = if entry.notices { "on" } else { "off" };
         env.entry("HANA_NOTICES".into()).or_insert_with(|| notices.into());
         Ok(spec)
     }
 
-    /// Logs which catalogue entries cannot be started here, before a start fails in the middle of a show.
+    /// Logs the catalogue entries that cannot be started on this host, before a start fails in the middle of a show.
     pub(super) fn log_faulty_programs(&self) {
         for entry in self.catalogue.entries() {
             match entry.check(&program_dir()) {
@@ -187,7 +187,7 @@ impl ProcessTable {
     }
 }
 
-/// Returns the catalogue entry for a launch, or the last one if it was removed while the program runs.
+/// Returns the catalogue entry for a launch. If it was removed while the program runs, returns the last one.
 fn entry_of<'a>(
     catalogue: &'a Catalogue,
     retired: &'a BTreeMap<NodeId, CatalogueEntry>,

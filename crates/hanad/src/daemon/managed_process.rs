@@ -35,7 +35,7 @@ pub(crate) struct ManagedProcess {
     records: RunRecords,
     /// The persistent record, for the next daemon.
     record: RunRecord,
-    /// The record as last written to disk, if it was written.
+    /// The record as last passed to the writer, or `None` if it must be written.
     written: Option<RunRecord>,
     /// The stored look, if the program joins the mesh.
     pub(crate) look: Option<LookStore>,
@@ -52,7 +52,7 @@ pub(crate) struct RunningInstance {
 /// A request that takes a while to answer.
 struct PendingRequest {
     request: Request,
-    /// The instance at the time of the request. The answer to a start or restart needs a later one.
+    /// The instance at the time of the request. A start or restart succeeds only with a later one.
     before: Instance,
 }
 
@@ -119,7 +119,7 @@ impl ManagedProcess {
         }
     }
 
-    /// Changes the policy, also for the running instance.
+    /// Changes the policy, which also applies to the running instance.
     pub(crate) fn set_policy(&mut self, policy: Policy) {
         if let Some(health) = &mut self.health {
             health.set_limits(policy.health.limits);
@@ -138,15 +138,15 @@ impl ManagedProcess {
         }
     }
 
-    /// Returns whether the id is taken: a process with it exists or is about to.
+    /// Returns whether the id is in use: its process exists or is about to be launched.
     pub(crate) fn is_taken(&self) -> bool {
         let state = self.supervisor.state();
         state.is_alive() || state == ProcessState::Restarting
     }
 
-    /// Returns when something is next due if nothing happens before.
+    /// Returns the next deadline of the process if no event comes before.
     ///
-    /// An unchanged health verdict is not repeated.
+    /// A health deadline that has already passed does not count, since an unchanged verdict is not repeated.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let health = self.health.as_ref().and_then(|health| health.next_deadline(now));
         self.supervisor.next_deadline().into_iter().chain(health.filter(|at| *at > now)).min()
@@ -165,7 +165,7 @@ impl ManagedProcess {
         }
     }
 
-    /// Publishes what has changed, records it, and replies to the requests that have succeeded or failed.
+    /// Publishes and records the changes, and replies to the requests that have succeeded or failed.
     pub(crate) fn settle(&mut self) {
         if std::mem::take(&mut self.status_changed) {
             self.publish();
@@ -174,10 +174,10 @@ impl ManagedProcess {
         self.reply();
     }
 
-    /// Does the work of ten times a second.
+    /// Records a rotation of the output file and polls the look, ten times a second.
     pub(crate) fn poll(&mut self, now: Instant) {
         if self.first_line().is_some_and(|first_line| first_line != self.record.first_line) {
-            // The output file was rotated.
+            // The output file was rotated, so the number of its first line has changed.
             self.update_record();
         }
         if let Some(look) = &mut self.look {
@@ -185,7 +185,7 @@ impl ManagedProcess {
         }
     }
 
-    /// Adds a request, to be answered once it has succeeded or failed.
+    /// Adds a request, which is answered once it has succeeded or failed.
     pub(crate) fn add_request(&mut self, request: Request) {
         self.requests.push(PendingRequest { request, before: self.supervisor.instance() });
     }
@@ -236,7 +236,7 @@ impl ManagedProcess {
         self.update_record();
     }
 
-    /// Records the launched process, if it has not ended already, and its output file.
+    /// Records the launched process, unless it has already ended, and its output file.
     pub(crate) fn note_launched(
         &mut self,
         process: Option<ProcessRecord>,
@@ -246,14 +246,14 @@ impl ManagedProcess {
         self.record.output = output;
     }
 
-    /// Records that the process has ended and nothing of it remains.
+    /// Records that the process has ended and its remaining processes are gone.
     pub(crate) fn note_gone(&mut self) {
         self.record.process = None;
     }
 
     /// Continues with the record of an earlier daemon.
     pub(crate) fn keep_record(&mut self, record: RunRecord) {
-        // Written again even if it is unchanged, so that it is kept like every other record.
+        // An unchanged record is written too, so that the file is restored if it is deleted.
         self.written = None;
         self.record = record;
     }
@@ -311,7 +311,7 @@ impl ManagedProcess {
         if self.written.as_ref() == Some(&self.record) {
             return;
         }
-        // The writer retries by itself if the file cannot be written now, or is deleted later.
+        // If the file cannot be written now or is deleted later, the writer retries automatically.
         match self.records.write(&self.record) {
             Ok(()) => self.written = Some(self.record.clone()),
             Err(problem) => {
@@ -320,18 +320,18 @@ impl ManagedProcess {
         }
     }
 
-    /// Removes the record: the visualization is no longer listed, or the daemon ends normally.
+    /// Removes the record, since the visualization is no longer listed or the daemon ends normally.
     pub(crate) fn forget_record(&mut self) {
         self.written = None;
         self.records.remove(self.supervisor.id());
     }
 
-    /// Returns the error that an instance wrote before it ended while no daemon ran, if it wrote one.
+    /// Returns the error at the end of the output of an instance that ended while no daemon ran, if there is one.
     pub(crate) fn error_words(&self) -> Option<String> {
         self.feed.error_words()
     }
 
-    /// Reads the rest of an ended instance's output and returns the words that give the cause.
+    /// Reads the rest of an ended instance's output and returns the lines that give the cause.
     pub(crate) fn last_words(&self) -> Option<String> {
         if let Some(running) = &self.running {
             running.output.finish();

@@ -1,4 +1,4 @@
-//! Events of the mesh, of `hana-link` and of the launched processes.
+//! Handling of events from the mesh, from `hana-link` and from the launched processes.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ impl Daemon {
     pub(super) fn on_observation(&mut self, observation: Observation) {
         let now = Instant::now();
         match &observation {
-            // The daemon's own token: its session is being reopened, and it receives nothing meanwhile.
+            // This is the daemon's own token: its session is being reopened, and it receives nothing in the meantime.
             Observation::TokenRemoved { node, .. } if node == self.table.node.id() => {
                 self.is_on_mesh = false;
                 return;
@@ -33,7 +33,7 @@ impl Daemon {
             },
             Observation::Health(node, health) => {
                 self.on_health(node, health, now);
-                // Only the presence of other nodes matters, not their health.
+                // Only the presence of other nodes matters here, not their health.
                 return;
             },
             Observation::Closed(node) => self.handle(node, ProcessEvent::ClosedByPerson),
@@ -79,7 +79,7 @@ impl Daemon {
         let Some(process) = self.table.processes.get_mut(node) else { return };
         let Some(monitor) = &mut process.health else { return };
         monitor.hear(health.clone(), now);
-        // A program's remark about itself is added to the reason of its state.
+        // A program's remark about itself becomes part of the reason for its state.
         let (remark, supervisor) = (health.remark(), &process.supervisor);
         if supervisor.remark() != remark {
             let instance = supervisor.instance();
@@ -88,7 +88,7 @@ impl Daemon {
         self.judge(node, now);
     }
 
-    /// Ignores the silence of other nodes while the daemon itself was off the mesh.
+    /// Ignores the time in which the daemon itself was off the mesh and received nothing from other nodes.
     fn on_rejoined(&mut self, now: Instant) {
         self.is_on_mesh = true;
         self.table.check_at = now;
@@ -108,7 +108,7 @@ impl Daemon {
         let Some(health) = &process.health else { return };
         let (verdict, supervisor) = (health.verdict(now), &process.supervisor);
         if verdict == HealthVerdict::Running && supervisor.state() == ProcessState::Running {
-            // The usual case, ten times a second for every visualization.
+            // This is the usual case, ten times a second for each visualization.
             return;
         }
         let instance = supervisor.instance();

@@ -6,19 +6,20 @@ use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Event, EventKind, LossCause, LostPeers};
 
-/// The daemon's view of the other hosts: ids in use and lost hosts.
+/// The daemon's view of the other hosts: the ids in use, and the lost hosts.
 ///
-/// It publishes the lost hosts for later subscribers. All daemons track hosts; one of them publishes the events.
+/// It publishes the lost hosts for later subscribers. All daemons track hosts, and one of them publishes the events.
 pub(crate) struct PeerTracker {
     roster: Roster,
     steps: WallClockSteps,
     lost: StatePublisher<LostPeers>,
     own: NodeId,
-    /// When to check again if nothing is observed before.
+    /// The time of the next check if no node is observed before.
     check_at: Instant,
 }
 
-/// The interval of checks that depend on time alone: hosts to forget, nodes lost alone.
+/// The interval of checks that depend only on time: which hosts to forget, and which nodes vanished without their
+/// host.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl PeerTracker {

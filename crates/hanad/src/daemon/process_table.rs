@@ -19,25 +19,25 @@ pub(crate) struct ProcessTable {
     pub(super) catalogue: Catalogue,
     /// The entries of running visualizations that are no longer in the catalogue.
     pub(super) retired: BTreeMap<NodeId, CatalogueEntry>,
-    /// The location of the settings, passed on so that launched programs join the same show.
+    /// The source of the settings, which launched programs receive so that they join the same show.
     pub(super) config_source: ConfigSource,
     pub(super) state: StateDir,
     pub(super) events: SyncSender<DaemonEvent>,
     pub(super) processes: BTreeMap<NodeId, ManagedProcess>,
     /// The number of output lines that all visualizations together may publish.
     pub(super) budget: LineBudget,
-    /// The earliest time at which any process has something due.
+    /// The earliest deadline of any process.
     pub(super) check_at: Instant,
-    /// Shutdown commands without a reply yet.
+    /// The shutdown commands that have no reply yet.
     pub(super) shutdowns: Vec<PendingShutdown>,
-    /// The time until which the loop looks for killed orphans to reap.
+    /// The time until which the loop reaps killed orphans.
     pub(super) reap_until: Option<Instant>,
 }
 
 /// A shutdown command in progress: the visualization, its instance, and the pending reply.
 type PendingShutdown = (NodeId, Instance, Pending<Result<Accepted, CommandError>>);
 
-/// The most ended visualizations that stay listed. Of more, the ones that ended first are removed.
+/// The most ended visualizations in the list. If there are more, the ones that ended first are removed.
 const MAX_ENDED: usize = 64;
 
 impl ProcessTable {
@@ -68,12 +68,12 @@ impl ProcessTable {
         ManagedProcess::new(id, name, policy, &self.state, &self.budget, &self.node, &self.presence)
     }
 
-    /// Returns whether the id belongs to a process that exists or is about to.
+    /// Returns whether the id is in use: its process exists or is about to be launched.
     pub(super) fn is_taken(&self, id: &NodeId) -> bool {
         self.processes.get(id).is_some_and(ManagedProcess::is_taken)
     }
 
-    /// Returns the ids of the processes that exist or are about to.
+    /// Returns the ids of the processes that exist or are about to be launched.
     pub(super) fn taken(&self) -> Vec<NodeId> {
         self.ids_where(ManagedProcess::is_taken)
     }
@@ -100,14 +100,14 @@ impl ProcessTable {
         processes.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Returns whether something must be polled.
+    /// Returns whether any process or command must be polled.
     pub(super) fn needs_polling(&self) -> bool {
         !self.shutdowns.is_empty()
             || self.reap_until.is_some_and(|until| until > Instant::now())
             || !self.all_ended()
     }
 
-    /// Does the work of ten times a second while a process runs, and returns its events.
+    /// Polls all processes and shutdown commands, ten times a second while a process runs. Returns their events.
     pub(super) fn poll(&mut self) -> Vec<(NodeId, ProcessEvent)> {
         let now = Instant::now();
         for process in self.processes.values_mut() {
@@ -132,7 +132,7 @@ impl ProcessTable {
         self.processes.values_mut().for_each(ManagedProcess::follow_clock);
     }
 
-    /// Notes when something is next due.
+    /// Moves the next check forward to the earliest deadline of the processes, if that is before the planned time.
     pub(super) fn schedule_next(&mut self, now: Instant) {
         let deadlines = self.processes.values().filter_map(|process| process.next_deadline(now));
         self.check_at = deadlines.fold(self.check_at, Instant::min);
@@ -156,7 +156,7 @@ impl ProcessTable {
         }
     }
 
-    /// Removes the records of ended processes: the daemon ends normally.
+    /// Removes the records of ended processes, because the daemon ends normally.
     pub(super) fn forget_records_of_ended(&mut self) {
         for process in self.processes.values_mut().filter(|process| process.running.is_none()) {
             process.forget_record();
@@ -165,8 +165,8 @@ impl ProcessTable {
 
     /// Saves everything that the next daemon needs.
     ///
-    /// The daemon does not leave the mesh: other nodes treat it as briefly absent, and the running processes wait for
-    /// the next one.
+    /// The daemon does not announce that it leaves the mesh: other nodes treat it as briefly absent, and the running
+    /// processes wait for the next daemon.
     pub(super) fn hand_over(&mut self) {
         tracing::info!("handing over to the next daemon; launched processes keep running");
         let now = Instant::now();

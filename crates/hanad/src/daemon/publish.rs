@@ -6,7 +6,7 @@ use hana_protocol::message::{Event, EventKind};
 use crate::daemon::process_table::ProcessTable;
 
 impl ProcessTable {
-    /// Publishes that the daemon closed, so that other hosts do not consider it lost.
+    /// Publishes that this daemon ends normally, so that other hosts do not consider it lost.
     pub(super) fn announce_shutdown(&self) {
         let about = self.node.id().clone();
         let text = "the daemon ended normally, with all launched processes".into();

@@ -60,8 +60,8 @@ impl Daemon {
 
     /// Applies a new catalogue without interrupting running programs.
     ///
-    /// A running program gets its new policy, or keeps its last one if its entry was removed. A changed program
-    /// applies to the next launch.
+    /// A running program gets its new policy. If its entry was removed, it keeps its last policy. Other changes to a
+    /// program apply from its next launch.
     fn install_catalogue(&mut self, catalogue: Catalogue) {
         let old = std::mem::replace(&mut self.table.catalogue, catalogue);
         self.dispatcher.set_limits(self.table.catalogue.launch_limits());
@@ -106,7 +106,7 @@ impl Daemon {
         }
     }
 
-    /// Starts a program that the catalogue now has, and refuses one that it still lacks.
+    /// Carries out a start if the catalogue now has the program. Refuses it otherwise.
     fn start_if_known(&mut self, request: Request) {
         let Control::Start(start) = request.control().clone() else { return };
         match self.table.catalogue.get(&start.name) {

@@ -47,10 +47,10 @@ impl Daemon {
         }
     }
 
-    /// Schedules a start. Refuses at once if it cannot be scheduled.
+    /// Schedules a start, or refuses it if it cannot be scheduled.
     pub(super) fn schedule_start(&mut self, request: Request, start: Start) {
         if self.table.catalogue.get(&start.name).is_err() {
-            // The file may have gained the entry since it was read.
+            // The entry may have been added to the file since the last reload.
             self.reloader.request(ReloadCause::Start(request));
             return;
         }
@@ -63,12 +63,12 @@ impl Daemon {
         match self.starts.put((request, start), at, &timeline, now) {
             Ok(Scheduled::Due { change: (request, start), .. }) => self.start(request, &start),
             Ok(Scheduled::Waits { .. }) => {},
-            // Already checked above.
+            // A start that cannot be scheduled was already refused above.
             Err(problem) => tracing::warn!("cannot schedule a start: {problem}"),
         }
     }
 
-    /// Makes the scheduled starts that are due.
+    /// Carries out the scheduled starts that are due.
     pub(super) fn start_due(&mut self) {
         let now = local_us();
         while let Some(((request, start), _)) =
@@ -98,14 +98,14 @@ impl Daemon {
             Some(id) => id.clone(),
             None => self.free_id(&name),
         };
-        // A start by a person begins from scratch; a restart continues from the saved look and state.
+        // A start by a person begins from scratch, whereas a restart continues from the saved look and state.
         let state = &self.table.state;
         look_store::forget(&state.look_of(&id), state.files());
         look_store::forget(&state.saved_of(&id), state.files());
         state.files().flush(FLUSH_TIMEOUT);
         let mut process = self.table.manage(id.clone(), name.as_str(), policy);
         process.add_request(request);
-        // A new start replaces an ended visualization with the same id, whose publishers must end first.
+        // The new process replaces an ended one with the same id, whose publishers must end first.
         self.table.processes.remove(&id);
         self.table.processes.insert(id.clone(), process);
         self.handle(&id, ProcessEvent::StartRequested);

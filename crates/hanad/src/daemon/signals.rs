@@ -1,4 +1,4 @@
-//! The daemon's signals. No commonly sent signal ends a show by surprise.
+//! The daemon's signals. The signals that are commonly sent do not end a show by surprise.
 //!
 //! | signal | meaning |
 //! |---|---|
@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::daemon::event::{DaemonEvent, Leave};
 use crate::service::own_program::OwnProgram;
 
-/// Registers the signals. Those that arrive before the first read are queued.
+/// Registers the signals. Signals that arrive before the first read are queued.
 pub(crate) fn register() -> io::Result<Signals> {
     Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGUSR2, SIGHUP, SIGUSR1])
 }

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::state::clock_anchor::Boot;
 use crate::state::state_files::{Purpose, StateFiles};
 
-/// Maintains the timeline of this host: carries out the actions of [`TimelineSync`] on the mesh, the clock and
-/// the disk.
+/// Maintains the timeline of this host.
+///
+/// It carries out the actions of [`TimelineSync`] on the mesh, the clock and the disk.
 pub(crate) struct Timekeeper {
     sync: TimelineSync,
     publisher: StatePublisher<HostTimeline>,
@@ -33,13 +34,13 @@ pub(crate) struct Timekeeper {
     _answering: QueryableGuard,
 }
 
-/// How long the leading host may take to carry out a command.
+/// The time limit for the leading host to carry out a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often forwarded commands are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Timekeeper {
-    /// Continues from the timeline in `file`, or starts at beat 0 with the tempo and bar of `first`.
+    /// Continues from the timeline in `file`. Without one, starts at beat 0 with the tempo and bar of `first`.
     pub(crate) fn new(
         node: &Node<role::Daemon>,
         first: Timeline,
@@ -62,12 +63,12 @@ impl Timekeeper {
         }
     }
 
-    /// Returns the timeline in effect at a time of this machine's clock.
+    /// Returns the timeline in effect at the time `at_us` of this machine's clock.
     pub(crate) fn timeline(&self, at_us: i64) -> Timeline {
         self.sync.course().at(at_us)
     }
 
-    /// Returns the time until something is due.
+    /// Returns the time until the next call of [`Self::tick`] is due.
     pub(crate) fn next_in(&self) -> Duration {
         let us = self.sync.next_us().saturating_sub(local_us());
         let next = Duration::from_micros(u64::try_from(us).unwrap_or(0));
@@ -93,7 +94,7 @@ impl Timekeeper {
         }
     }
 
-    /// Does what is due.
+    /// Carries out all actions that are due.
     pub(crate) fn tick(&mut self, node: &Node<role::Daemon>) {
         if local_us() >= self.sync.next_us() {
             self.update(node, TimelineSync::tick);
@@ -175,10 +176,10 @@ struct TimelineMemory {
 /// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    /// When the file was written, to detect a clock that has restarted since then.
+    /// The time at which the file was written, to detect a clock that has restarted since then.
     unix_ms: u64,
     local_us: i64,
-    /// The id of the boot in which it was written, if the system has one.
+    /// The id of the boot during which the file was written, if the system has boot ids.
     #[serde(default)]
     boot: Option<String>,
     said: HostTimeline,
@@ -190,7 +191,7 @@ impl Kept {
         Self { unix_ms: unix_ms(), local_us: local_us(), boot, said }
     }
 
-    /// Returns whether the machine's clock has run on since this was written, without a reboot.
+    /// Returns whether the machine's clock has continued, without a reboot, since this content was written.
     ///
     /// If the system has a boot id, the wall clock is not considered, since it may have been set.
     fn is_of_this_boot(&self, now: &Self) -> bool {
@@ -203,13 +204,13 @@ impl Kept {
     }
 }
 
-/// How far, in microseconds, the beat may differ from the saved one before it is saved again.
+/// The difference between the beat and the saved one, in microseconds, beyond which the timeline is saved again.
 const WRITTEN_US: f64 = 2_000.0;
-/// How far, in microseconds, wall clock and local clock may diverge within the same boot.
+/// The most, in microseconds, by which wall clock and local clock may diverge within the same boot.
 const SAME_BOOT_US: u64 = 3_000_000;
 
 impl TimelineMemory {
-    /// Returns the memory and the saved timeline, if it is of this boot.
+    /// Returns the memory, and the saved timeline if it was written during this boot.
     fn of(file: PathBuf, files: StateFiles) -> (Self, Option<HostTimeline>) {
         let read = Self::read(&file).unwrap_or_else(|problem| {
             tracing::warn!("{}: cannot read the last beat: {problem}", file.display());
@@ -228,7 +229,7 @@ impl TimelineMemory {
         }
     }
 
-    /// Saves the timeline unless it follows from the saved one.
+    /// Saves the timeline unless it can be calculated from the saved one.
     fn keep(&mut self, said: &HostTimeline) {
         let follows = |kept: &HostTimeline| {
             let (Some(kept_line), Some(line)) = (kept.timeline(), said.timeline()) else {
@@ -301,7 +302,7 @@ mod tests {
         said.playing = false;
         memory.keep(&said);
         assert_eq!(reread(), Some(said.clone()));
-        // Written before a reboot, by another daemon.
+        // The file was written before a reboot, by another daemon.
         files.remove(file.clone(), String::new());
         assert!(files.flush(Duration::from_secs(20)));
         let write = |kept: Kept| fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
@@ -311,7 +312,7 @@ mod tests {
         assert_eq!(reread(), None);
         write(Kept { boot: Some("another".into()), ..kept() });
         assert_eq!(reread(), None);
-        // The same boot, but the wall clock was set meanwhile.
+        // The boot is the same, but the wall clock was set in the meantime.
         write(kept());
         let told = Boot::now().map(|_| said.clone());
         assert_eq!(reread(), told);

@@ -2,17 +2,17 @@
 
 use hana_time::sanitize_line;
 
-/// The longest reason, in characters. The log has the rest.
+/// The longest reason, in characters. The log contains the complete text.
 const MAX_CHARACTERS: usize = 300;
 /// The most lines of one message.
 const MAX_LINES: usize = 4;
-/// The number of last lines, without backtraces, that are searched for the message of a panic or of `main`.
+/// The number of last lines, without backtraces, that are searched for a panic message or an error of `main`.
 const SEARCHED_LINES: usize = 14;
-/// The most lines between two panics of one chain. A panic often brings down other threads; the first gives the
+/// The most lines between two panics of one chain. A panic often makes other threads panic, and the first one is the
 /// cause.
 const MAX_CHAIN_LINES: usize = 8;
 
-/// Returns the cause of an end from the last lines of output, or `None` if there are none.
+/// Returns the cause of an end from the last lines of output, or `None` if there are no lines.
 ///
 /// The cause is the message of a panic, otherwise the error that `main` returned, otherwise the last line of
 /// level `ERROR`, otherwise the last line.
@@ -24,7 +24,7 @@ pub(crate) fn last_words<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Str
     in_one_line(&words)
 }
 
-/// Returns the cause only if a line clearly reports an error. Used for programs that may not have crashed.
+/// Returns the cause only if a line clearly reports an error, for programs that may not have crashed.
 pub(crate) fn error_words<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     in_one_line(&explicit(&end_of(lines))?)
 }
@@ -54,7 +54,7 @@ fn plain(line: &str) -> String {
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
         if character == '\u{1b}' {
-            // Up to the letter that ends the sequence.
+            // The sequence is skipped up to and including the letter that ends it.
             characters.by_ref().find(char::is_ascii_alphabetic);
         } else if !character.is_control() || character == '\t' {
             plain.push(character);
@@ -67,7 +67,7 @@ fn is_panic(line: &str) -> bool {
     line.trim_start().starts_with("thread '") && line.contains("panicked at")
 }
 
-/// Returns whether the line is a debugging hint that a runtime adds to a message.
+/// Returns whether the line is a debugging hint that a runtime adds to an error message.
 fn is_hint(line: &str) -> bool {
     let line = line.trim_start();
     ["note: ", "stack backtrace:", "Stack backtrace:", "Aborted", "(core dumped)"]

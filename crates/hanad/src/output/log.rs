@@ -20,9 +20,9 @@ use crate::log_once::LogOnce;
 
 /// The daemon's own log: a rotating file, and `hana/<host>/log/<host>` for `hana logs`.
 ///
-/// Logging only puts the line into a bounded queue, and a thread writes it. A disk that is slow, full or gone
-/// therefore delays no caller. Lines that do not fit into the queue are counted, and their number is written once
-/// there is room.
+/// Logging only puts the line into a bounded queue, from which a thread writes it, so a disk that is slow, full or
+/// missing does not delay the caller. Lines that do not fit into the queue are counted, and their number is written
+/// to the log once there is room.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     queue: SyncSender<LogCommand>,
@@ -32,7 +32,7 @@ pub(crate) struct Log {
 
 enum LogCommand {
     Write(Vec<u8>, LogTarget),
-    /// Write all lines, earlier ones included, to this file.
+    /// Write all lines, including earlier ones, to this file.
     Into(PathBuf),
     Onto(Publisher<LogLine>),
     Flush(Sender<()>),
@@ -41,19 +41,19 @@ enum LogCommand {
 /// The destination of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogTarget {
-    /// The file only: details for debugging on this host.
+    /// The file only, for details that help to debug this host.
     ///
-    /// That includes messages logged by publishing itself, which would otherwise publish more.
+    /// It is also the target for messages about publishing, which would otherwise cause more messages.
     File,
     /// The file and the mesh.
     All,
 }
 
-/// The size, in bytes, beyond which a file is moved aside. Three files are kept.
+/// The size, in bytes, at which a file is moved aside. Three such files are kept.
 const MAX_FILE_BYTES: u64 = 10 * 1024 * 1024;
 /// How often the log checks that its file still exists.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The most lines waiting for the disk.
+/// The most lines that can wait for the disk.
 const QUEUE: usize = 4096;
 /// The number of recent lines kept for later readers.
 const LAST_LINES: usize = 200;
@@ -98,7 +98,7 @@ impl Log {
         self.push(format!("{line}\n").into_bytes(), target);
     }
 
-    /// Waits until everything added so far is written, at most for `deadline`.
+    /// Waits, at most for `deadline`, until all lines added so far are written.
     pub(crate) fn flush(&self, deadline: Duration) {
         let (done_tx, done_rx) = mpsc::channel();
         if self.queue.try_send(LogCommand::Flush(done_tx)).is_ok() {
@@ -113,7 +113,7 @@ impl Log {
     }
 }
 
-/// A `tracing` message on its way into the log.
+/// A writer that adds one `tracing` message to the log.
 pub(crate) struct LogEntry<'a> {
     log: &'a Log,
     target: LogTarget,
@@ -148,12 +148,12 @@ impl<'a> MakeWriter<'a> for Log {
 /// The state of the log's thread.
 struct LogWriter {
     file: Option<RotatingFile>,
-    /// Lines that came before the file was known.
+    /// The lines that were logged before the file was known.
     early: Vec<Vec<u8>>,
     log_once: LogOnce,
     stderr: DroppingWriter,
     lost: Arc<AtomicU64>,
-    /// The number of lines missing from the file, to be written there.
+    /// The number of lines that are missing from the file. It is written to the file once there is room.
     missing: u64,
     publisher: Option<Publisher<LogLine>>,
     last_lines: Arc<Mutex<VecDeque<LogLine>>>,
@@ -192,7 +192,7 @@ impl LogWriter {
         }
     }
 
-    /// Creates a deleted file again, even while nothing is logged. The next line reports a failure.
+    /// Creates the file again if it was deleted, even while no lines are logged. The next line reports a failure.
     fn check_file(&mut self) {
         if let Some(file) = &mut self.file {
             file.check().ok();
@@ -220,7 +220,7 @@ impl LogWriter {
                 self.missing += 1;
                 if self.log_once.should_log(&problem) {
                     let path = file.path().display();
-                    // Not through `tracing`, which would log it here again. This call cannot fail either.
+                    // `tracing` would log this message here again. This call cannot fail either.
                     self.stderr.push(format!(
                         "hanad: cannot write its log {path}: {problem}; continuing without it, and retrying with every line\n"
                     ));
@@ -234,7 +234,7 @@ impl LogWriter {
         self.number += 1;
         let line = LogLine { number, stream: Stream::Daemon, text };
         if let Some(publisher) = &self.publisher {
-            // A full queue costs subscribers a line; the file still has it.
+            // If the queue is full, subscribers miss the line, but the file contains it.
             publisher.publish(&line).ok();
         }
         let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);

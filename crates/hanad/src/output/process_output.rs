@@ -12,13 +12,13 @@ use crate::log_once::LogOnce;
 use crate::output::last_words::{error_words, last_words};
 use crate::state::state_files::FLUSH_TIMEOUT;
 
-/// The output of one instance, read on a separate thread, kept for later readers, and published.
+/// The output of one instance, read on a separate thread, buffered for later readers, and published.
 pub(crate) struct Output {
     reader: Option<OutputReader>,
     budget: LineBudget,
 }
 
-/// Passes the output lines of one visualization to the mesh and to later readers.
+/// A feed of one visualization's output lines, which publishes them and buffers the last ones for later readers.
 #[derive(Clone)]
 pub(crate) struct LogFeed {
     pub(crate) node: NodeId,
@@ -27,7 +27,7 @@ pub(crate) struct LogFeed {
     pub(crate) budget: LineBudget,
 }
 
-/// The number of last lines that are kept.
+/// The number of last lines in the buffer.
 const LAST_LINES: usize = 200;
 /// The least time between two log lines about dropped output.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl Output {
         }
     }
 
-    /// Reads the last output of a process that ended while no daemon ran. None of it is published.
+    /// Reads the last output of a process that ended while no daemon ran, without publishing it.
     pub(crate) fn read_history(
         feed: &LogFeed,
         begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
@@ -79,7 +79,7 @@ impl Output {
         self.reader.as_ref().and_then(OutputReader::first_line)
     }
 
-    /// Reads the last lines of an ended process. Waits for them briefly.
+    /// Waits briefly until the reader has read the last lines of an ended process.
     pub(crate) fn finish(&self) {
         if let Some(reader) = &self.reader {
             reader.finish();
@@ -89,12 +89,12 @@ impl Output {
 }
 
 impl LogFeed {
-    /// Keeps lines without publishing them.
+    /// Adds lines to the buffer without publishing them.
     pub(crate) fn remember(&self, lines: Vec<Line>) {
         lines.into_iter().map(log_line).for_each(|line| self.keep(line));
     }
 
-    /// Clears the lines for a new instance, whose line numbers start again.
+    /// Clears the buffer for a new instance, whose line numbers start again.
     pub(crate) fn clear(&self) {
         self.lines().clear();
     }
@@ -104,7 +104,7 @@ impl LogFeed {
         last_words(self.lines().iter().map(|line| line.text.as_str()))
     }
 
-    /// Returns the error in the last lines, or `None` if they report none.
+    /// Returns the error in the last lines, or `None` if none of them reports an error.
     pub(crate) fn error_words(&self) -> Option<String> {
         error_words(self.lines().iter().map(|line| line.text.as_str()))
     }
@@ -112,7 +112,7 @@ impl LogFeed {
     fn publish(&self, lines: Vec<Line>) {
         for line in lines {
             let line = log_line(line);
-            // A line beyond the budget is still in the file, and kept.
+            // A line beyond the budget is not published, but is in the file and in the buffer.
             if self.budget.allows(line.text.len(), Instant::now())
                 && let Err(problem) = self.publisher.publish(&line)
             {
@@ -183,7 +183,7 @@ fn log_dropped(node: &NodeId, bytes: u64) {
     );
 }
 
-/// Counts dropped bytes, to be logged now and then. Pure.
+/// A counter of dropped bytes, which limits how often they are logged. Pure.
 #[derive(Debug, Default)]
 struct DroppedBytes {
     bytes: u64,
@@ -191,7 +191,7 @@ struct DroppedBytes {
 }
 
 impl DroppedBytes {
-    /// Adds dropped bytes and returns the number to log now, if any.
+    /// Adds dropped bytes. Returns the number to log now, or `None` if a log line is not due.
     fn add(&mut self, bytes: u64, now: Instant) -> Option<u64> {
         self.bytes += bytes;
         let is_due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL);
@@ -202,8 +202,9 @@ impl DroppedBytes {
     }
 }
 
-/// Limits the output that all visualizations of a daemon publish together, so that it does not fill the mesh's
-/// connections.
+/// A limit on the output that all visualizations of a daemon publish together.
+///
+/// It keeps them from filling the connections of the mesh.
 #[derive(Debug, Clone)]
 pub(crate) struct LineBudget(Arc<Mutex<BudgetState>>);
 
@@ -212,14 +213,14 @@ struct BudgetState {
     lines: f64,
     bytes: f64,
     at: Instant,
-    /// The time until which the daemon does not wait for the disk, because it did not answer in time.
+    /// The time until which the daemon does not wait for the disk, because the disk has not responded in time.
     slow_until: Option<Instant>,
 }
 
-/// Twice the limit of one visualization.
+/// The number of lines per second: twice the limit of one visualization.
 const LINES_PER_SECOND: f64 = 4000.0;
 const BYTES_PER_SECOND: f64 = 2_000_000.0;
-/// How long the daemon does not wait for a disk that did not answer in time.
+/// How long the daemon does not wait for a disk after the disk has not responded in time.
 const SLOW_DISK_TIME: Duration = Duration::from_secs(5);
 
 impl LineBudget {
@@ -233,12 +234,12 @@ impl LineBudget {
         })))
     }
 
-    /// Returns whether a line of this many bytes may be published now.
+    /// Returns whether a line of `bytes` bytes may be published now.
     fn allows(&self, bytes: usize, now: Instant) -> bool {
         self.budget().allows(bytes, now)
     }
 
-    /// Waits for a reader to finish. If the disk is slow, it does not wait for each reader in turn.
+    /// Waits for a reader to finish. After one timeout, it does not wait for further readers for a while.
     fn wait_for(&self, reader: &OutputReader) {
         let now = Instant::now();
         let is_slow = self.budget().slow_until.is_some_and(|until| now < until);

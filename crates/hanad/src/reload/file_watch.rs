@@ -1,14 +1,15 @@
-//! Detection of changed files. An editor may be in the middle of writing them, so a change counts once it is
-//! complete.
+//! Detection of changed files.
+//!
+//! An editor may be in the middle of writing a file, so a change counts only once the file is complete.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// The visible state of several files.
+/// The state of several files, as far as their metadata shows; `None` for a missing file.
 pub(crate) type Fingerprints = Vec<Option<Fingerprint>>;
 
-/// The visible state of one existing file.
+/// The state of an existing file, as far as its metadata shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     changed: Option<SystemTime>,
@@ -40,7 +41,7 @@ const fn number_of(_found: &fs::Metadata) -> u64 {
     0
 }
 
-/// Reports each change once, after the files have looked the same twice.
+/// A detector that reports each change once, after two polls have found the files in the same state.
 #[derive(Debug)]
 pub(crate) struct FileWatch {
     accepted: Fingerprints,
@@ -52,7 +53,7 @@ impl FileWatch {
         Self { before: accepted.clone(), accepted }
     }
 
-    /// Returns whether there is a new change, and accepts it.
+    /// Returns whether there is a new change, and marks it as accepted.
     pub(crate) fn poll(&mut self, now: Fingerprints) -> bool {
         let is_settled = now == self.before;
         self.before = now;
@@ -87,7 +88,7 @@ mod tests {
     fn file_being_written_counts_only_once_it_is_stable() {
         let mut watch = FileWatch::new(print(1));
         assert!(!watch.poll(print(1)));
-        // Missing for a moment, then growing.
+        // The file is missing for a moment, and grows after that.
         for now in [vec![None], print(2), print(3)] {
             assert!(!watch.poll(now));
         }

@@ -1,4 +1,4 @@
-//! Reads the catalogue and the settings again, on a separate thread, since their disk may hang.
+//! Reads the catalogue and the settings again, on a separate thread, since their disk may not respond.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -16,15 +16,15 @@ use crate::reload::file_watch::{FileWatch, fingerprints_of};
 pub(crate) enum ReloadCause {
     /// The files have changed.
     Changed,
-    /// SIGHUP.
+    /// The daemon received SIGHUP.
     Signal,
-    /// `hana reload`.
+    /// A person requested it with `hana reload`.
     Command(Request),
-    /// A start of a program that is not in the catalogue.
+    /// A person requested a start of a program that is not in the catalogue.
     Start(Request),
 }
 
-/// The result of a reload: `None` if the files are unchanged, otherwise the configuration or an error.
+/// The result of a reload: the configuration or an error, or `None` if the files are unchanged.
 pub(crate) struct Reloaded {
     pub(crate) cause: ReloadCause,
     pub(crate) outcome: Result<Option<Box<DaemonConfig>>, String>,
@@ -41,7 +41,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 impl Reloader {
     /// Starts to watch the files of `config`. `named` is the file given on the command line.
     ///
-    /// `on_reloaded` receives each result and returns whether to continue.
+    /// `on_reloaded` receives each result and returns whether to continue watching.
     pub(crate) fn start(
         named: Option<PathBuf>,
         config: &DaemonConfig,
@@ -68,7 +68,7 @@ struct Worker {
     named: Option<PathBuf>,
     files: Vec<PathBuf>,
     watch: FileWatch,
-    /// The file of the catalogue in force.
+    /// The file of the current catalogue.
     catalogue: Option<PathBuf>,
     /// Whether the last reload failed.
     failed: bool,
@@ -118,7 +118,7 @@ impl Worker {
     }
 
     fn load_whole(&self) -> Result<DaemonConfig, String> {
-        // Without it, another catalogue that is not meant to be used would be found.
+        // If the current catalogue is missing, the search would find another one that is not intended.
         if let Some(file) = self.catalogue.as_ref().filter(|file| !file.exists()) {
             return Err(format!(
                 "the catalogue {} is missing; restore it, or restart hanad without it",

@@ -1,4 +1,4 @@
-//! The program at this daemon's path, which an update may have replaced since the start.
+//! The program at this daemon's path, which an update may have replaced since the daemon started.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -16,11 +16,11 @@ pub(crate) struct OwnProgram {
     arguments: Vec<OsString>,
 }
 
-/// How long a program may take to print its version.
+/// The time limit for the program to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl OwnProgram {
-    /// Records the path and arguments. Must be called at the start, before the file may be replaced or removed.
+    /// Returns the path and arguments. Must be called at the start, before the file may be replaced or removed.
     pub(crate) fn of_this_process() -> Self {
         let mut arguments = env::args_os();
         let called = arguments.next().map(PathBuf::from);
@@ -31,7 +31,7 @@ impl OwnProgram {
         }
     }
 
-    /// Checks that the program now at the path is a daemon that runs on this machine.
+    /// Checks that the file at the path is now a daemon that can run on this machine.
     pub(crate) fn check(&self) -> Result<(), String> {
         let path = self.path.display();
         if let Some(fault) = ProgramFault::of(&self.path) {
@@ -64,7 +64,7 @@ impl OwnProgram {
         Ok(())
     }
 
-    /// Replaces this process by the program. Returns only if that fails.
+    /// Replaces this process with the program. Returns only if that fails.
     #[cfg(unix)]
     pub(crate) fn replace_this_process(&self) -> anyhow::Error {
         use std::os::unix::process::CommandExt;
@@ -82,8 +82,9 @@ impl OwnProgram {
     }
 }
 
-/// Removes the arguments that apply to the first start only: the earlier daemon has made room, and the descriptor for
-/// readiness is closed.
+/// Removes the arguments that apply only to the first start.
+///
+/// The earlier daemon has already exited, and the descriptor for readiness is closed.
 fn without_once_only(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut kept = vec![];
     let mut is_value = false;
@@ -100,14 +101,14 @@ fn without_once_only(arguments: impl Iterator<Item = OsString>) -> Vec<OsString>
     kept
 }
 
-/// Returns the directory of this program, searched first for programs without a path.
+/// Returns the directory of this program, which is searched first for programs without a path.
 pub(crate) fn program_dir() -> PathBuf {
     env::current_exe().ok().and_then(|path| Some(path.parent()?.into())).unwrap_or_default()
 }
 
 /// Finds the file with which the program was called, by the given path or in `PATH`.
 ///
-/// The path is not resolved, so that a link is followed to a new version.
+/// Symbolic links are not resolved, so that a link to a new version is followed.
 fn at(called: &Path) -> Option<PathBuf> {
     let by_path = called.as_os_str().to_string_lossy().contains(MAIN_SEPARATOR);
     let path = if by_path {

@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::Context;
 
-/// A descriptor on which the daemon signals the program that started it.
+/// A file descriptor through which the daemon signals readiness to the program that started it.
 #[derive(Debug)]
 pub(crate) struct ReadySignal {
     descriptor: i32,
@@ -12,9 +12,9 @@ pub(crate) struct ReadySignal {
 }
 
 impl ReadySignal {
-    /// Takes over a descriptor that this process inherited: the write end of a pipe, or a file.
+    /// Takes ownership of an inherited descriptor: the write end of a pipe, or a file.
     ///
-    /// Must be called before this process opens anything itself, which could get the same number.
+    /// Must be called before this process opens any file, which could get the same number.
     pub(crate) fn open(descriptor: i32) -> anyhow::Result<Self> {
         let cannot_write =
             || format!("--ready-fd {descriptor}: cannot write to descriptor {descriptor}");
@@ -26,7 +26,7 @@ impl ReadySignal {
             problem => problem,
         });
         let file = file.with_context(cannot_write)?;
-        // The launched programs must not inherit it, or the reader would never see its end.
+        // Launched programs must not inherit the descriptor. Otherwise, the reader would never reach its end.
         nix::unistd::close(descriptor).map_err(io::Error::from).with_context(cannot_write)?;
         Ok(Self { descriptor, file })
     }

@@ -1,15 +1,15 @@
 //! Notifications to the service manager: systemd, on Linux, through the socket in `NOTIFY_SOCKET`.
 //!
-//! On other platforms, or if started by hand, nothing is sent.
+//! On other platforms, or if the daemon is started by hand, nothing is sent.
 
 use std::time::Duration;
 
-/// Returns how often the service manager expects a sign of life, if it does.
+/// Returns how often the service manager requires a heartbeat, or `None` if it requires none.
 pub(crate) fn watches_every() -> Option<Duration> {
     imp::watches_every()
 }
 
-/// Reports that the daemon is on the mesh. `status` is shown by `systemctl status`.
+/// Reports that the daemon is on the mesh. `systemctl status` displays `status`.
 pub(crate) fn ready(status: &str) {
     imp::ready(status);
 }
@@ -19,7 +19,7 @@ pub(crate) fn alive() {
     imp::alive();
 }
 
-/// Reports that the daemon is ending, with what it launched.
+/// Reports that the daemon is ending, together with everything that it launched.
 pub(crate) fn stopping() {
     imp::stopping();
 }

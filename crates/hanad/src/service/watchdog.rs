@@ -5,12 +5,13 @@ use std::{io, process, thread};
 
 use crate::service::service_manager;
 
-/// Aborts the process when its loop freezes, so that its service manager restarts it. Launched processes
-/// continue.
+/// Aborts the process when its loop freezes, so that the service manager restarts it.
 ///
-/// Time is counted in ticks of the watchdog's own thread, not read from a clock. A suspended machine, a stopped
-/// and continued process or a changed clock makes no tick, or one; only a loop that stands still while this
-/// thread continues makes many.
+/// Launched processes continue.
+///
+/// The watchdog counts ticks of its own thread instead of reading a clock. While the machine is suspended, the
+/// process is stopped or the clock is set, the thread makes at most one tick. It makes many ticks without a round of
+/// the loop only if the loop itself has frozen.
 #[derive(Debug, Clone)]
 pub(crate) struct Watchdog(Arc<AtomicU64>);
 
@@ -19,12 +20,12 @@ pub(crate) struct Watchdog(Arc<AtomicU64>);
 pub(crate) struct WatchdogLimit {
     /// The time between two checks.
     pub(crate) tick: Duration,
-    /// The number of consecutive checks without progress.
+    /// The number of consecutive checks without progress after which the loop counts as frozen.
     pub(crate) ticks: u32,
 }
 
 impl WatchdogLimit {
-    /// Ten seconds: longer than any round takes on a machine that is merely busy.
+    /// The limit for the daemon: ten seconds, which is longer than any round takes on a busy machine.
     pub(crate) const DAEMON: Self = Self { tick: Duration::from_millis(500), ticks: 20 };
 
     const fn in_all(self) -> Duration {
@@ -32,13 +33,13 @@ impl WatchdogLimit {
     }
 }
 
-/// The longest time between two heartbeats of life.
+/// The longest time between two heartbeats.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long logging the stall may take, on an output that may itself be frozen.
+/// The time limit for logging the stall, since the output may be frozen too.
 const STALL_LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Watchdog {
-    /// Starts to watch. `on_stall` logs why the process ends, and has one second for it.
+    /// Starts to watch. `on_stall` logs why the process ends, and has one second to do so.
     pub(crate) fn start(
         limit: WatchdogLimit,
         on_stall: impl FnOnce(Duration) + Send + 'static,
@@ -89,11 +90,11 @@ struct StallDetector {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StallVerdict {
-    /// The loop has made a round since the last tick.
+    /// The loop has completed a round since the last tick.
     Moves,
-    /// The loop has made no round, but is within its limit.
+    /// The loop has not completed a round, but is within its limit.
     Waits,
-    /// The loop has made no round for too long.
+    /// The loop has not completed a round for longer than its limit.
     Hangs,
 }
 
@@ -102,7 +103,7 @@ impl StallDetector {
         Self { ticks, seen: 0, without: 0 }
     }
 
-    /// Advances by one tick, after which the loop has given `heartbeats` heartbeats of life in all.
+    /// Advances by one tick. `heartbeats` is the number of heartbeats since the start.
     const fn tick(&mut self, heartbeats: u64) -> StallVerdict {
         if heartbeats != self.seen {
             self.seen = heartbeats;
@@ -121,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Watches a loop that makes the given rounds per tick and returns the tick at which it counts as frozen.
+    /// Returns the tick at which a loop that completes the given rounds per tick counts as frozen.
     fn hangs_at(rounds: impl IntoIterator<Item = u64>) -> Option<usize> {
         let mut detector = StallDetector::new(WatchdogLimit::DAEMON.ticks);
         let mut heartbeats = 0;
@@ -145,8 +146,9 @@ mod tests {
         assert_eq!(hangs_at([0; 100]), Some(19), "one that has never moved");
     }
 
-    /// While the machine sleeps, the process is stopped or the clock is set, loop and watchdog both make no step, or
-    /// one. Nothing here reads a clock, so the length of the pause makes no difference.
+    /// Covers suspended machines, stopped processes and clock changes: loop and watchdog both make at most one step.
+    ///
+    /// Neither reads a clock, so the length of the pause has no effect.
     #[test]
     fn suspended_machine_counts_as_one_tick() {
         let day = (0..1000).flat_map(|_| [1, 1, 0]);
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(detector.tick(8), StallVerdict::Moves);
     }
 
-    /// The variable that makes the subprocess of the two tests below freeze.
+    /// The environment variable that makes the subprocess of the two tests below freeze.
     const HANGS: &str = "HANA_TEST_LOOP_HANGS";
     const SHORT: WatchdogLimit = WatchdogLimit { tick: Duration::from_millis(50), ticks: 20 };
 
@@ -172,7 +174,7 @@ mod tests {
             }
         })
         .unwrap();
-        // Well beyond the limit.
+        // Sixty rounds take much longer than the limit.
         for _ in 0..60 {
             watchdog.heartbeat();
             thread::sleep(Duration::from_millis(50));

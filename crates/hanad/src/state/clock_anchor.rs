@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 use hana_network::unix_ms;
 use serde::{Deserialize, Serialize};
 
-/// A fixed pair of an instant and its wall-clock time, which converts others.
+/// A fixed pair of an instant and its wall-clock time, which converts other instants.
 ///
-/// An instant always gives the same wall-clock time until the wall clock is set.
+/// An instant is always converted to the same wall-clock time until the wall clock is set.
 #[derive(Debug, Clone)]
 pub(crate) struct ClockAnchor {
     at: Instant,
@@ -13,7 +13,7 @@ pub(crate) struct ClockAnchor {
     boot: Option<Boot>,
 }
 
-/// The boot of the machine, dated by the present wall clock.
+/// The boot of the machine, with its time according to the current wall clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boot {
     /// The boot id.
@@ -22,20 +22,20 @@ pub(crate) struct Boot {
     pub(crate) unix_ms: i64,
 }
 
-/// The difference, in milliseconds, beyond which a wall clock was set rather than drifted between two checks.
+/// The difference, in milliseconds, that distinguishes a wall clock that was set from one that drifted.
 const SET_MS: u64 = 1000;
 
 impl Boot {
-    /// Returns the present boot, or `None` if the system has no boot id.
+    /// Returns the current boot, or `None` if the system has no boot id.
     pub(crate) fn now() -> Option<Self> {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let unix_ms = i64::try_from(unix_ms()).ok()?.checked_sub(since_boot_ms()?)?;
         Some(Self { id: id.trim().into(), unix_ms })
     }
 
-    /// Returns by how much, in milliseconds, the wall clock was set forward since `before` was read.
+    /// Returns by how much, in milliseconds, the wall clock was set forward since `before` was recorded.
     ///
-    /// `None` if the machine was rebooted.
+    /// Returns `None` if the machine was rebooted.
     pub(crate) fn set_since(&self, before: &Self) -> Option<i64> {
         let set = self.unix_ms.checked_sub(before.unix_ms)?;
         (self.id == before.id).then_some(if set.unsigned_abs() < SET_MS { 0 } else { set })
@@ -59,12 +59,12 @@ impl ClockAnchor {
         Self { at: Instant::now(), unix_ms: unix_ms(), boot: Boot::now() }
     }
 
-    /// Returns the boot according to this clock.
+    /// Returns the boot, with its time according to the wall clock of this anchor.
     pub(crate) const fn boot(&self) -> Option<&Boot> {
         self.boot.as_ref()
     }
 
-    /// Adjusts to a wall clock that was set, which shifts all converted times. Returns whether it was.
+    /// Adjusts to a wall clock that was set, which shifts all converted times. Returns whether the clock was set.
     pub(crate) fn follow(&mut self) -> bool {
         self.follow_to(Boot::now())
     }
@@ -80,7 +80,7 @@ impl ClockAnchor {
         true
     }
 
-    /// Converts a moment to Unix milliseconds.
+    /// Converts an instant to Unix milliseconds.
     pub(crate) fn unix_ms(&self, moment: Instant) -> u64 {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let before = ms(self.at.saturating_duration_since(moment));
@@ -88,9 +88,9 @@ impl ClockAnchor {
         self.unix_ms.saturating_sub(before).saturating_add(after)
     }
 
-    /// Converts a recorded time to a moment; `boot` is the boot time according to the clock that recorded it.
+    /// Converts a recorded time to an instant. `boot` is the boot according to the clock that recorded it.
     ///
-    /// A time out of range gives the nearest possible moment.
+    /// A time that is out of range results in the nearest possible instant.
     pub(crate) fn moment(&self, written_ms: u64, boot: Option<&Boot>) -> Instant {
         let set = self.boot.as_ref().zip(boot);
         let set = set.and_then(|(now, before)| now.set_since(before)).unwrap_or_default();
@@ -125,7 +125,7 @@ mod tests {
             let earlier = clock.unix_ms.saturating_sub(ms);
             assert_eq!(clock.unix_ms(clock.moment(earlier, None)), earlier);
         }
-        // Absurd times give a moment too.
+        // Absurd times are converted too.
         assert!(clock.moment(0, None) <= clock.at);
         assert_eq!(clock.moment(u64::MAX, None), clock.moment(u64::MAX, None));
     }

@@ -13,24 +13,24 @@ use hana_protocol::id::NodeId;
 
 use crate::state::state_dir;
 
-/// The id of the host: `HANA_HOST`, or the id remembered in the state directory, since the hostname may change.
+/// The id of the host: `HANA_HOST`, or the id saved in the state directory, since the hostname may change.
 #[derive(Debug)]
 pub(crate) struct HostId {
     id: NodeId,
     base: PathBuf,
     /// The machine's current hostname, unless `HANA_HOST` gives the id.
     hostname: Option<NodeId>,
-    /// The lock held while this daemon lives, so that others detect it.
+    /// The lock that is held while this daemon lives, so that other daemons detect it.
     lock: Option<ManuallyDrop<File>>,
 }
 
-/// How long a daemon may take to make room for another.
+/// The time limit for a daemon to exit so that another can take its place.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The lock file of a living daemon, which contains its process id.
+/// The name of a living daemon's lock file, which contains the daemon's process id.
 const LOCK: &str = "hanad.lock";
 
 impl HostId {
-    /// Determines the host id: `wanted` from the command line, otherwise `HANA_HOST`, otherwise the remembered id.
+    /// Determines the host id: `wanted` from the command line, otherwise `HANA_HOST`, otherwise the saved id.
     pub(crate) fn find(wanted: Option<&NodeId>) -> anyhow::Result<Self> {
         let base = state_dir::usable_base();
         if let Some(id) = named_host()?.filter(|_| wanted.is_none()) {
@@ -49,7 +49,7 @@ impl HostId {
         &self.id
     }
 
-    /// Logs what may surprise: a hostname that differs from the id, and other hosts of this machine still in use.
+    /// Logs a hostname that differs from the id, and other host ids that are still in use on this machine.
     pub(crate) fn log(&self) {
         let Some(hostname) = &self.hostname else { return };
         if *hostname != self.id {
@@ -67,7 +67,7 @@ impl HostId {
         }
     }
 
-    /// Remembers the id and takes the lock. A failed write does not keep the daemon from running.
+    /// Saves the id and takes the lock. If that fails, the daemon runs without them.
     pub(crate) fn hold(&mut self) {
         if let Some(hostname) = &self.hostname {
             self.remember(hostname, &self.id);
@@ -117,10 +117,10 @@ impl HostId {
         Ok(None)
     }
 
-    /// Gives up the id because another machine has it, and returns what to do.
+    /// Gives up the id because another machine has it. Returns the remedy as text.
     ///
-    /// If the hostname has changed since the id was assigned, the hostname is the next id: a person has renamed a
-    /// machine with a copied disk.
+    /// If the hostname has changed since the id was assigned, the hostname becomes the next id: an operator has
+    /// renamed a machine that was set up from a copied disk.
     pub(crate) fn yield_id(&self) -> String {
         match &self.hostname {
             Some(hostname) if *hostname != self.id => {
@@ -131,7 +131,9 @@ impl HostId {
         }
     }
 
-    /// Makes the running daemon of this host give up its place. The processes it launched continue.
+    /// Makes the running daemon of this host exit, so that this one can take its place.
+    ///
+    /// The processes that it launched continue.
     pub(crate) fn take_place(&self) -> anyhow::Result<()> {
         let path = self.base.join(self.id.as_str()).join(LOCK);
         if is_free(&path) {
@@ -143,7 +145,7 @@ impl HostId {
         let pid = text.trim().parse().context("reading the process id of the running daemon")?;
         request_exit(pid).with_context(|| format!("signalling hanad, process {pid}, to exit"))?;
         let until = Instant::now() + EXIT_TIMEOUT;
-        // Its place on the mesh is its port, which it may release a moment later.
+        // The daemon also occupies a port, which it may release a moment after the lock.
         while !is_free(&path) || hana_network::daemon_is_listening() {
             if Instant::now() >= until {
                 bail!(
@@ -156,8 +158,9 @@ impl HostId {
     }
 }
 
-/// Returns whether no living daemon holds the lock. A lock that cannot be opened is not held by this user's
-/// daemon.
+/// Returns whether no living daemon holds the lock.
+///
+/// Also returns true if the lock cannot be opened, since then no daemon of this user holds it.
 fn is_free(lock: &Path) -> bool {
     let Ok(file) = File::open(lock) else { return true };
     !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))

@@ -10,12 +10,12 @@ use hana_protocol::message::Look;
 
 use crate::state::state_files::{FLUSH_TIMEOUT, Purpose, StateFiles, in_time};
 
-/// Keeps the last look of one visualization on disk, for its next instance.
+/// A store of the last look of one visualization on disk, for its next instance.
 pub(crate) struct LookStore {
     file: PathBuf,
     files: StateFiles,
     looks: Subscription<Received<Look>>,
-    /// The pending query for the look it already shows, sent when this daemon took it over.
+    /// The pending query for the visualization's current look, sent when this daemon adopted the process.
     query: Option<Pending<Vec<Received<Look>>>>,
     last: LastLook,
     written: Option<(Look, Instant)>,
@@ -23,14 +23,14 @@ pub(crate) struct LookStore {
 
 /// The least time between two writes while the look changes.
 ///
-/// A crash of the visualization costs nothing, since the daemon knows the newest look. If both crash at once, the
-/// changes of this time are lost.
+/// A crash of the visualization loses nothing, since the daemon has the newest look. If the daemon crashes too, the
+/// changes within this time are lost.
 const WRITE_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a visualization may take to answer with its look.
+/// The time limit for a visualization to reply with its look.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl LookStore {
-    /// Starts with the look on disk, if there is one.
+    /// Creates a store with the look on disk, if there is one.
     pub(crate) fn new(
         node: &Node<role::Daemon>,
         id: &NodeId,
@@ -42,7 +42,7 @@ impl LookStore {
         Self {
             looks: node.subscribe(topic.clone()),
             query: Some(node.query(topic, QUERY_TIMEOUT)),
-            // Written again, so that the file is kept like every other.
+            // The look is written again, so that the file is restored if it is deleted.
             written: None,
             last: LastLook { node: id.clone(), look: known.unwrap_or_default() },
             file,
@@ -50,9 +50,9 @@ impl LookStore {
         }
     }
 
-    /// Returns the file with the newest look for the next instance, after waiting briefly until it is written.
+    /// Waits briefly until the newest look is written, and returns its file for the next instance.
     ///
-    /// If it cannot be written, `fallback` is written instead.
+    /// If the file cannot be written, `fallback` is written and returned instead.
     pub(crate) fn ready_file(&self, fallback: Option<PathBuf>) -> PathBuf {
         self.files.check(&self.file);
         self.files.flush(FLUSH_TIMEOUT);
@@ -66,7 +66,8 @@ impl LookStore {
         }
     }
 
-    /// Receives looks and writes the newest one if it has changed, not too often. Does not block.
+    /// Receives looks and writes the newest one if it has changed and the last write is not too recent. Does not
+    /// block.
     pub(crate) fn poll(&mut self, now: Instant) {
         self.receive();
         let is_due =
@@ -76,7 +77,7 @@ impl LookStore {
         }
     }
 
-    /// Writes the last look at once. Called when the instance has ended.
+    /// Writes the last look at once, because the instance has ended.
     pub(crate) fn keep(&mut self, now: Instant) {
         self.receive();
         self.write(now);
@@ -90,7 +91,7 @@ impl LookStore {
             }
         }
         while let Some(received) = self.looks.try_recv() {
-            // A published look is newer than the reply to the query.
+            // A look that was published is newer than the reply to the query.
             self.query = None;
             self.last.look = received.message;
         }
@@ -132,7 +133,7 @@ fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
     }
 }
 
-/// Removes the look of an earlier instance: a start by a person begins from scratch.
+/// Removes the look of an earlier instance, because a start by a person begins from scratch.
 pub(crate) fn forget(file: &Path, files: &StateFiles) {
     files.remove(file.to_owned(), format!("{}: cannot remove the stale file", file.display()));
 }

@@ -15,12 +15,12 @@ use crate::state::state_files::{FLUSH_TIMEOUT, Purpose, StateFiles};
 /// a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
-    /// The id on the mesh, which is also the name of the file.
+    /// The node id on the mesh, which is also the name of the record's file.
     pub(crate) node: NodeId,
-    /// The process, until it has ended and been swept.
+    /// The process, until it has ended and its remaining processes have been killed.
     #[serde(default)]
     pub(crate) process: Option<ProcessRecord>,
-    /// The id of a launch that is about to be made or has an unknown outcome.
+    /// The id of a launch that is about to be made, or whose outcome is unknown.
     #[serde(default)]
     pub(crate) launching: Option<String>,
     /// The output file.
@@ -29,16 +29,16 @@ pub(crate) struct RunRecord {
     /// The name in the catalogue.
     #[serde(default)]
     pub(crate) name: String,
-    /// Whether the program joins the mesh; needed once the catalogue no longer has it.
+    /// Whether the program joins the mesh, which must be known even if the catalogue no longer has the program.
     #[serde(default = "yes")]
     pub(crate) joins: bool,
     /// The time of the launch, in Unix milliseconds.
     #[serde(default)]
     pub(crate) launched_ms: u64,
-    /// The number of the last instance on the mesh. The next one must be larger.
+    /// The number of the visualization's last instance on the mesh. The next instance must have a larger number.
     #[serde(default)]
     pub(crate) instance: u64,
-    /// The boot time according to the wall clock that all times here refer to.
+    /// The boot time according to the wall clock that was used for all times in this record.
     #[serde(default)]
     pub(crate) boot: Option<Boot>,
     /// The number of the first line in the output file.
@@ -61,7 +61,7 @@ pub(crate) struct RunRecords {
     files: StateFiles,
 }
 
-/// The suffixes of the files there.
+/// The suffixes of the files in the directory.
 const RECORD: &str = "json";
 const UNREADABLE: &str = "json.unreadable";
 const CLOSE_NOTE: &str = "closed";
@@ -75,9 +75,9 @@ impl RunRecords {
         self.directory.join(format!("{node}.{end}"))
     }
 
-    /// Writes a record atomically, and again whenever the file is deleted.
+    /// Writes a record atomically, and writes it again whenever the file is deleted.
     ///
-    /// Waits briefly, since a decision must be on disk before it is carried out.
+    /// This waits briefly, since a decision must be on disk before it is carried out.
     pub(crate) fn write(&self, record: &RunRecord) -> serde_json::Result<()> {
         let node = record.node.as_str();
         let purpose = Purpose {
@@ -96,19 +96,19 @@ impl RunRecords {
         self.files.remove(self.file(node.as_str(), RECORD), failure);
     }
 
-    /// Returns the file with which a program records that a person closed it, for a daemon that is absent.
+    /// Returns the path of the note with which a program reports to a later daemon that a person closed it.
     pub(crate) fn close_note_of(&self, node: &NodeId) -> PathBuf {
         self.file(node.as_str(), CLOSE_NOTE)
     }
 
-    /// Removes that file, which an earlier instance may have left.
+    /// Removes the note, which an earlier instance may have left.
     pub(crate) fn forget_close_note(&self, node: &NodeId) {
         let failure = format!("cannot remove stale state of '{node}'");
         self.files.remove(self.close_note_of(node), failure);
     }
 
-    /// Reads every record of an earlier daemon. An unreadable one is logged and moved aside, so that it is logged
-    /// once.
+    /// Reads all records of an earlier daemon. An unreadable record is logged and moved aside, so that it is logged
+    /// only once.
     pub(crate) fn read(&self) -> Vec<RunRecord> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
@@ -151,7 +151,7 @@ impl RunRecords {
     }
 }
 
-/// Parses a record, or salvages it: the id and the process are enough.
+/// Parses a record. A damaged record is salvaged if its id and its process are readable.
 fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
     let node = NodeId::new(name).map_err(|problem| problem.to_string())?;
     match serde_json::from_str::<RunRecord>(text) {
@@ -272,7 +272,7 @@ mod tests {
         );
     }
 
-    /// However a file is damaged, the daemon does not end and never takes another process for the recorded one.
+    /// Checks that a damaged file neither ends the daemon nor makes it take another process for the recorded one.
     #[test]
     fn damaged_record_yields_the_same_process_or_none() {
         let whole = record("ripples");
@@ -289,7 +289,7 @@ mod tests {
                 let (Some(read), Some(written)) = (read.process, &whole.process) else { continue };
                 let same = read.fingerprint.started == written.fingerprint.started
                     && read.fingerprint.pid == written.fingerprint.pid;
-                // A damaged number or text gives another fingerprint, which is later found not to match.
+                // A damaged number or text results in a different fingerprint, which later matches no process.
                 let inside = text.find("fingerprint").unwrap()..text.find("launch_id").unwrap();
                 assert!(same || inside.contains(&at), "{damaged}");
             }

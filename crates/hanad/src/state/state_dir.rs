@@ -19,14 +19,14 @@ pub(crate) struct StateDir {
     files: StateFiles,
 }
 
-/// The requested state directory cannot be written. The daemon continues with another.
+/// The error for a state directory that cannot be written. The daemon continues with another directory.
 #[derive(Debug, Error)]
 #[error(
     "cannot use the state directory{} ({problem}); {fallback}; set HANA_STATE to a writable directory",
     .configured.as_ref().map(|dir| format!(" {}", dir.display())).unwrap_or_default()
 )]
 pub(crate) struct StateDirError {
-    /// `None` if the requested directory is not known.
+    /// The requested directory, or `None` if it is unknown.
     configured: Option<PathBuf>,
     problem: String,
     fallback: StateDirFallback,
@@ -58,7 +58,7 @@ impl std::fmt::Display for StateDirFallback {
 }
 
 impl StateDir {
-    /// Returns the requested directory, or its replacement and the error.
+    /// Returns the requested directory. If it cannot be used, returns its replacement and the error.
     pub(crate) fn of(host: &NodeId) -> (Self, Option<StateDirError>) {
         Self::first_usable(configured().map(|base| base.join(host.as_str())), host)
     }
@@ -93,15 +93,16 @@ impl StateDir {
         log_of(&self.dir, name_of(node))
     }
 
-    /// Returns the fallback output file, for when the usual one cannot be written, or `None` if there is no place for
-    /// it.
+    /// Returns the fallback output file, which is used if the usual one cannot be written.
+    ///
+    /// Returns `None` if there is no directory for the file.
     pub(crate) fn fallback_output_of(&self, node: &NodeId) -> Option<PathBuf> {
         let base = fallback_base();
         private_dir(&base).ok()?;
         Some(log_of(&base.join(self.host.as_str()), name_of(node)))
     }
 
-    /// Returns the records of what is running.
+    /// Returns the records of the running visualizations.
     pub(crate) fn run_records(&self) -> RunRecords {
         RunRecords::new(self.dir.join(RUN), self.files.clone())
     }
@@ -111,8 +112,9 @@ impl StateDir {
         &self.files
     }
 
-    /// Returns the fallback file for a look, for when the usual one cannot be written, or `None` if there is no place
-    /// for it.
+    /// Returns the fallback file for a look, which is used if the usual one cannot be written.
+    ///
+    /// Returns `None` if there is no directory for the file.
     pub(crate) fn fallback_look_of(&self, node: &NodeId) -> Option<PathBuf> {
         let dir = fallback_base().join(self.host.as_str()).join("looks");
         private_dir(&fallback_base()).and_then(|()| fs::create_dir_all(&dir)).ok()?;
@@ -124,7 +126,7 @@ impl StateDir {
         self.dir.join("looks").join(format!("{node}.json"))
     }
 
-    /// Returns the file for the state that a visualization saves and writes itself.
+    /// Returns the file that a visualization itself writes to save its state.
     pub(crate) fn saved_of(&self, node: &NodeId) -> PathBuf {
         self.dir.join("saved").join(node.as_str())
     }
@@ -161,7 +163,7 @@ const INSTANCE: &str = "instance";
 /// The directory of a host's run records.
 pub(crate) const RUN: &str = "run";
 
-/// Returns the parent of all state directories of this user: the requested one, or its replacement.
+/// Returns the directory that contains all state directories of this user: the requested one, or its replacement.
 pub(crate) fn usable_base() -> PathBuf {
     configured().ok().filter(|base| check_base(base).is_ok()).unwrap_or_else(|| {
         let fallback = fallback_base();
@@ -177,15 +179,15 @@ fn check_base(base: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// Returns the name of a node's log. A visualization may share the daemon's name; no id begins with `_`.
+/// Returns the base name of a node's log. A visualization may have the daemon's id, but no id begins with `_`.
 fn name_of(node: &NodeId) -> &str {
     if node.as_str() == OWN { "_hanad" } else { node.as_str() }
 }
 
-/// Returns the requested parent directory, or why none is known.
+/// Returns the requested parent directory, or the reason why it is unknown.
 fn configured() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
-        // Launched programs have other working directories.
+        // The path is made absolute, since launched programs have other working directories.
         return std::path::absolute(path).map_err(|problem| problem.to_string());
     }
     let base = etcetera::choose_base_strategy().map_err(|problem| problem.to_string())?;
@@ -198,7 +200,7 @@ fn log_of(dir: &Path, name: &str) -> PathBuf {
 
 /// Creates the log directory and checks that files can be created in it.
 ///
-/// A disk that is merely full passes: existing files can be read, and may be written again later.
+/// A full disk passes the check: existing files can be read, and may be writable again later.
 fn check(dir: &Path) -> io::Result<()> {
     let log = dir.join("log");
     fs::create_dir_all(&log)?;
@@ -207,7 +209,7 @@ fn check(dir: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// Returns a directory in the system's temporary directory, the same at every start of the same user.
+/// Returns a directory in the system's temporary directory, which is the same at each start by the same user.
 fn fallback_base() -> PathBuf {
     env::temp_dir().join(fallback_name())
 }
@@ -222,9 +224,9 @@ fn fallback_name() -> String {
     "hana".into()
 }
 
-/// Creates a directory for this user alone. Fails if another user has created it.
+/// Creates a directory that only this user can access. Fails if another user has created it.
 ///
-/// Every user may create entries in the temporary directory.
+/// The check is needed because every user may create entries in the temporary directory.
 #[cfg(unix)]
 fn private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

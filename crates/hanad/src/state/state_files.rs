@@ -8,11 +8,11 @@ use std::{fs, io, thread};
 
 use crate::log_once::LogOnce;
 
-/// Writes small files on a separate thread and keeps them as the daemon wants them.
+/// Writes small files on a separate thread and restores them when they change.
 ///
-/// The daemon's loop only sets the content of a file, so a disk that is slow, full, read-only or gone delays
-/// nothing. A file that is deleted, replaced or could not be written is written again, with its newest content,
-/// within a second. At most one content per file is queued.
+/// The daemon's loop only sets the content of a file, so a disk that is slow, full, read-only or missing does not
+/// delay the loop. A file that was deleted, replaced or could not be written is written again, with its newest
+/// content, within a second. At most one content per file is queued.
 #[derive(Debug, Clone)]
 pub(crate) struct StateFiles {
     shared: Arc<StateFilesShared>,
@@ -50,7 +50,7 @@ struct ManagedFile {
     /// The content, or `None` if the file must not exist.
     content: Option<Arc<[u8]>>,
     purpose: Purpose,
-    /// The file as it was written.
+    /// The version of the file that this thread wrote, or `None` if the latest content is not on disk.
     written: Option<FileVersion>,
     log_once: LogOnce,
 }
@@ -65,7 +65,7 @@ struct FileVersion {
 
 /// How often each file is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest time for which the loop waits for a file. A usable disk takes a thousandth of it.
+/// The longest time for which the loop waits for a file. A usable disk takes about a thousandth of it.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl StateFiles {
@@ -98,7 +98,7 @@ impl StateFiles {
         self.shared.changed.notify_all();
     }
 
-    /// Removes the file, retrying until that succeeds. `failure` is the log line for a failed attempt.
+    /// Removes the file and retries until that succeeds. `failure` is the log message for a failed attempt.
     pub(crate) fn remove(&self, file: PathBuf, failure: String) {
         let purpose = Purpose { failure, consequence: "it may be used although it is outdated" };
         self.shared.state().want(file, None, purpose);
@@ -119,10 +119,10 @@ impl StateFiles {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until everything requested has been tried, at most for `timeout`, and returns whether it has.
+    /// Waits, at most for `timeout`, until all requested writes have been attempted. Returns whether they have.
     ///
-    /// After a timeout, later calls do not wait until the thread has made progress: it is stuck on a disk that does
-    /// not answer.
+    /// After a timeout, later calls return at once until the thread has made progress, since its disk does not
+    /// respond.
     #[allow(clippy::significant_drop_tightening)] // The condition variable takes the lock and gives it back.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let state = self.shared.state();
@@ -176,7 +176,9 @@ impl StateFilesShared {
         }
     }
 
-    /// Returns the files to check: those that are due, and all of them once a second.
+    /// Waits for and returns the files to check, with the number of the requested round.
+    ///
+    /// These are the requested files, and all files once a second.
     fn wait(&self) -> (BTreeSet<PathBuf>, u64) {
         let (mut state, timeout) = self
             .changed
@@ -189,7 +191,7 @@ impl StateFilesShared {
         (due, state.requested)
     }
 
-    // The entry borrows from the lock until the end.
+    // The entry borrows from the lock until the end of the function.
     #[allow(clippy::significant_drop_tightening)]
     fn see_to(&self, file: &Path) {
         let (content, written) = match self.state().files.get(file) {
@@ -210,7 +212,7 @@ impl StateFilesShared {
             _ => false,
         };
         match outcome {
-            // New content was set meanwhile, and is due.
+            // New content was set in the meantime. Writing it is already due.
             Ok(_) if !is_same => {},
             Ok(None) => {
                 state.files.remove(file);
@@ -329,7 +331,7 @@ mod tests {
         eventually_holds(&other, "b");
         fs::write(&file, "x").unwrap();
         eventually_holds(&file, "a");
-        // A directory in the file's place, like a disk that cannot be written.
+        // A directory at the path of the file has the same effect as a disk that cannot be written.
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         fs::write(file.join("full"), "").unwrap();
@@ -347,7 +349,7 @@ mod tests {
         assert!(!file.exists());
     }
 
-    /// Opening a pipe for writing blocks until a program reads it.
+    /// Uses a pipe as the file, since opening it for writing blocks until a program reads it.
     #[cfg(target_os = "linux")]
     #[test]
     fn unresponsive_disk_delays_only_the_first_flush() {
@@ -362,7 +364,7 @@ mod tests {
             assert!(!files.flush(Duration::from_millis(100)));
         }
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        // The disk answers again.
+        // Reading the pipe unblocks the thread, as if the disk responded again.
         thread::spawn(move || fs::read(pipe));
         let begun = Instant::now();
         while !files.flush(Duration::from_millis(100)) {

@@ -1,12 +1,13 @@
-//! A catcher from the time when a spark's energy was a word. It reports that it cannot read current sparks,
-//! and still catches flares.
+//! A catcher of the former version, in which a spark's energy was a word.
+//!
+//! It reports that it cannot decode current sparks, and still catches flares.
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
 use hana::prelude::*;
 use sparks::{CATCHER, Flare, Sparks};
 
-/// The former version of a spark.
+/// A spark of the former version.
 #[hana::message(lane = UnreliableUnordered, version = 1)]
 #[derive(Debug, Clone)]
 struct Spark {

@@ -1,4 +1,4 @@
-//! Catches sparks from all throwers and prints them; reports each caught flare to its thrower.
+//! Catches sparks from all throwers and prints them, and reports each caught flare to its thrower.
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;

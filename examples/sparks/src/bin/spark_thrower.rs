@@ -5,9 +5,9 @@ use bevy_ecs::prelude::*;
 use hana::prelude::*;
 use sparks::{CATCHER, Caught, Colour, Flare, Spark, Sparks};
 
-/// Frames between two sparks.
+/// Number of frames between two sparks.
 const PERIOD: u64 = 15;
-/// Sparks between two flares.
+/// Number of sparks between two flares.
 const SPARKS: u64 = 4;
 
 fn main() -> AppExit {

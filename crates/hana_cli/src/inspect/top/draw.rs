@@ -13,7 +13,7 @@ use ratatui::widgets::{
 
 use super::model::{Mode, Model};
 
-/// The data drawn beside the model.
+/// The data that the screen shows in addition to the model.
 pub(crate) struct ViewContext<'a> {
     /// The show's name, if it has one.
     pub(crate) show: Option<&'a str>,
@@ -21,7 +21,7 @@ pub(crate) struct ViewContext<'a> {
     pub(crate) time: Option<(String, String)>,
     /// Log lines of the selected node, the newest last.
     pub(crate) log: &'a [LogLine],
-    /// Unix milliseconds.
+    /// The current time in Unix milliseconds.
     pub(crate) now_ms: u64,
     /// Whether to use colours.
     pub(crate) colours: bool,
@@ -29,7 +29,7 @@ pub(crate) struct ViewContext<'a> {
 
 /// Eighths of a line's height, one character for each frame time.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// A frame of this length fills the line's height: twenty a second.
+/// The frame time whose bar fills the line's height: that of 20 frames a second.
 const FULL_BAR_US: u64 = 50_000;
 /// Frame times shown in the list.
 const BARS_SHOWN: usize = 12;
@@ -38,7 +38,7 @@ const BARS_SHOWN: usize = 12;
 struct Column {
     title: &'static str,
     width: Constraint,
-    /// The terminal width from which the column is shown.
+    /// The minimum terminal width at which the column is shown.
     from: u16,
 }
 
@@ -121,7 +121,7 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, context: &ViewContext
         Span::styled(summary, context.style(Color::LightRed)).bold()
     });
     let line = Line::from(spans);
-    // At the right end of the line: the whole time, or the beat alone, as there is room.
+    // The right end of the line shows the beat and its source, or only the beat if there is less room.
     let room = usize::from(area.width).saturating_sub(line.width() + 2);
     let time = context.time.as_ref().and_then(|(beat, source)| {
         let whole = format!("{beat}  {source} ");
@@ -216,7 +216,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, context: &ViewContext) -> Cel
     ]
 }
 
-/// Returns bars of the longest frames in the last seconds, and the last of them in milliseconds.
+/// Returns a bar for each recent maximum frame time, and the latest maximum in milliseconds.
 fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
     let times: Vec<u64> = model.dashboard.frame_times(&view.node).collect();
     let bars: String = times

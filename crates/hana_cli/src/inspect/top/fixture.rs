@@ -5,7 +5,7 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::ProcessState;
 
-/// Returns a node that started at 0; if it is its own host, a daemon.
+/// Returns a node that started at time 0. The node is a daemon if `node` equals `host`.
 pub(super) fn view(node: &str, host: &str, state: ProcessState) -> NodeView {
     NodeView {
         node: NodeId::new(node).unwrap(),

@@ -29,12 +29,12 @@ use crate::{mesh, output};
 
 /// Redraw interval while no key is pressed.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
-/// Log lines kept.
+/// Maximum number of log lines kept.
 const LOG_LINES: usize = 500;
-/// Ending a process may take three deadlines in a row.
+/// Time limit for a command. Ending a process may take three deadlines of the daemon in a row.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// Returns the outcome of a command, once it is known.
+/// A function that returns the outcome of a command, once it is known.
 type OutcomePoll = Box<dyn Fn() -> Option<Result<(), CommandError>>>;
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -113,7 +113,7 @@ fn key(pressed: &KeyEvent) -> Option<KeyPress> {
     })
 }
 
-/// Sends the commands of operator actions. A node that leaves the mesh itself counts as a command carried out.
+/// Sends the commands of operator actions. If the reply is cancelled, the command counts as carried out.
 struct ActionSender<'a>(&'a Node<role::App>);
 
 impl CommandSender for ActionSender<'_> {

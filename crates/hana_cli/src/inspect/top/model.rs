@@ -17,13 +17,13 @@ pub(crate) struct Model {
     notice: TimedNotice,
 }
 
-/// The current meaning of keys.
+/// The mode of the screen, which determines the meaning of keys.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Keys move in the list.
     #[default]
     List,
-    /// Keys type a text that names in the list must contain.
+    /// Keys enter a text; the list shows only nodes whose names contain it.
     Filter,
     /// Keys answer yes or no.
     Confirm(OperatorAction, NodeId),
@@ -58,18 +58,18 @@ impl Model {
     pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
         self.dashboard.update(views, now);
         self.notice.expire(now);
-        // A selected node stays selected, wherever it is in the list now.
+        // A selected node stays selected, even if its position in the list has changed.
         if self.selected().is_none() {
             self.move_by(isize::MIN);
         }
     }
 
-    /// Shows a passing notice.
+    /// Shows a temporary notice.
     pub(crate) fn notice(&mut self, text: String, now: Instant) {
         self.notice.show(text, now);
     }
 
-    /// Returns the passing notice.
+    /// Returns the temporary notice.
     pub(crate) fn noticed(&self) -> Option<&str> {
         self.notice.text()
     }
@@ -84,12 +84,12 @@ impl Model {
         self.dashboard.rows(|view| self.is_shown(view))
     }
 
-    /// Returns the selected node, if it is still there.
+    /// Returns the selected node, if it is still listed.
     pub(crate) fn selected(&self) -> Option<&NodeView> {
         self.dashboard.view(self.selected.as_ref()?).filter(|view| self.is_shown(view))
     }
 
-    /// Returns the text that names must contain.
+    /// Returns the filter: the text that names must contain.
     pub(crate) fn filter(&self) -> &str {
         &self.filter
     }
@@ -99,7 +99,7 @@ impl Model {
         (self.dashboard.views().len(), self.dashboard.alarms().count())
     }
 
-    /// Returns the most urgent fault in words: the newest one that is not acknowledged.
+    /// Returns the most urgent fault in words: the newest fault that is not acknowledged.
     pub(crate) fn alert(&self) -> Option<(&NodeView, String)> {
         if let Some(view) = self.dashboard.alarms().max_by_key(|view| view.since_ms) {
             return Some((view, view.trouble_in_words()));

@@ -39,7 +39,8 @@ const fn inode_of(_socket: &UdpSocket) -> Option<u64> {
 
 /// Reads the kernel's tables.
 ///
-/// `SO_RXQ_OVFL` would deliver the same number with the next datagram, and so miss the drops at the end of a burst.
+/// `SO_RXQ_OVFL` would deliver the same number only with the next datagram, and would therefore miss the drops at the
+/// end of a burst.
 fn read(inode: u64) -> Option<u32> {
     let tables = ["/proc/net/udp", "/proc/net/udp6"];
     tables.into_iter().find_map(|table| drops_in(&std::fs::read_to_string(table).ok()?, inode))

@@ -87,7 +87,8 @@ fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
 /// Datagrams that reached this machine and were not read in time.
 struct Losses {
     drops: KernelDrops,
-    /// Whether datagrams arrived since the last reading: the kernel drops only while others wait.
+    /// Whether datagrams arrived since the last reading. The kernel drops datagrams only while others wait to be
+    /// read.
     has_come: bool,
     asked: Instant,
     /// Losses that are not printed yet.

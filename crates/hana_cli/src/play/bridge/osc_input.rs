@@ -10,16 +10,16 @@ use super::osc_message;
 
 /// The largest UDP datagram.
 const LARGEST: usize = 65_536;
-/// How often the reader checks whether it must end.
+/// Interval at which the reader thread checks whether it must end.
 const LOOK: Duration = Duration::from_millis(100);
 /// Pause after a socket error, so that a permanent error does not occupy a core.
 const AFTER_ERROR: Duration = Duration::from_millis(10);
 /// The requested size of the kernel's receive buffer: room for 80,000 messages.
 ///
-/// The memory is used only while messages wait. Without privileges `net.core.rmem_max` is the limit.
+/// The memory is used only while messages wait. Without privileges, `net.core.rmem_max` is the limit.
 #[cfg(target_os = "linux")]
 const KERNEL_BUFFER: usize = 32 << 20;
-/// Gives the reader priority over drawing and computing on the same machine, where the system allows it.
+/// The nice value of the reader thread, which gives it priority over drawing and computing, if the system allows it.
 #[cfg(target_os = "linux")]
 const NICE: i32 = -10;
 
@@ -64,7 +64,7 @@ impl OscInput {
 
     /// Waits for datagrams, at most for `timeout`, and replaces the content of `batch` by them.
     ///
-    /// Returns an error of the socket once.
+    /// Returns the last error of the socket since the previous call, if there was one.
     pub(super) fn take(&self, batch: &mut DatagramBatch, timeout: Duration) -> Option<String> {
         batch.clear();
         let is_idle = |waiting: &mut Waiting| waiting.batch.is_empty() && waiting.problem.is_none();
@@ -107,7 +107,7 @@ fn read(socket: &UdpSocket, shared: &OscQueue) {
                     error.kind(),
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
                 ) => {},
-            // Some systems report here that no socket took one of our own datagrams; reading goes on.
+            // Some systems report here that no socket accepted a datagram that this program sent. Reading continues.
             Err(error) => {
                 shared.lock().problem = Some(error.to_string());
                 shared.has_come.notify_one();
@@ -130,7 +130,7 @@ fn enlarge(socket: &UdpSocket) {
 #[cfg(not(target_os = "linux"))]
 const fn enlarge(_socket: &UdpSocket) {}
 
-/// Raises the priority of this thread only; without the privilege it stays as it is.
+/// Raises the priority of this thread only. Without the privilege, the priority is unchanged.
 #[cfg(target_os = "linux")]
 fn hurry() {
     // On Linux, `None` means the calling thread.
@@ -140,21 +140,22 @@ fn hurry() {
 #[cfg(not(target_os = "linux"))]
 const fn hurry() {}
 
-/// Datagrams in order of arrival, in one buffer, so that none needs an allocation of its own.
+/// Datagrams in order of arrival, in one buffer, so that no datagram needs its own allocation.
 #[derive(Debug, Default)]
 pub(super) struct DatagramBatch {
     bytes: Vec<u8>,
     /// The end offset of each datagram.
     ends: Vec<usize>,
-    /// Datagrams dropped because there was no room.
+    /// The number of datagrams dropped because the buffer was full.
     dropped: u64,
 }
 
 impl DatagramBatch {
-    /// Maximum of buffered bytes: a consumer that falls so far behind has stalled, or is far too slow.
+    /// Maximum number of buffered bytes. A consumer that falls so far behind has stalled or is far too slow.
     const MAX_BYTES: usize = 16 << 20;
     const MAX_DATAGRAMS: usize = 1 << 19;
-    /// With more datagrams than this, only the newest value of each address is played: they are late anyway.
+    /// Maximum number of datagrams that are all played. In a larger batch, only the newest value of each address is
+    /// played, since the others are late anyway.
     const LATE: usize = 4096;
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -165,7 +166,7 @@ impl DatagramBatch {
         self.ends.len()
     }
 
-    /// Returns the number of datagrams dropped because there was no room.
+    /// Returns the number of datagrams dropped because the buffer was full.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -213,7 +214,7 @@ impl DatagramBatch {
         (0..self.len()).filter(is_played).map(|index| self.datagram(index))
     }
 
-    /// Returns, for each datagram, whether a later one sets the same parameter by the same address.
+    /// Returns, for each datagram, whether a later datagram sets the same parameter by the same address.
     fn superseded(&self) -> Vec<bool> {
         let mut superseded = vec![false; self.len()];
         let mut seen = HashSet::new();

@@ -12,7 +12,7 @@ pub(crate) struct OscValue {
     pub(crate) value: f32,
 }
 
-/// Why a datagram, or a message in it, is not played. The text is one line, whatever the input.
+/// The reason why a datagram, or a message in it, is not played. The text is always one line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum OscError {
     #[error("a datagram of {bytes} bytes is not OSC: {problem}")]
@@ -67,8 +67,8 @@ pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
 
 /// Returns the messages of a datagram, in order.
 ///
-/// Bundles are split here, since `rosc` skips broken parts of a bundle, and recurses into nested ones:
-/// thousands of them fit into a datagram.
+/// Bundles are split here, since `rosc` skips broken parts of a bundle, and recurses into nested bundles, thousands
+/// of which fit into a datagram.
 fn split(datagram: &[u8]) -> Result<Vec<&[u8]>, String> {
     const TAG: &[u8] = b"#bundle\0";
     const TIME: usize = 8;
@@ -97,10 +97,10 @@ fn split(datagram: &[u8]) -> Result<Vec<&[u8]>, String> {
     Ok(messages)
 }
 
-/// Decodes a message, or returns why it is not valid.
+/// Decodes a message, or returns the reason why it is invalid.
 fn decode(message: &[u8]) -> Result<Result<OscValue, OscError>, String> {
     if type_tags(message).contains(&b'[') {
-        // Arrays are not decoded: deeply nested ones would overflow the stack when they are dropped recursively.
+        // Arrays are not decoded: deeply nested arrays would overflow the stack when they are dropped recursively.
         let address = address(message);
         return Ok(Err(OscError::NotANumber { address, found: "an array" }));
     }

@@ -18,16 +18,18 @@ use crate::output;
 
 /// Plays received OSC messages.
 ///
-/// For a played visualization it asks only its open play session, and the roster only for one that is not played yet.
+/// Values for a visualization that is already played go to its open play session. The roster is searched only for
+/// other visualizations.
 pub(super) struct OscPlayer {
     node: Node<role::Bridge>,
     watch: MeshObserver,
-    /// When the roster was last polled.
+    /// The time at which the roster was last polled.
     polled: Instant,
-    /// Announces this bridge's priority (`HANA_PRIORITY`); it claims nothing explicitly, and owns what it plays.
+    /// Announces this bridge's priority (`HANA_PRIORITY`). The bridge makes no claims; it owns the parameters that it
+    /// plays.
     operator: OwnershipClient,
     played: BTreeMap<NodeId, PlayedTarget>,
-    /// The target of a message, by all of its bytes before the number.
+    /// The target of each message, by all bytes of the message before the number.
     targets: HashMap<Box<[u8]>, Target>,
     errors: RateLimitedErrors,
 }
@@ -43,7 +45,7 @@ struct Target {
     place: usize,
 }
 
-/// Why a value is not played.
+/// The reason why a value is not played.
 #[derive(Debug, Error)]
 enum OscPlayError {
     /// No visualization of that name is known.
@@ -57,19 +59,17 @@ enum OscPlayError {
     Parameter(#[from] ParameterError),
 }
 
-/// Maximum number of cached addresses; a show has fewer, unless a sender makes up variants of them.
+/// Maximum number of cached addresses. A show has fewer addresses, unless a sender invents variants of them.
 const MAX_TARGETS: usize = 8192;
-/// How long the first look at the mesh may take.
+/// How long the first reading of the roster may take.
 const ROSTER_TIMEOUT: Duration = Duration::from_millis(500);
-/// Minimum interval of roster lookups for an unknown visualization, however much is sent to it.
+/// Minimum interval between roster lookups for an unknown visualization, however many messages are sent to it.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(5);
-/// How long leaving may take.
+/// How long leaving the mesh may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl OscPlayer {
-    /// # Errors
-    ///
-    /// When no thread can be started.
+    /// Creates a player, and waits for the first reading of the roster, at most [`ROSTER_TIMEOUT`].
     pub(super) fn new(node: Node<role::Bridge>) -> Self {
         let mut watch = node.watch_mesh();
         watch.wait_until_complete(ROSTER_TIMEOUT);
@@ -149,7 +149,7 @@ impl OscPlayer {
         if !is_expected(roster, node) {
             return Err(OscPlayError::NotThere { node: node.clone() });
         }
-        // A listed node whose parameters are not known yet is played once they are.
+        // A listed node whose parameters are not known yet is played as soon as they are known.
         let session = match roster.info(node) {
             Some(info) => self.node.play_session_with_info(info),
             None => self.node.play_session(node),
@@ -190,7 +190,7 @@ impl OscPlayer {
         let before = self.played.len();
         self.played.retain(|node, played| {
             let status = played.session.status();
-            // A visualization that answers is present, whatever the roster shows.
+            // A visualization that answers is present, even if the roster does not list it.
             status.is_answered() || is_expected(roster, node)
         });
         if self.played.len() < before {
@@ -221,7 +221,7 @@ impl OscPlayer {
     }
 }
 
-/// Whether a visualization is on the mesh, or was and may come back by itself.
+/// Whether a visualization is on the mesh, or was on the mesh and may return automatically.
 fn is_expected(roster: &Roster, node: &NodeId) -> bool {
     let may_come = |view: NodeView| {
         view.role == Role::Visualization

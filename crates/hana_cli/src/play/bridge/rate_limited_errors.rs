@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Decides which errors are printed: a new one at once, then its repeat count at growing intervals. Pure.
+/// Decides which errors are printed: a new error immediately, then its repeat count at growing intervals. Pure.
 #[derive(Debug, Default)]
 pub(super) struct RateLimitedErrors {
     /// The recent errors, with their repeats that are not printed yet.
@@ -12,7 +12,7 @@ pub(super) struct RateLimitedErrors {
 #[derive(Debug)]
 struct Repeats {
     count: u64,
-    /// When the repeats are printed, and the interval over which they are counted.
+    /// The time at which the repeats are printed; `over` is the interval over which they are counted.
     due: Instant,
     over: Duration,
 }
@@ -26,9 +26,9 @@ struct Second {
 }
 
 impl RateLimitedErrors {
-    /// Errors printed in a second; the others are only counted.
+    /// Maximum number of errors printed in a second. Other errors are only counted.
     const PER_SECOND: u32 = 20;
-    /// Errors whose repeats are counted separately.
+    /// Maximum number of errors whose repeats are counted separately.
     const MAX_RECENT: usize = 32;
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(16);
@@ -51,7 +51,7 @@ impl RateLimitedErrors {
         true
     }
 
-    /// Advances time. Returns the lines to print.
+    /// Returns the lines to print at the time `now`.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<String> {
         let mut lines = vec![];
         self.recent.retain(|error, repeats| {
@@ -102,7 +102,7 @@ mod tests {
             ["no zoom", "no zoom (1000 times more in 1 s)", "no zoom (2000 times more in 2 s)"]
         );
         assert!(lines.len() <= 8, "{lines:?}");
-        // Once the repeats have ended, the error is printed at once again.
+        // Once the repeats have ended, the error is again printed immediately.
         for second in 0..40 {
             lines.extend(errors.tick(start + MS * (60_000 + 1000 * second)));
         }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 /// Decides when to report that a visualization stopped or resumed answering. Pure.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// The last time at which it answered, or was not played.
+    /// The last time at which the visualization answered or was not played.
     well: Instant,
     is_reported: bool,
 }
@@ -16,14 +16,14 @@ pub(super) enum ReachNews {
 }
 
 impl Reach {
-    /// Longer than a restart or a change of path takes.
+    /// How long a visualization may be silent before it is reported: longer than a restart or a change of path takes.
     const PATIENCE: Duration = Duration::from_secs(1);
 
     pub(super) const fn new(now: Instant) -> Self {
         Self { well: now, is_reported: false }
     }
 
-    /// Updates whether the visualization answers now, and whether it is played.
+    /// Records whether the visualization answers now and whether it is played. Returns a change to report, if any.
     pub(super) fn look(
         &mut self,
         is_answered: bool,

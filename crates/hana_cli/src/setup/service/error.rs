@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a service could not be installed, removed or inspected.
+/// The reason why a service could not be installed, removed or inspected.
 #[derive(Debug, Error)]
 pub(crate) enum ServiceError {
     #[error(

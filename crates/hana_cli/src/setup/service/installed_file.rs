@@ -18,7 +18,7 @@ impl InstalledFile {
         &self.0
     }
 
-    /// Returns the content; `None` if the file does not exist.
+    /// Returns the content; `None` if the file cannot be read, for example because it does not exist.
     pub(crate) fn read(&self) -> Option<String> {
         fs::read_to_string(&self.0).ok()
     }

@@ -18,14 +18,15 @@ use crate::setup::service::tool::Tool;
 #[derive(Debug)]
 pub(crate) struct Launchd {
     plist: InstalledFile,
-    /// The session: `gui/501`.
+    /// The domain of the user's session, such as `gui/501`.
     domain: String,
     launchctl: Tool,
 }
 
 const MANAGER: &str = "launchd";
 const LABEL: &str = "org.hana.hanad";
-/// `bootout` returns before the agent is gone, and until then `bootstrap` is refused.
+/// Maximum number of `bootstrap` attempts. `bootout` returns before the agent is gone, and `bootstrap` fails until
+/// then.
 const BOOTSTRAP_TRIES: u32 = 25;
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
@@ -148,8 +149,9 @@ const fn user_id() -> u32 {
     0
 }
 
-/// Returns the value of `name` in the output of `launchctl print`: `name = value`, one a line, the service's
-/// own first.
+/// Returns the first value of `name` in the output of `launchctl print`, which has one `name = value` per line.
+///
+/// The service's own values come first.
 fn value<'a>(printed: &'a str, name: &str) -> Option<&'a str> {
     printed.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;

@@ -6,7 +6,7 @@ use etcetera::BaseStrategy;
 use hana_network::{HostMemory, HostUse};
 use hana_protocol::id::NodeId;
 
-/// Returns where a daemon with this environment writes its log, if it can write there.
+/// Returns the path of the log of a daemon with this environment, if the path can be determined.
 pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     let base: PathBuf = if let Some(base) = environment.get("HANA_STATE") {
         base.into()
@@ -25,7 +25,7 @@ pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<P
     Some(base.join(host.as_str()).join("log").join("hanad.log"))
 }
 
-/// Returns the last line of the log: for a daemon that has ended, the reason.
+/// Returns the last line of the log, which is the reason if the daemon has ended; `None` if the log cannot be read.
 pub(crate) fn last_line(log: &Path) -> Option<String> {
     let text = fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);

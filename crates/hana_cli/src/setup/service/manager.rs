@@ -14,7 +14,9 @@ pub(crate) trait Manager {
     /// Stops and removes the service, if it is installed.
     fn remove(&self) -> Result<Removal, ServiceError>;
 
-    /// Replaces the daemon by the program now at its path; its visualizations go on. Starts a stopped service.
+    /// Replaces the running daemon with the program that is now at its path. Visualizations keep running.
+    ///
+    /// Starts the service if it is stopped.
     fn restart(&self) -> Result<Restarted, ServiceError>;
 
     /// Returns the status of the service.
@@ -31,7 +33,7 @@ pub(crate) struct Installation {
     pub(crate) file: Option<PathBuf>,
     /// The path of its log.
     pub(crate) log: Option<PathBuf>,
-    /// Notes for the person, with steps to take.
+    /// Notes for the person who installs the service, with steps to take.
     pub(crate) notes: Vec<String>,
 }
 
@@ -39,11 +41,11 @@ pub(crate) struct Installation {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
     Installed,
-    /// It was installed with other settings.
+    /// The service was installed with other settings.
     Updated,
-    /// It was installed with the same settings.
+    /// The service was installed with the same settings.
     Unchanged,
-    /// The person must carry it out: see the notes.
+    /// A person must make the change: see the notes.
     Manual,
 }
 
@@ -52,7 +54,7 @@ pub(crate) enum Change {
 pub(crate) struct Removal {
     pub(crate) manager: &'static str,
     pub(crate) scope: ServiceScope,
-    /// `false` if it was not installed.
+    /// Whether the service was removed; `false` if it was not installed.
     pub(crate) removed: bool,
     pub(crate) notes: Vec<String>,
 }
@@ -62,7 +64,7 @@ pub(crate) struct Removal {
 pub(crate) struct Restarted {
     pub(crate) manager: &'static str,
     pub(crate) scope: ServiceScope,
-    /// `false` if it was not running, and was started.
+    /// Whether a running daemon was replaced; `false` if the service was not running and was started.
     pub(crate) replaced: bool,
     pub(crate) notes: Vec<String>,
 }
@@ -74,12 +76,12 @@ pub(crate) struct Status {
     pub(crate) scope: ServiceScope,
     pub(crate) installed: bool,
     pub(crate) running: bool,
-    /// The state in the service manager's own word.
+    /// The state, as the service manager names it.
     pub(crate) state: String,
     pub(crate) pid: Option<u32>,
-    /// When it entered that state, as the service manager writes it.
+    /// The time at which the service entered that state, as the service manager formats it.
     pub(crate) since: Option<String>,
-    /// How often the service manager has restarted it since a person last started it.
+    /// The number of restarts by the service manager since a person last started the service.
     pub(crate) restarts: Option<u32>,
     /// The daemon's own status text.
     pub(crate) says: Option<String>,

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use crate::setup::service::error::ServiceError;
 
-/// The description of the service: everything in a unit or a plist that depends on this machine.
+/// The description of the service: all contents of a unit or a plist that depend on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The absolute path of `hanad`.
     pub(crate) daemon: PathBuf,
-    /// The hana variables that are set now: the service gets the same ones.
+    /// The hana variables that are set now: the service gets the same variables.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) scope: ServiceScope,
 }
@@ -42,7 +42,7 @@ enum VarKind {
 }
 
 impl Plan {
-    /// Plans a service for the `hanad` beside this program, with the variables that are set now.
+    /// Plans a service for the `hanad` in the directory of this program, with the variables that are set now.
     pub(crate) fn of_this_machine(scope: ServiceScope) -> Result<Self, ServiceError> {
         let daemon = daemon_beside()?;
         if !daemon.is_file() {

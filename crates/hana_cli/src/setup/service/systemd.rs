@@ -29,7 +29,7 @@ pub(crate) struct Systemd {
 
 const MANAGER: &str = "systemd";
 const UNIT: &str = "hanad.service";
-/// Exists while systemd runs the machine.
+/// The directory that exists while systemd manages the machine.
 const RUNS_HERE: &str = "/run/systemd/system";
 /// The variables that a program with a window needs.
 const DISPLAY: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"];
@@ -51,7 +51,7 @@ impl Systemd {
         Ok(Self { scope, unit, systemctl: Tool::new("systemctl", arguments) })
     }
 
-    /// Returns the environment that systemd gives its services; an error if it does not output.
+    /// Returns the environment that systemd gives its services, or an error if systemd does not print it.
     fn environment(&self) -> Result<String, ServiceError> {
         let output = self.systemctl.try_run(&["show-environment"])?;
         if output.is_success {
@@ -73,7 +73,8 @@ impl Systemd {
         Ok(if desktop.is_success { StartedBy::Desktop } else { StartedBy::Login })
     }
 
-    /// Passes the display of this terminal, if it has one, to the user's systemd, which does not know it at login.
+    /// Passes the display of this terminal, if it has one, to the user's systemd, which does not know the display at
+    /// login.
     fn pass_on_display(&self) -> Result<(), ServiceError> {
         let set: Vec<&str> = DISPLAY
             .into_iter()
@@ -149,7 +150,7 @@ impl Manager for Systemd {
         let text = unit::text(&plan, &started_by);
         let change = self.unit.write(&text)?;
         self.systemctl.run(&["daemon-reload"])?;
-        // The unit that starts it may have changed.
+        // The unit that starts the service may have changed.
         self.systemctl.run(&["reenable", UNIT])?;
         self.pass_on_display()?;
         let log = self.log_of(&text);
@@ -177,7 +178,7 @@ impl Manager for Systemd {
             self.systemctl.run(&["disable", "--now", UNIT])?;
             self.unit.remove()?;
             self.systemctl.run(&["daemon-reload"])?;
-            // Only a failed unit can be reset; the result adds nothing.
+            // This call fails unless the unit is in the failed state, so its result is ignored.
             self.systemctl.try_run(&["reset-failed", UNIT])?;
         }
         Ok(Removal { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
@@ -190,7 +191,7 @@ impl Manager for Systemd {
         }
         let replaced = self.systemctl.try_run(&["is-active", UNIT])?.is_success;
         if replaced {
-            // The process stays and executes the new program: systemd sees no end.
+            // The same process executes the new program, so systemd does not see it end.
             self.systemctl.run(&["kill", "--kill-who=main", "--signal=SIGUSR2", UNIT])?;
         } else {
             self.systemctl.run(&["restart", UNIT])?;
@@ -229,7 +230,7 @@ impl Manager for Systemd {
     }
 }
 
-/// Parses the output of `systemctl show`: `Name=value`, one a line.
+/// Parses the output of `systemctl show`: one `Name=value` per line.
 fn properties_of(answer: &str) -> BTreeMap<String, String> {
     answer
         .lines()

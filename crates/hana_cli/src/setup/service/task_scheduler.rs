@@ -79,7 +79,7 @@ fn to_remove() -> Vec<String> {
     .into()
 }
 
-/// Quotes a word for PowerShell, whatever characters it has.
+/// Quotes a word for PowerShell; the word may have any characters.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "''"))
 }

@@ -211,7 +211,7 @@ fn ended_instance_leaves_nothing_waiting() {
     assert_eq!((receiver.missing(), receiver.held(), receiver.counts().lost), (0, 0, 3));
 }
 
-/// A publisher and a network that loses, duplicates, delays and reorders, in virtual time.
+/// A publisher and a network that loses, duplicates, delays and reorders messages, in virtual time.
 struct Model {
     random: u64,
     loss: u64,

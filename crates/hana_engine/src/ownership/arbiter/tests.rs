@@ -44,7 +44,7 @@ impl Stage {
         self.arbiter.expire(self.now);
     }
 
-    /// Plays zoom; returns its owner if that is refused.
+    /// Plays a value of the zoom; returns the owner of the zoom if the value is refused.
     fn play(&mut self, by: Option<&str>, value: f32) -> Result<(), String> {
         let by = by.map(id);
         self.arbiter
@@ -119,7 +119,7 @@ fn claim_lasts_in_silence_until_released_or_taken() {
     assert_eq!(stage.holder().unwrap(), "desk Claimed");
     stage.take("knob", 2, 0).unwrap();
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Claimed".into()));
-    // An old claim arrives again over a detour.
+    // A delayed copy of the old claim arrives.
     assert_eq!(stage.take("desk", 1, 0), Err("knob".into()));
     stage.arbiter.release(ZOOM, &id("desk"), &stamp(3, "desk"));
     assert_eq!(stage.holder().unwrap(), "knob Claimed", "it is not the desk's to release");
@@ -160,7 +160,7 @@ fn vanished_app_owns_for_the_grace_period_only() {
     stage.arbiter.token_removed(&id("knob"), "2", stage.now);
     stage.pass(GRACE);
     assert_eq!(stage.told(), ["knob Abandoned"]);
-    // No other controller has taken it since, so the app's claim still counts when the app is back.
+    // No other controller has taken the parameter since, so the app's claim is valid when the app is back.
     stage.arbiter.token_added(&id("knob"), "3", stage.now);
     stage.take("knob", 1, 0).unwrap();
     stage.arbiter.token_removed(&id("knob"), "3", stage.now);

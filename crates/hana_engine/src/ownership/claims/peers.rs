@@ -10,14 +10,14 @@ use crate::ownership::claims::claim_event::ClaimEvent;
 use crate::ownership::claims::claim_key::{ClaimKey, ClaimState};
 use crate::ownership::lww_map::LwwEntry;
 
-/// The maximum size of the published claims in bytes; beyond it the oldest are left out.
+/// The maximum size of the published claims in bytes; beyond it, the oldest claims are left out.
 const MAX_PUBLISHED_BYTES: usize = 180 * 1024;
 
 impl ClaimManager {
-    /// Takes in the state published by another app, which is present.
+    /// Applies the state that another app, which is present, has published.
     pub fn apply_peer_state(&mut self, from: &NodeId, session: &OperatorState, unix_ms: u64) {
-        // Ended claims go first: an app that knowingly takes over a claim publishes the end of the old one and the
-        // new one.
+        // Ended claims are applied first: an app that knowingly takes over a claim publishes both the end of the old
+        // claim and the new claim.
         let (ended, live): (Vec<&Claim>, Vec<&Claim>) =
             session.claims.iter().partition(|wish| wish.ended);
         for wish in ended.into_iter().chain(live) {
@@ -37,8 +37,10 @@ impl ClaimManager {
         self.update_unreported(from, session);
     }
 
-    /// Updates the set of writes that an app made but does not publish: it lost them in a restart, or publishes an older
-    /// write instead, since the clock of its earlier instance was ahead.
+    /// Updates the set of writes that an app made but does not publish.
+    ///
+    /// The app lost them in a restart, or publishes older writes instead, because the clock of its earlier instance was
+    /// ahead.
     fn update_unreported(&mut self, from: &NodeId, session: &OperatorState) {
         let published = session.claims.iter().filter(|wish| wish.stamp.by == *from);
         let published: BTreeMap<ClaimKey, &Stamp> =
@@ -81,7 +83,8 @@ impl ClaimManager {
         self.version += 1;
         self.unsettle(&of);
         if of.app == self.own && wish.stamp.by == self.own && self.decided.contains(&of) {
-            // An earlier instance of this app, whose clock was ahead, wrote this. What this instance decided is newer.
+            // An earlier instance of this app, whose clock was ahead, wrote this claim. This instance's decision is
+            // newer.
             match before.and_then(|before| before.value) {
                 Some(ClaimState { ended: true, to, .. }) => self.end(of, to, unix_ms),
                 _ => self.renew(of, unix_ms),
@@ -94,7 +97,7 @@ impl ClaimManager {
                 let by = wish.to.clone().unwrap_or_else(|| wish.stamp.by.clone());
                 let ClaimKey { node, parameter, .. } = of;
                 self.request_now(&node);
-                // An earlier instance of this app released it: nothing was taken.
+                // Otherwise, an earlier instance of this app released the claim, and no other app took the parameter.
                 if by != self.own {
                     self.tell(ClaimEvent::Lost { node, parameter, by, apart: false });
                 }
@@ -111,7 +114,8 @@ impl ClaimManager {
         let is_lesser = (own_priority, &own.stamp) < (wish.priority, &wish.stamp);
         let ClaimKey { app: of_app, node, parameter } = of;
         if wish.ended {
-            // The other app noticed first. This checks whether this app knew of the other claim when it made its own.
+            // The other app noticed the conflict first. Check whether this app knew of the other claim when it made its
+            // own.
             let knew = was_live
                 || before.is_some_and(|before| {
                     before.stamp.by == self.own && before.stamp.ms == own.stamp.ms
@@ -132,8 +136,7 @@ impl ClaimManager {
         }
     }
 
-    /// Returns the state to publish: this app's own writes, and those of other apps that do not publish them
-    /// themselves.
+    /// Returns the state to publish: this app's own writes, and other apps' writes that those apps do not publish.
     #[must_use]
     pub fn operator_state(&self) -> OperatorState {
         let is_said_here =

@@ -30,7 +30,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ClaimManager {
-    /// Takes in the owners published by the instance `instance` of a visualization.
+    /// Applies the owners that the instance `instance` of a visualization published.
     pub fn apply_owners(
         &mut self,
         node: &NodeId,
@@ -74,7 +74,7 @@ impl ClaimManager {
         let at = (node.clone(), held.parameter.clone());
         if held.by == self.own {
             match own {
-                // An earlier instance of this app has claimed it.
+                // An earlier instance of this app has claimed the parameter.
                 None if held.how == OwnershipKind::Claimed => {
                     let state = ClaimState { priority: held.priority, ended: false, to: None };
                     self.map.write(of, LwwEntry { stamp: stamp.clone(), value: Some(state) });
@@ -84,7 +84,7 @@ impl ClaimManager {
                 Some(own) if own.stamp == *stamp && held.how == OwnershipKind::Claimed => {
                     self.confirmed.insert(at, stamp.clone());
                 },
-                // An earlier instance claimed it too, by a clock that was ahead of the present one.
+                // An earlier instance of this app claimed the parameter too, with a clock ahead of the current one.
                 Some(own) if own.stamp < *stamp && held.how == OwnershipKind::Claimed => {
                     let is_ended = own.value.as_ref().is_some_and(|own| own.ended);
                     if is_ended {
@@ -143,7 +143,7 @@ impl ClaimManager {
         }
     }
 
-    /// Takes in a visualization's answer to a [`Take`].
+    /// Applies a visualization's reply to a [`Take`].
     pub fn answered(&mut self, node: &NodeId, took: &TakeReply, unix_ms: u64) {
         if let Some(played) = self.played.get_mut(node) {
             let stamps =
@@ -189,9 +189,9 @@ impl ClaimManager {
         self.played.get(node).map(|played| &played.owners)
     }
 
-    /// Returns the requests due at `now`: those that visualizations need to match this app's claims.
+    /// Returns the requests due at `now`, which make visualizations match this app's claims.
     ///
-    /// `is_asked` returns whether a request to a visualization is still unanswered.
+    /// `is_asked` returns whether a request to a visualization is still without a reply.
     pub fn pending_requests(
         &mut self,
         now: Instant,
@@ -264,7 +264,8 @@ impl ClaimManager {
                 parameter: held.parameter.clone(),
             };
             let Some(written) = self.map.written(&of) else { continue };
-            // Releases exactly this claim and no newer one; the stamp of its end may be another app's.
+            // The release carries the stamp of this claim, so it ends no newer one; the stamp of the end may be another
+            // app's.
             let ended = written.value.as_ref().is_some_and(|state| state.ended);
             if let Some(stamp) = held.stamp.clone().filter(|_| ended) {
                 releases.entry(stamp).or_default().push(held.parameter.clone());

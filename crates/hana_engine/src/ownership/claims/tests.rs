@@ -20,7 +20,7 @@ const PARAMETERS: [&str; 3] = ["hue", "speed", "zoom"];
 const STEP: Duration = Duration::from_millis(10);
 /// The longest transit time of a message, in milliseconds.
 const ON_THE_WAY: u64 = 60;
-/// The time apart after which two nodes consider each other gone.
+/// How long two nodes must be apart before they consider each other gone.
 const MISSED: Duration = Duration::from_millis(1500);
 
 /// A node by its number: an app if the flag is set, else a visualization.
@@ -32,22 +32,22 @@ type Letter = (Instant, Who, Who, Message);
 struct Actor<T> {
     id: NodeId,
     side: u8,
-    /// The offset of its clock.
+    /// The offset of the node's clock.
     clock_ms: u64,
-    /// The running instance; `None` while it is dead.
+    /// The running instance; `None` while the node is dead.
     runs: Option<T>,
     instance: u64,
 }
 
 struct Viz {
     hands: OwnershipArbiter,
-    /// The time since when each app has been out of its sight.
+    /// The time since which each disconnected app has been apart from this visualization.
     unseen: BTreeMap<usize, Instant>,
 }
 
 struct Operator {
     claims: ClaimManager,
-    /// The time since when each visualization and each app has been out of its sight.
+    /// The time since which each disconnected visualization or app has been apart from this app.
     unseen: BTreeMap<Who, Instant>,
     /// The newest state received from each node.
     heard: BTreeMap<Who, u64>,
@@ -65,7 +65,7 @@ enum Message {
     Took { took: TakeReply },
 }
 
-/// Three visualizations and four apps on a network that loses, delays and partitions, in virtual time.
+/// Three visualizations and four apps on a network that loses and delays messages and is partitioned, in virtual time.
 struct World {
     begun: Instant,
     now: Instant,
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// Delivers the notifications to the operator, and checks that no wanted parameter is lost without one.
+    /// Delivers the notifications to the operator, and checks that no wanted parameter is lost without a notification.
     fn tell(&mut self, app: usize) {
         let id = self.apps[app].id.clone();
         let Some(of) = &mut self.apps[app].runs else { return };
@@ -232,7 +232,8 @@ impl World {
         of.believes = claims;
     }
 
-    /// Updates visibility: nodes see each other as soon as they meet, and no more when apart for a while or dead.
+    /// Updates visibility: two connected nodes see each other at once, and no longer when one is dead or they have been
+    /// apart for `MISSED`.
     fn see_tokens(&mut self) {
         let (now, vizs, apps) = (self.now, self.vizs.len(), self.apps.len());
         for viz in 0..vizs {
@@ -392,7 +393,7 @@ impl World {
         self.vizs.iter_mut().for_each(|actor| actor.side = 0);
     }
 
-    /// Returns a disagreement between two nodes, if there is one.
+    /// Returns a disagreement between two nodes, if any.
     fn disagreement(&self) -> Option<String> {
         for viz in &self.vizs {
             let Some(of) = &viz.runs else { continue };
@@ -460,7 +461,7 @@ fn carry_out(
         |of: &ParameterName| PARAMETERS.iter().position(|name| *name == of.as_str()).unwrap();
     match command {
         Control::Take(Take { parameters, priority, stamp }) => {
-            // A visualization accepts no stamp of another app.
+            // A visualization accepts only the stamps of the app that sends the command.
             assert!(stamp.as_ref().is_none_or(|stamp| stamp.by == *app));
             hands.has_priority(app, priority, now);
             let (mut taken, mut held) = (vec![], vec![]);
@@ -615,7 +616,7 @@ fn note_reaches_all_and_lasts_until_withdrawn() {
         world.pass(Duration::from_millis(500));
     };
     noting(&mut world, "back in five\nminutes");
-    // The writer is gone, and an app joins that never received the note from it.
+    // The author of the note is gone, and an app joins that never received the note from its author.
     world.apps[0].runs = None;
     world.apps[1].runs = None;
     world.pass(Duration::from_millis(500));

@@ -101,9 +101,9 @@ fn smoothing_takes_the_same_time_at_any_frame_rate() {
     }
 }
 
-/// Returns the error of playback at 60 frames a second, compared with the sent sine one delay earlier.
+/// Returns the error of playback at 60 frames a second, relative to the sine as it was sent one `delay` earlier.
 ///
-/// The result is a root mean square as a share of the amplitude. A delay of zero tests playback without a buffer.
+/// The error is a root mean square as a share of the amplitude. A delay of zero tests playback without a buffer.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_possible_wrap)]
 fn error(delay: Duration, loss_percent: u64, jitter_us: u64, drift_ppm: i64) -> f64 {
     const SECONDS: u64 = 20;

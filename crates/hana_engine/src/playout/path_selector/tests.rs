@@ -86,7 +86,7 @@ struct World {
     sequence: u64,
     set: [(f32, u64); PARAMETERS],
     number: f32,
-    /// The link in use and the link that was opened beside it.
+    /// The current link; `opening` and `opened` describe the link that may replace it.
     ///
     /// Each is a separate connection: packets stuck in a closed one still arrive.
     link: Option<u64>,
@@ -99,10 +99,10 @@ struct World {
     mesh_there: Wire,
     mesh_back: Wire,
     played: Played,
-    /// The time at which the visualization is back and is found.
+    /// The time at which the visualization restarts; at `found_at`, the app finds it.
     back_at: Option<u64>,
     found_at: Option<u64>,
-    /// The times since when any path, and since when the mesh, has been open without interruption.
+    /// The time since which any path has been open without interruption, and the time for the mesh alone.
     open_since: [u64; 2],
 }
 
@@ -238,7 +238,7 @@ impl World {
         let mut answers = self.mesh_back.arrived(self.now);
         answers.extend(self.back.iter_mut().flat_map(|wire| wire.arrived(self.now)));
         for packet in answers {
-            // An answer of another instance does not show what this one has received.
+            // An answer from another instance does not prove which values this instance has received.
             if let Packet::Answer { link, number, run } = packet
                 && run == self.run
                 && (link == u64::MAX || self.link == Some(link))
@@ -386,15 +386,15 @@ proptest! {
 
     /// Checks playback under any outages and delays.
     ///
-    /// No value is shown twice or after a newer one, playback continues while any path is open, the last values are
-    /// shown in the end, and the direct link is used again.
+    /// No value is shown twice or after a newer value, playback continues while any path is open, the last values are
+    /// eventually shown, and the direct link is used again.
     #[test]
     fn newest_value_is_shown_through_any_outage(
         troubles in prop::collection::vec(trouble(), 1..12),
         stride in 1_usize..5,
     ) {
         let mut world = World::new();
-        // The time at which the value of each number was set.
+        // The time at which each value was set; the value is the index.
         let mut values = vec![0];
         let mut quiet_until = 0;
         for (after, trouble) in troubles {
@@ -434,7 +434,7 @@ proptest! {
     }
 }
 
-/// Returns the time from an outage of the direct path, or its end, to the switch of the path.
+/// Sets a value in each millisecond until the selector uses the path `way`; returns the time this took.
 fn until_turned(world: &mut World, way: PlayPath) -> u64 {
     let begun = world.now;
     while world.switch.way() != way {
@@ -455,7 +455,7 @@ fn blocked_link_is_left_in_a_third_of_a_second_and_reused_later() {
         world.set(0);
     }
     assert_eq!(world.switch.status(world.instant()).switches, 0);
-    // This outage is long enough for TCP to wait as long again.
+    // After an outage this long, TCP may wait as long again before it retransmits.
     world.block_direct(5000, 5000);
     let left = until_turned(&mut world, PlayPath::Mesh);
     assert!((250..=360).contains(&left), "{left} ms");
@@ -492,7 +492,7 @@ fn values_stuck_in_a_link_are_not_shown_afterwards() {
 
 #[test]
 fn retransmission_is_not_acknowledged_before_it_is_sent() {
-    // The outage ends at each moment around the answer that indicates a possible loss.
+    // In each iteration, the outage ends at another moment around the answer that indicates a possible loss.
     for ends_after in 0..600 {
         let mut world = World::new();
         until_turned(&mut world, PlayPath::Direct);
@@ -514,7 +514,8 @@ fn retransmission_is_not_acknowledged_before_it_is_sent() {
 
 #[test]
 fn values_lost_on_the_mesh_are_retransmitted_over_the_link() {
-    // The outage covers the regular retransmissions of a value, and starts at each moment between two probes.
+    // The outage covers the regular retransmissions of a value; in each iteration, it starts at another moment
+    // between two probes.
     for begins_after in 0..1100 {
         let mut world = World::new();
         world.block_direct(20_000, 0);

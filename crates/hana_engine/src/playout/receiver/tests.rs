@@ -14,7 +14,7 @@ struct Stage {
     shown: Vec<f32>,
 }
 
-/// The start of a sender's clock, whose origin differs from all other clocks.
+/// The start of a sender's clock, whose origin differs from that of all other clocks.
 const SENDER: i64 = 1_760_000_000_000_000;
 
 impl Stage {
@@ -81,7 +81,7 @@ fn last_sent_of_values_and_batches_of_all_senders_wins() {
     assert_eq!((taken.taken, stage.zoom(12)), (2, 0.2));
     stage.put("desk", 20, 20, 0.5);
     assert_eq!(stage.zoom(20), 0.5);
-    // The knob repeats its value in case it was lost, but the desk has sent a newer one.
+    // The knob retransmits its value in case it was lost, but the desk has sent a newer value.
     let again = ModulationBatch { after: vec![1000], samples: vec![0.2], ..frame };
     let now = stage.at(60);
     stage.player.frame(Some(&envelope("knob", 60)), &again, now);
@@ -165,7 +165,7 @@ fn later_value_counts_when_retransmitted() {
         say(&mut stage, 0, 0, 0.1);
         say(&mut stage, 1000, 3000, 0.5);
         assert_eq!(stage.zoom(3101), 0.5);
-        // This value was set after the other one and was lost at first.
+        // This value was sent after the previous one, and its first transmission was lost.
         assert_eq!(say(&mut stage, 1010, 3200, 0.6), TAKEN);
         assert_eq!(stage.zoom(3301), 0.6);
         assert_eq!(say(&mut stage, 1005, 3400, 0.7).taken, 0);
@@ -211,7 +211,7 @@ fn values_received_before_a_hang_are_stale_afterwards() {
         assert!([shown, 200.0].contains(&stage.zoom(5096)));
         assert_eq!(stage.zoom(5096 + delay), 200.0);
     }
-    // Without a newer value, the last one to arrive is shown.
+    // Without a newer value, the last value to arrive is shown.
     let mut stage = Stage::new(0, 1);
     stage.put("knob", 0, 0, 0.5);
     assert_eq!((stage.zoom(5000), stage.zoom(5101)), (0.0, 0.5));
@@ -258,7 +258,7 @@ fn value_sent_after_a_backlog_counts() {
         stage.put("knob", at, at, 0.1);
         stage.zoom(at);
     }
-    // This value is late: it is deferred until no newer one has arrived for a while.
+    // This value is late: it is deferred until no newer value has arrived for a while.
     stage.put("knob", 600, 1000, 0.2);
     assert_eq!(stage.zoom(1001), 0.1);
     assert_eq!(stage.zoom(1101), 0.2);

@@ -74,7 +74,7 @@ fn covered_window_is_slow_and_at_most_once_unresponsive() {
     for pause in [8, 10, 12, 20, 30] {
         let start = Instant::now();
         let mut watch = HealthMonitor::new(HealthLimits::default(), start);
-        // Full rate for six seconds, then one frame every `pause` health messages.
+        // The node draws at full rate for six seconds, then one frame every `pause` health messages.
         let changes = verdicts_of(
             &mut watch,
             start,
@@ -105,7 +105,7 @@ fn uncovered_window_runs_and_its_next_hang_is_noticed() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
     verdicts_of(&mut watch, start, 0..300, |_| 1.0, |beat| beat % 10 == 0);
-    // Long enough for the pauses to be forgotten.
+    // The node draws at full rate for long enough that the pauses are forgotten.
     let after = verdicts_of(&mut watch, start, 300..1_000, |_| 60.0, |_| true);
     assert_eq!(after.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Running));
     let hang = verdicts_of(&mut watch, start, 1_000..1_010, |_| 60.0, |_| false);
@@ -117,7 +117,7 @@ fn uncovered_window_runs_and_its_next_hang_is_noticed() {
 fn recurring_pauses_are_one_condition() {
     let start = Instant::now();
     let mut watch = HealthMonitor::new(HealthLimits::default(), start);
-    // Three seconds at full rate, then a second without frames, for ten minutes.
+    // For ten minutes, the node draws at full rate for three seconds, then no frame for one second.
     let changes = verdicts_of(&mut watch, start, 0..6_000, |_| 60.0, |beat| beat % 40 < 30);
     assert!(unresponsive(&changes) <= 3, "{changes:?}");
     assert_eq!(changes.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Stalling));
@@ -132,7 +132,7 @@ fn health_in_bursts_is_one_condition() {
     let mut was_unresponsive = false;
     for beat in 0..6_000 {
         let now = start + BEAT * beat;
-        // No frame for one second in four.
+        // The node draws no frame for one second in four.
         if beat % 40 < 30 {
             watch.hear(health(u64::from(beat) * 6, 60.0), now);
         }

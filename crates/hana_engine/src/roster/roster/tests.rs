@@ -13,7 +13,7 @@ fn appeared(node: &str, role: Role) -> Observation {
     Observation::TokenAdded { node: id(node), role, zid: format!("z-{node}") }
 }
 
-/// Returns the info that a node publishes.
+/// Returns the observation of the info that a node publishes.
 fn info(node: &str, role: Role, host: &str) -> Observation {
     let info = serde_json::json!({
         "node": node, "role": role, "host": host, "pid": 1, "instance": 1, "started_ms": 0,
@@ -174,7 +174,7 @@ fn without_a_daemon_a_visualization_is_judged_by_its_health() {
     roster.observe(Observation::Probed(id("h1"), ProbeOutcome::Refused), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
     assert!(view.reason.starts_with("daemon_lost"), "{}", view.reason);
-    // It joins before its info arrives.
+    // The node joins before its info arrives.
     roster.observe(appeared("ripples", Role::Visualization), start, 0);
     roster.observe(health("ripples", 9), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
@@ -210,7 +210,7 @@ fn daemon_with_an_orderly_end_is_not_lost() {
         for sighting in sightings {
             roster.observe(sighting, start, 0);
         }
-        // A message that was in flight.
+        // This message was in flight.
         roster.observe(crashed("ripples"), start, 0);
         roster.tick(start, 0);
         assert_eq!(roster.next_knock(), None);
@@ -339,7 +339,7 @@ fn instance_with_a_smaller_number_is_shown() {
     let pid = |roster: &Roster| roster.info(&id("ripples")).map(|info| info.pid);
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
     roster.observe(of(9, 90), now, 0);
-    // It crashed and restarts with a clock that was set back.
+    // The node crashed and restarts with a clock that was set back.
     let later = now + crate::delivery::succession::Succession::GRACE;
     roster.observe(of(3, 30), later, 0);
     assert_eq!(pid(&roster), Some(30));

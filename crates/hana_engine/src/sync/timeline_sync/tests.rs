@@ -27,13 +27,13 @@ struct SimHost {
     /// The timeline that a program on this host has received.
     heard: Option<TempoMap>,
     said: Option<HostTimeline>,
-    /// When a program there last read the timeline, by its clock, and what it read.
+    /// The time, by the clock of the host, at which a program there last read the timeline, and that timeline.
     looked: Option<(i64, Timeline)>,
     jumps: Vec<TimelineStep>,
     is_up: bool,
-    /// The machine sleeps, and its clock stops.
+    /// Whether the machine is asleep, with its clock stopped.
     sleeps: bool,
-    /// Takes part in the Link session; its beat count is offset by this many bars.
+    /// The offset of its beat count, in bars, if the host takes part in the Link session.
     link: Option<f64>,
 }
 
@@ -43,7 +43,7 @@ struct Sim {
     hosts: Vec<SimHost>,
     /// Sets of hosts that can reach each other; a host in no set reaches none.
     nets: Vec<BTreeSet<usize>>,
-    /// The Link session that other programs hold, by the kernel's clock.
+    /// The Link session of other programs, by the clock of the simulation.
     session: Option<Timeline>,
     /// Timelines in transit: arrival time, sender, receiver.
     flying: Vec<(i64, usize, usize, HostTimeline)>,
@@ -80,7 +80,7 @@ impl Sim {
         (self.random >> 33) as i64 % below
     }
 
-    /// Adds a host whose clock is an hour off the previous one's.
+    /// Adds a host whose clock differs by an hour from the clock of the previous host.
     fn join(&mut self, name: &str, ppm: i64) -> usize {
         let number = self.hosts.len();
         let mut host = SimHost {
@@ -131,7 +131,7 @@ impl Sim {
                     self.session =
                         self.session.map(|session| session.with_tempo(bpm, self.now).unwrap());
                 },
-                // Other peers are in the session, so their beat holds.
+                // Other peers are in the session, so the session keeps their beat.
                 TimelineSyncAction::Link(_) => {},
             }
         }
@@ -232,7 +232,7 @@ impl Sim {
         if let Some((before, saw)) = host.looked
             && last_jump <= before - TICK
         {
-            // A program on the host never sees the beat run backwards, nor jump without notice.
+            // A program on the host never sees the beat run backwards, and sees it jump only after a report.
             let passed = seen.beat_at(local) - saw.beat_at(before);
             let most = seen.bpm().max(saw.bpm()) * 1.05 * (local - before) as f64 / 60e6;
             assert!(
@@ -429,7 +429,7 @@ fn restarted_daemon_continues_its_timeline() {
     sim.run(10.0);
     assert!((sim.beat(0) - before - 10.0 * 140.0 / 60.0).abs() < 1e-6);
     assert!(sim.hosts[0].said.as_ref().unwrap().running_us > 100_000_000);
-    // From another boot, after which the clock restarted.
+    // The timeline was published before a reboot, which restarted the clock.
     assert!(TimelineSync::resuming(id("h1"), &said, 5).is_none());
 }
 
@@ -460,7 +460,7 @@ fn hosts_with_and_without_link_count_the_same_bars() {
     let (h1, h2, h3) = (sim.join("h1", 0), sim.join("h2", 100), sim.join("h3", -100));
     sim.run(8.0);
     assert_eq!(sim.leader(), "h1");
-    // A foreign Link session that two of the hosts join; the leader has no Link.
+    // Two of the hosts join a foreign Link session; the leader has no Link.
     sim.session = Some(Timeline::new(133.0, 0, 0.9).unwrap());
     (sim.hosts[h2].link, sim.hosts[h3].link) = (Some(1000.0), Some(-77.0));
     sim.run(15.0);
@@ -617,9 +617,9 @@ fn invalid_tempo_is_refused_and_changes_nothing() {
 proptest! {
     #![proptest_config(hana_random::cases(24))]
 
-    /// After any failures of hosts and network, all hosts agree in the end.
+    /// All hosts eventually agree after any failures of hosts and network.
     ///
-    /// Each step checks that no beat runs backwards without notice.
+    /// Each step checks that the beat runs backwards only with a reported jump.
     #[test]
     fn all_hosts_agree_after_any_failures(
         deeds in prop::collection::vec((0..6_u8, 0..4_usize, 20.0..=999.0_f64, 0.1..8.0_f64), 1..12),

@@ -4,7 +4,7 @@ use hana_time::{ScheduleAt, Timeline};
 
 use super::*;
 
-/// Always half of the range, whatever the beat.
+/// A modulator whose value is always half of the range, at every beat.
 const STILL: &str = "lfo:sine:1bar:depth=0:offset=0.5";
 
 fn id(text: &str) -> NodeId {
@@ -15,7 +15,7 @@ fn name(text: &str) -> ParameterName {
     ParameterName::new(text).unwrap()
 }
 
-/// A state in virtual time, whose timeline is the default one: 120 beats per minute, from beat 0 on.
+/// A state in virtual time with the default timeline: 120 beats per minute, starting at beat 0.
 struct Playback {
     state: PlaybackState,
     start: Instant,
@@ -54,7 +54,7 @@ impl Playback {
         self.elapsed += time;
     }
 
-    /// Passes the time until a beat is reached.
+    /// Advances the time until a beat is reached.
     fn pass_until(&mut self, beat: f64) {
         let at_us = u64::try_from(Timeline::DEFAULT.time_at(beat)).unwrap();
         self.elapsed = self.elapsed.max(Duration::from_micros(at_us));
@@ -128,7 +128,7 @@ impl Playback {
 }
 
 fn envelope(node: &str, sequence: u64) -> Envelope {
-    // A different instance for each node, because two messages of one instance with the same time are duplicates.
+    // Each node has its own instance, because two messages of one instance with the same time are duplicates.
     let instance = u64::try_from(node.len()).unwrap();
     Envelope { from: id(node), instance, sequence, at: 1_700_000_000_000_000 }
 }
@@ -157,7 +157,7 @@ fn batch_skips_and_counts_parameters_of_another_owner() {
     assert_eq!((outcome.received.taken, outcome.refused), (1, 1));
     assert_eq!(outcome.values, [(0, 0.1)]);
     assert_eq!(outcome.to_report.unwrap().0.by, app);
-    // The bridge now owns zoom, because it plays it.
+    // The bridge now owns `zoom`, because it played `zoom`.
     let outcome = playback.apply_value(Some(&envelope("desk", 0)), "zoom", 0.9);
     assert_eq!((outcome.received.taken, outcome.refused), (0, 1));
     let outcome = playback.apply_value(Some(&envelope("desk", 1)), "hue", 0.9);
@@ -327,7 +327,7 @@ fn any_write_to_a_parameter_stops_its_modulator() {
         playback.change(&modulator("zoom", STILL)).unwrap();
         assert_eq!(playback.values(), [0.5, 0.5]);
         let version = playback.state.version;
-        // Writes the value from before the modulator, which must still count as a change.
+        // The written value equals the value before the modulator started, but must still count as a change.
         write(&mut playback);
         assert_eq!(playback.values(), [0.0, 0.5], "write {number}");
         assert!(playback.look().modulators.is_empty(), "write {number}");
@@ -381,7 +381,7 @@ fn late_change_applies_at_once_and_is_counted() {
     let reply = playback.change(&set).unwrap();
     assert_eq!(reply, SetReply { waits_for: None, late_for: Some(-1.0) });
     assert_eq!((playback.values()[0], playback.state.automation.scheduled.late()), (0.75, 1));
-    // A late one-shot envelope starts at the beat that it was scheduled for.
+    // A one-shot envelope that arrives late starts at the beat for which it was scheduled.
     playback.change(&modulator("hue", "env:once").at(ScheduleAt::Beat(-100.0))).unwrap();
     assert_eq!(playback.look().modulators, modulator("hue", "env:at=-100").modulators);
     assert_eq!((playback.values()[1], playback.state.automation.scheduled.late()), (0.0, 2));

@@ -3,17 +3,17 @@ use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// Decides when a node sends discovery queries, and which responding nodes it connects to.
+/// Decides when a node sends discovery queries, and to which of the responding nodes it connects.
 ///
-/// Pure; an `Id` is that of a session.
+/// Pure. An `Id` is the id of a session.
 ///
-/// | when it sends a query | reason |
-/// |---|---|
-/// | at once when an interface or an address is added, then after 0.25, 0.5, 1, 2, 4 s, and every 8 s | other nodes may be there, and may have started earlier |
-/// | after a lost connection, four times a second for 10 s, then twice a second for ten minutes | the other node searches for it, too |
+/// | event | queries | reason |
+/// |---|---|---|
+/// | an interface or an address is added | at once, then after 0.25, 0.5, 1, 2, 4 s, and every 8 s | the new network may contain nodes that started earlier |
+/// | a connection is lost | four times a second for 10 s, then twice a second for ten minutes | the other node searches too |
 ///
-/// If two nodes find each other, the one with the greater id connects; the other one does so only if that fails. Two
-/// simultaneous connections would leave Zenoh with two half-open ones.
+/// If two nodes find each other, the node with the greater id connects; the other node connects only if that fails. If
+/// both connected at the same time, Zenoh would be left with two half-open connections.
 #[derive(Debug)]
 pub(crate) struct Discovery<Id> {
     networks: BTreeSet<(Ipv4Addr, Option<u32>)>,
@@ -23,7 +23,7 @@ pub(crate) struct Discovery<Id> {
     found: HashMap<Id, Found>,
 }
 
-/// A node that responded and is not connected.
+/// A node that responded but is not connected.
 #[derive(Debug)]
 struct Found {
     since: Instant,
@@ -31,20 +31,20 @@ struct Found {
     not_before: Instant,
 }
 
-/// The interval between queries: the initial one, and the maximum.
+/// The initial and the maximum interval between two queries.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// The duration of the search for a lost node: at the high rate, and in total.
 const EAGERLY: Duration = Duration::from_secs(10);
 const PATIENTLY: Duration = Duration::from_mins(10);
 const PATIENT_PAUSE: Duration = Duration::from_millis(500);
-/// The head start of the node with the greater id.
+/// The head start of the node with the greater id over the other one.
 const YIELD: Duration = Duration::from_millis(300);
-/// The timeout of a connection attempt, after which another one is made.
+/// The time after which a connection attempt is repeated.
 const ATTEMPT: Duration = Duration::from_secs(6);
-/// The pause after a failed attempt: initially this, doubled each time up to [`LONGEST_PAUSE`].
+/// The pause after the first failed attempt. It doubles with each further failure, up to [`LONGEST_PAUSE`].
 const AGAIN: Duration = Duration::from_millis(500);
-/// The maximum number of nodes remembered; replies of further ones are disregarded until those are connected.
+/// The maximum number of nodes tracked; when it is reached, replies of further nodes are ignored.
 const MOST: usize = 1024;
 
 impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
@@ -91,7 +91,7 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
         true
     }
 
-    /// Returns when [`take_question`](Self::take_question) is due next.
+    /// Returns the time at which [`take_question`](Self::take_question) next returns true.
     pub(crate) const fn next_question(&self) -> Instant {
         self.ask_at
     }
@@ -121,7 +121,7 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
             return true;
         }
         if !is_our_turn {
-            // If it does not connect, this node needs another reply from it.
+            // If the other node does not connect, this node needs another reply to connect itself.
             self.ask_at = self.ask_at.min(now + YIELD);
         }
         false
@@ -149,7 +149,7 @@ mod tests {
         last.iter().map(|last| (Ipv4Addr::new(10, 0, 0, *last), Some(2))).collect()
     }
 
-    /// Returns the times of its queries until `end`, in ms after `start`.
+    /// Returns the times of queries from `from` until `end`, in milliseconds after `start`.
     fn questions(discovery: &mut Discovery<u8>, start: Instant, from: u64, end: u64) -> Vec<u64> {
         (from..end)
             .step_by(10)
@@ -170,7 +170,7 @@ mod tests {
         discovery.on_networks(networks(&[2]), late + Duration::from_millis(800));
         let asked = questions(&mut discovery, late, 800, 1740);
         assert_eq!(asked, [0; 0], "an address that goes is no reason to ask");
-        // The same address on a recreated interface.
+        // The interface is created again with the same address.
         discovery.on_networks(
             [(Ipv4Addr::new(10, 0, 0, 2), Some(3))].into(),
             late + Duration::from_millis(1740),

@@ -1,4 +1,4 @@
-//! The first meeting of a newly opened session with the other nodes.
+//! The first search of a newly opened session for other nodes.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -16,19 +16,19 @@ use crate::session::discovery::scout_socket::{
 use crate::session::local_addresses::LocalAddresses;
 use crate::session::open_session::Listener;
 
-/// How long a newly opened session waits for the first reply, and after it for further ones.
+/// The time for which a newly opened session waits for the first reply, and then for further replies.
 const FIRST_REPLY: Duration = Duration::from_millis(500);
 const FURTHER_REPLIES: Duration = Duration::from_millis(150);
-/// The interval between its queries.
+/// The interval between the queries of the session.
 const QUERY_INTERVAL: Duration = Duration::from_millis(100);
-/// The timeout for connecting to the nodes that replied.
+/// The timeout for the connections to the nodes that replied.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1800);
-/// How long it waits for queries of other nodes at a time.
+/// The time for which the session waits for queries of other nodes before it checks whether the search is over.
 const RECV_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Connects a newly opened session to the existing nodes, and to those that start at the same time.
+/// Connects a newly opened session to the existing nodes, and to nodes that start at the same time.
 ///
-/// Blocks for half a second, and longer if a node that replied is unreachable.
+/// Blocks for half a second, or longer if a node that replied is unreachable.
 pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
     let addresses = LocalAddresses::now(interface);
     let met = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
@@ -55,7 +55,7 @@ pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
     }
 }
 
-/// Connects to the nodes found, and waits for all attempts to end.
+/// Connects to the nodes that were found, and waits until all attempts have ended, at most for [`CONNECT_TIMEOUT`].
 fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
     let (done, all_done) = flume::unbounded::<()>();
     let connect = |(id, locators): (SessionId, Vec<Locator>)| {
@@ -65,7 +65,7 @@ fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
             drop(done);
         });
     };
-    // A node that started at the same time connects as well: the one with the greater id goes first.
+    // A node that started at the same time connects too. The node with the greater id does so first.
     let (ours, theirs): (HashMap<_, _>, HashMap<_, _>) =
         found.into_iter().partition(|(id, _)| listener.id() > *id);
     ours.into_iter().for_each(connect);
@@ -74,11 +74,11 @@ fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
         theirs.into_iter().for_each(connect);
     }
     drop(done);
-    // Nothing is ever sent: the channel closes when the last attempt ends.
+    // No message is ever sent; the channel closes when the last attempt ends.
     all_done.recv_timeout(CONNECT_TIMEOUT).ok();
 }
 
-/// Sends a few queries and collects the replies.
+/// Sends several queries and collects the replies.
 fn scout(
     socket: &UdpSocket,
     networks: &Networks,

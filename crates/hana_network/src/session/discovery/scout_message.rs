@@ -10,19 +10,19 @@ use zenoh_protocol::scouting::{HelloProto, Scout, ScoutingBody, ScoutingMessage}
 /// The id of a Zenoh session.
 pub(crate) type SessionId = ZenohIdProto;
 
-/// The contents of a packet.
+/// The contents of a discovery packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScoutPacket {
-    /// A program searches for peers; a hana node includes its session id.
+    /// A query of a program that searches for peers; a hana node includes its session id.
     Question {
-        /// The session id, if included.
+        /// The session id of the sender, if included.
         from: Option<SessionId>,
     },
     /// The reply of a peer or a router.
     Answer {
-        /// Its session id.
+        /// The session id of the sender.
         from: SessionId,
-        /// The endpoints at which it listens.
+        /// The endpoints at which the sender listens.
         locators: Vec<Locator>,
     },
 }
@@ -42,7 +42,7 @@ pub(crate) fn answer(from: SessionId, endpoints: &[String]) -> Vec<u8> {
 
 fn write(message: ScoutingMessage) -> Vec<u8> {
     let mut packet = vec![];
-    // Writing to a vector cannot fail for lack of room.
+    // Writing to a vector cannot fail for lack of space.
     let written = Zenoh080::new().write(&mut packet.writer(), &message);
     if written.is_err() {
         packet.clear();

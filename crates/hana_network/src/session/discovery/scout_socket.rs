@@ -15,7 +15,7 @@ use crate::session::open_session::Listener;
 
 /// The multicast group of Zenoh's discovery.
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 224), 7446);
-/// The pause after a failed read, and while there is no socket.
+/// The pause after a failed read, or while no socket is open.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The largest packet that Zenoh sends.
 pub(super) const MAX_PACKET: usize = u16::MAX as usize;
@@ -28,15 +28,15 @@ pub(super) type Networks = BTreeSet<(Ipv4Addr, Option<u32>)>;
 pub(super) struct ScoutSocket {
     socket: Option<UdpSocket>,
     networks: Networks,
-    /// The last error on listening; logged once.
+    /// The last error of opening the socket, so that each error is logged once.
     reported: Option<String>,
 }
 
 impl ScoutSocket {
-    /// Listens on exactly these interfaces.
+    /// Receives queries on exactly these interfaces.
     ///
-    /// A socket joins the group once per interface and keeps its memberships, so a new socket replaces it when the
-    /// interfaces change.
+    /// A socket joins the multicast group on each interface and keeps these memberships, so it is replaced by a new
+    /// socket when the interfaces change.
     pub(super) fn listen_on(&mut self, networks: Networks, timeout: Duration) {
         if self.socket.is_some() && networks == self.networks {
             return;
@@ -90,7 +90,7 @@ impl ScoutSocket {
     }
 }
 
-/// Creates a socket that receives queries on these interfaces, alongside those of other programs.
+/// Creates a socket that receives queries on these interfaces, in addition to the sockets of other programs.
 fn multicast_socket(networks: &Networks, timeout: Duration) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     socket.set_reuse_address(true)?;
@@ -99,7 +99,7 @@ fn multicast_socket(networks: &Networks, timeout: Duration) -> io::Result<UdpSoc
     socket.bind(&SocketAddr::from((ip, GROUP.port())).into())?;
     for (address, _) in networks {
         if let Err(problem) = socket.join_multicast_v4(GROUP.ip(), address) {
-            // The interface has no multicast, is joined already by another address, or has just been removed.
+            // The interface does not support multicast, has already joined with another address, or was just removed.
             tracing::debug!("cannot receive discovery queries on {address}: {problem}");
         }
     }
@@ -134,13 +134,13 @@ pub(super) fn query(socket: &UdpSocket, networks: &Networks, own: SessionId) {
             .set_multicast_if_v4(address)
             .and_then(|()| socket.send_to(&question, SocketAddr::from(GROUP)));
         if let Err(problem) = asked {
-            // The interface has no multicast, or has just been removed.
+            // The interface does not support multicast, or was just removed.
             tracing::debug!("cannot send a discovery query on {address}: {problem}");
         }
     }
 }
 
-/// Waits for one reply, for `timeout` at most.
+/// Waits for one reply, at most for `timeout`.
 pub(super) fn recv_reply(
     socket: &UdpSocket,
     packet: &mut [u8],
@@ -159,7 +159,7 @@ pub(super) fn recv_reply(
     })
 }
 
-/// Returns the networks for discovery; on a machine without a network, the loopback.
+/// Returns the networks for discovery. On a machine without a network, this is the loopback.
 pub(super) fn networks(addresses: &LocalAddresses) -> Networks {
     if addresses.is_empty() {
         return [(Ipv4Addr::LOCALHOST, None)].into();
@@ -172,7 +172,7 @@ fn is_timeout(error: &io::Error) -> bool {
     use io::ErrorKind::Interrupted;
     use io::ErrorKind::TimedOut;
     use io::ErrorKind::WouldBlock;
-    // Windows reports a packet that reached no port as a connection reset.
+    // If a packet reached no program, Windows reports a connection reset.
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionReset)
 }
 

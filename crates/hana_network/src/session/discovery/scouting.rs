@@ -1,13 +1,13 @@
-//! Discovers other listening nodes on every interface, including those added while the node runs, without an
-//! interruption.
+//! Discovers other listening nodes on every interface, including interfaces added while the node runs.
 //!
-//! Zenoh reads the interfaces once per process: it neither queries nor replies on later ones, and announces addresses
-//! that are gone. So its own discovery is off. The node itself replies to the queries of others with its current
-//! addresses, and sends queries as [`Discovery`] decides; Zenoh connects the session to the nodes that reply.
+//! Zenoh reads the interfaces once per process: it neither queries nor replies on interfaces added later, and
+//! announces addresses that are gone. So Zenoh's own discovery is off. The node itself replies to the queries of other
+//! nodes with its current addresses, and sends queries as [`Discovery`] decides. Zenoh then connects the session to
+//! the nodes that reply.
 //!
-//! Each query carries the id of this node's session. A node that still holds a connection to that session does not
-//! reply: it has not noticed yet that the connection is lost. A reconnection before it notices would leave Zenoh with
-//! declarations that only one end knows.
+//! Each query carries the id of this node's session. Another node that still holds a connection to that session does
+//! not reply, because it has not yet detected that the connection is lost. If the nodes reconnected before that, Zenoh
+//! would be left with declarations that exist at only one end.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Weak};
@@ -51,12 +51,13 @@ pub(crate) fn ensure(attachment: &Arc<Attachment>) {
     }
 }
 
-/// Starts the threads that reply and query until the node is dropped. The returned guard tracks its connections.
+/// Starts the threads that reply and query until the node is dropped. The returned guard tracks the node's
+/// connections.
 fn start(attachment: &Arc<Attachment>) -> io::Result<RegistrationGuard> {
     let discovery: Shared = Arc::new(Mutex::new(Discovery::new(Instant::now())));
     let (for_replies, for_queries) = (Arc::downgrade(attachment), Arc::downgrade(attachment));
-    // One socket sends both queries and replies: once this node has replied to another one, a firewall that admits
-    // only responses admits the replies of that node too.
+    // One socket sends both queries and replies. After this node has replied to another node, a firewall that admits
+    // only responses therefore also admits the replies of that node.
     let sender = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?);
     let reply_sender = Arc::clone(&sender);
     thread::Builder::new()
@@ -95,7 +96,7 @@ fn reply_to_queries(attachment: &Weak<Attachment>, sender: &UdpSocket) {
         let Some(strong) = attachment.upgrade() else { return };
         let addresses = addresses_of(&strong);
         if strong.worker.current().is_some_and(|active| active.listener.is_none()) {
-            // The node is now attached through a daemon, which replies for the whole machine.
+            // The node is attached through a daemon, which replies for the whole machine.
             query_socket.close();
         } else {
             query_socket.listen_on(networks(&addresses), CHECK_INTERVAL);
@@ -121,7 +122,7 @@ fn send_queries(attachment: &Weak<Attachment>, sender: &UdpSocket, discovery: &S
         let listener = strong.worker.current().and_then(|active| active.listener);
         let networks = networks(&addresses_of(&strong));
         drop(strong);
-        // Without a listening session there is nothing to connect.
+        // Without a listening session, no other node can be connected.
         let Some(listener) = listener else {
             thread::sleep(CHECK_INTERVAL);
             continue;
@@ -141,7 +142,7 @@ fn send_queries(attachment: &Weak<Attachment>, sender: &UdpSocket, discovery: &S
     }
 }
 
-/// Handles replies until the deadline.
+/// Handles the replies that arrive before the deadline.
 fn recv_replies(
     attachment: &Weak<Attachment>,
     socket: &UdpSocket,
@@ -167,7 +168,7 @@ fn recv_replies(
     }
 }
 
-/// Connects the session, in a thread of Zenoh.
+/// Connects the session to another node, in a thread of Zenoh.
 fn connect(listener: &Listener, to: SessionId, locators: Vec<Locator>, discovery: &Shared) {
     let (runtime, discovery) = (listener.runtime().clone(), Arc::clone(discovery));
     ZRuntime::Net.spawn(async move {

@@ -10,18 +10,19 @@ use hana_protocol::wire::{Envelope, Lane, Message};
 
 use crate::transport::diagnostic::Diagnostic;
 
-/// Decides, before a payload is decoded, whether a message of one subscription is admitted.
+/// Decides whether to admit a message of one subscription, before its payload is decoded.
 ///
-/// Checks whether the sender owns the key, whether it exceeds its rate, and whether the message is newer than the
-/// previous ones.
+/// Checks whether the sender owns the key, whether the sender exceeds its rate, and whether the message is newer than
+/// the previous messages.
 ///
-/// Runs on Zenoh's threads, so it is cheap, and its memory is bounded whatever is sent: beyond
-/// [`MAX_KEYS`](Self::MAX_KEYS) keys, and beyond [`NEW_KEYS_PER_SECOND`](Self::NEW_KEYS_PER_SECOND) new keys, all
-/// further keys share one limit. A program that invents keys therefore takes no capacity from the keys in use.
+/// Runs on Zenoh's threads, so it is cheap. Its memory is bounded, whatever messages arrive: beyond
+/// [`MAX_KEYS`](Self::MAX_KEYS) keys, and beyond [`NEW_KEYS_PER_SECOND`](Self::NEW_KEYS_PER_SECOND) new keys per
+/// second, all further keys share one limit. A program that invents keys therefore takes no capacity from the keys in
+/// use.
 pub(crate) struct AdmissionFilter {
     policy: SequencePolicy,
-    /// Whether every key must have an owner, the only node that may publish on it. A message that was put to a key
-    /// pattern has no owner and is rejected.
+    /// Whether every key must have an owner, the only node that may publish on it. If so, a message on a key without
+    /// an owner, such as a key pattern, is rejected.
     owned: bool,
     /// The rate for keys whose kind does not define one.
     per_second: u32,
@@ -30,19 +31,19 @@ pub(crate) struct AdmissionFilter {
     keys: Mutex<KeyTable>,
 }
 
-/// The rate of a custom message type that does not set its own.
+/// The maximum number of custom messages per second on one key, if the message type sets no other limit.
 const VALUES_PER_SECOND: u32 = 20_000;
 
-/// The use of a message's sequence number.
+/// The way in which the sequence number of a message is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SequencePolicy {
-    /// Does not deliver a message after a newer one.
+    /// A message that is older than a delivered message is dropped.
     DropStale,
-    /// Delivers an older message, and only counts it as late.
+    /// A message that is older than a delivered message is still delivered, and counted as late.
     CountStale,
-    /// Checks only the sender; the receiver handles gaps and duplicates.
+    /// Only the sender is checked here; the receiver handles gaps and duplicates.
     Deferred,
-    /// No sequence check: queries and replies have no sequence.
+    /// The sequence number is not checked: queries and replies have no sequence.
     Ignore,
 }
 
@@ -56,13 +57,13 @@ pub(crate) struct Judged {
 /// The verdict on a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AdmissionVerdict {
-    /// Decode the message; `missed` messages before it did not arrive.
+    /// The message is admitted. `missed` messages before it did not arrive.
     Admit { missed: u64, violation: Option<Violation> },
-    /// Older than a message that was already delivered.
+    /// The message is older than a message that was already delivered.
     Stale,
-    /// Over the sender's rate.
+    /// The message exceeds the sender's rate.
     RateLimited(Option<Violation>),
-    /// Not sent by the owner of the key.
+    /// The message was not sent by the owner of the key.
     Impersonated(Option<Violation>),
 }
 
@@ -93,7 +94,7 @@ struct KeyState {
     throttle: LogThrottle,
 }
 
-/// Limits the warnings about a key; suppressed ones are counted.
+/// Limits the rate of warnings about a key, and counts the suppressed warnings.
 #[derive(Default)]
 struct LogThrottle {
     last_warning: Option<Instant>,
@@ -101,11 +102,13 @@ struct LogThrottle {
 }
 
 impl AdmissionFilter {
-    /// The maximum number of keys tracked individually: for example the parameters of a hundred visualizations.
+    /// The maximum number of keys tracked individually: enough for the parameters of a hundred visualizations.
     pub(crate) const MAX_KEYS: usize = 4096;
-    /// New keys per second, and the largest burst of them. A large show that starts at once has a few hundred.
+    /// The maximum number of new keys per second, and in one burst.
+    ///
+    /// A large show that starts at once has a few hundred keys.
     const NEW_KEYS_PER_SECOND: u32 = 1000;
-    /// When the table is full, a key without messages for this long is replaced by a new one.
+    /// The time without messages after which a key may be removed from a full table.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
     /// The minimum interval between two warnings about a key.
     const WARNING_INTERVAL: Duration = Duration::from_secs(3);
@@ -129,7 +132,7 @@ impl AdmissionFilter {
         Self { policy: SequencePolicy::Deferred, ..Self::for_message::<M>() }
     }
 
-    /// Returns a filter for what nodes publish about themselves, in several message types.
+    /// Returns a filter for the messages that nodes publish about themselves, of several message types.
     pub(crate) fn for_node_state() -> Self {
         Self {
             owned: true,
@@ -142,13 +145,14 @@ impl AdmissionFilter {
         Self { policy: SequencePolicy::Ignore, ..Self::for_message::<M>() }
     }
 
-    /// Returns a filter for custom messages of any type, as values. Their lanes are not known here.
+    /// Returns a filter for custom messages of any type, decoded as JSON values. Their lanes are unknown.
     pub(crate) fn for_json() -> Self {
         Self::new(SequencePolicy::CountStale, VALUES_PER_SECOND, Lane::UnreliableUnordered)
     }
 
-    /// Returns a filter for commands. They are not checked for order: each one counts, and a repeated command is
-    /// intended.
+    /// Returns a filter for commands.
+    ///
+    /// Their order is not checked: each command takes effect, and a repeated command is intended.
     pub(crate) fn for_commands() -> Self {
         Self::new(SequencePolicy::Ignore, Control::MAX_PER_SECOND, Control::LANE)
     }
@@ -164,7 +168,7 @@ impl AdmissionFilter {
         Self { policy, owned: false, per_second, lane, keys: Mutex::new(keys) }
     }
 
-    /// Returns the verdict on a message, by its key and envelope.
+    /// Returns the verdict on a message, based on its key and envelope.
     pub(crate) fn judge(&self, key: &str, envelope: Option<&Envelope>, now: Instant) -> Judged {
         let mut keys = self.keys.lock();
         let state = keys.state_of(key, envelope, self, now);
@@ -186,7 +190,7 @@ impl KeyTable {
             let parsed = Key::parse(key);
             let owner =
                 parsed.as_ref().filter(|key| key.is_owner_only()).map(|key| key.owner().clone());
-            // An impersonator does not get a table entry.
+            // A message from an impersonator does not create a table entry.
             let from = envelope.map(|envelope| &envelope.from);
             let may_speak = owner.as_ref().is_none_or(|owner| from == Some(owner));
             if !may_speak || !self.has_room(key, now) {
@@ -447,7 +451,7 @@ mod tests {
             }
         }
         assert!(filter.keys.lock().tracked.len() <= AdmissionFilter::MAX_KEYS);
-        // Once the flood is over, there is room again.
+        // After the flood, the table has room again.
         let later = start + Duration::from_secs(30);
         assert_eq!(filter.verdict("hana/new/health", Some(&envelope("new", 1, 0)), later), TAKEN);
         assert!(filter.keys.lock().tracked.contains_key("hana/new/health"));

@@ -4,11 +4,12 @@ use std::time::Instant;
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::Envelope;
 
-/// Detects duplicates, so that a message that was retried after a lost reply, or that arrived over two paths, is
-/// accepted once.
+/// Detects duplicates, so that each message is accepted only once.
 ///
-/// Pure. Remembers the newest [`WINDOW`](Self::WINDOW) sequence numbers of each instance of a sender; older numbers
-/// count as already accepted.
+/// A duplicate is a message that was retried because its reply was lost, or that arrived over a second path.
+///
+/// Pure. Stores the newest [`WINDOW`](Self::WINDOW) sequence numbers of each instance of a sender; older numbers count
+/// as already accepted.
 #[derive(Debug, Default)]
 pub(crate) struct DedupWindow {
     senders: HashMap<(NodeId, u64), SenderWindow>,
@@ -23,12 +24,15 @@ struct SenderWindow {
 }
 
 impl DedupWindow {
-    /// The maximum number of messages that one sender may have awaiting replies.
+    /// The number of sequence numbers stored for one instance of a sender.
+    ///
+    /// It is the maximum number of messages of this instance that may wait for replies.
     const WINDOW: usize = 1024;
-    /// The maximum number of sender instances remembered; beyond it, the one silent for longest is forgotten.
+    /// The maximum number of sender instances; when it is exceeded, the instance that has been silent longest is
+    /// removed.
     const MOST: usize = 256;
 
-    /// Accepts a message; returns `false` if it was accepted before.
+    /// Accepts a message; returns `false` if the message was accepted before.
     pub(crate) fn insert(&mut self, envelope: &Envelope, now: Instant) -> bool {
         let of = (envelope.from.clone(), envelope.instance);
         if !self.senders.contains_key(&of)
@@ -55,7 +59,7 @@ impl DedupWindow {
         true
     }
 
-    /// Forgets an accepted message, so that it can be accepted again.
+    /// Removes an accepted message, so that it can be accepted again.
     pub(crate) fn remove(&mut self, envelope: &Envelope) {
         let of = (envelope.from.clone(), envelope.instance);
         if let Some(sender) = self.senders.get_mut(&of) {

@@ -24,7 +24,7 @@ use crate::transport::raw_message::RawMessage;
 /// Receives the messages of one topic from all its publishers.
 ///
 /// Enforces the guarantees of the topic's lane: requests missing messages on reliable lanes, drops duplicates, and
-/// counts.
+/// counts messages.
 pub(crate) struct GapRecovery {
     lane: Lane,
     pattern: String,
@@ -34,25 +34,26 @@ pub(crate) struct GapRecovery {
     worker: SessionWorker,
     inbound: InboundStats,
     waker: TimerWaker,
-    /// For the replies to its queries.
+    /// A reference to this value for the replies to its queries.
     itself: Weak<Self>,
 }
 
-/// The interval between retransmit requests.
+/// The interval between two retransmit requests.
 ///
-/// TCP itself needs a few hundred milliseconds to retransmit over a bad link. Messages missing from a reply are
-/// requested again at once.
+/// Over a bad link, TCP itself needs a few hundred milliseconds to retransmit. If a reply lacks some of the requested
+/// messages, they are requested again at once.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// The timeout of a retransmit query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time after which an unresponsive publisher is given up.
+/// The time after which messages of an unresponsive publisher are no longer requested.
 ///
-/// Longer than a node needs to rejoin the mesh after a short outage of its daemon or its cable.
+/// It is longer than a node needs to rejoin the mesh after a short failure of its daemon or its cable.
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
 impl GapRecovery {
-    /// Returns a receiver for messages of type `M` on the keys of `pattern`, which calls `deliver` for one message at
-    /// a time.
+    /// Returns a receiver for messages of type `M` on the keys of `pattern`.
+    ///
+    /// It calls `deliver` for one message at a time.
     pub(crate) fn new<M: Message>(
         pattern: &str,
         worker: &SessionWorker,
@@ -86,7 +87,7 @@ impl GapRecovery {
         self.topic.lock()
     }
 
-    /// Handles a message that arrived without being requested.
+    /// Handles a message that arrived without a retransmit request.
     pub(crate) fn arrive(&self, raw: RawMessage) {
         match raw.envelope.clone() {
             Some(envelope) => {
@@ -98,8 +99,9 @@ impl GapRecovery {
         }
     }
 
-    /// Passes an event to the receiver and carries out the resulting actions, under its lock, so that messages stay
-    /// in order.
+    /// Passes an event to the receiver and carries out the resulting actions.
+    ///
+    /// Both happen under the receiver's lock, so that messages stay in order.
     fn update(
         &self,
         what: impl FnOnce(&mut TopicReceiver<RawMessage>, Instant, &mut Vec<TopicAction<RawMessage>>),
@@ -158,7 +160,7 @@ impl GapRecovery {
                 }
             });
             let receive = move |reply: Reply| {
-                // Zenoh's timeout reply counts too: a query without one reached no node.
+                // The timeout reply of Zenoh counts too: if even that is missing, the query reached no node.
                 handle.record(|is_answered| *is_answered = true);
                 if let (Some(recovery), Ok(sample)) = (on_reply.upgrade(), reply.result()) {
                     recovery.receive_reply(sample, &node, &request);
@@ -229,7 +231,7 @@ impl Timer for GapRecovery {
     }
 }
 
-/// All gap recoveries of a node, which receive the sequence announcements of other nodes.
+/// All gap recoveries of a node. They share one subscription to the sequence announcements of other nodes.
 #[derive(Default)]
 pub(crate) struct RecoveryRegistry {
     all: Arc<Mutex<Vec<Weak<GapRecovery>>>>,

@@ -16,20 +16,21 @@ use crate::transport::inbound::admission::{
 };
 use crate::transport::raw_message::{RawMessage, envelope_in};
 
-/// The counters and warnings of received messages.
+/// The counters and diagnostics of received messages.
 #[derive(Clone)]
 pub(crate) struct InboundStats {
     pub(crate) counters: Arc<NodeCounters>,
-    /// Decoding errors, logged at the pace of the status publisher. Only the last one of each key waits.
+    /// Decoding errors, which the status publisher logs at its pace. Only the last error of each key waits.
     malformed: Inbox<Diagnostic>,
-    /// Warnings about excessive rates and impersonation, logged before the decoding errors, which may be many.
+    /// Warnings about excessive rates and impersonation. They are logged before the decoding errors, which may be
+    /// many.
     warnings: Inbox<Diagnostic>,
-    /// The same diagnostics, and the dropped messages, for the program.
+    /// All of these diagnostics and the dropped messages, for the program.
     problems: Diagnostics,
 }
 
 impl InboundStats {
-    /// The maximum number of diagnostics waiting to be logged; beyond it they are only counted.
+    /// The maximum number of diagnostics waiting to be logged; beyond it, faults are only counted.
     const COMPLAINTS: usize = 32;
 
     pub(crate) fn new(counters: Arc<NodeCounters>, change_counter: ChangeCounter) -> Self {
@@ -42,12 +43,12 @@ impl InboundStats {
         }
     }
 
-    /// Returns where outgoing topics count and report.
+    /// Returns the counters and the diagnostics queue for outgoing topics.
     pub(crate) fn reports(&self) -> (Arc<NodeCounters>, Diagnostics) {
         (Arc::clone(&self.counters), self.problems.clone())
     }
 
-    /// Decodes a message; a message that cannot be decoded is counted and reported.
+    /// Decodes a message. If that fails, counts and reports the error.
     pub(crate) fn decode<M: Message>(&self, raw: &RawMessage) -> Option<M> {
         match raw.decode() {
             Ok(message) => Some(message),
@@ -77,9 +78,10 @@ impl InboundStats {
         self.problems.report(problem);
     }
 
-    /// Counts messages that an inbox removed when one from `peer` arrived.
+    /// Counts messages that an inbox removed when a message from `peer` arrived.
     ///
-    /// On lanes where only the newest message matters they were replaced, which is not reported.
+    /// On lanes where only the newest message matters, such a message was replaced by a newer one, which is not
+    /// reported.
     pub(crate) fn report_overflow(&self, lane: Lane, key: &str, peer: Option<&NodeId>, count: u64) {
         self.counters.displaced(lane, peer, count);
         if count > 0 && !lane.drops_older() {
@@ -91,7 +93,7 @@ impl InboundStats {
         }
     }
 
-    /// Counts sent messages that did not arrive, and reports them if `is_trouble`.
+    /// Counts sent messages that did not arrive; reports them if `is_trouble` is true.
     pub(crate) fn missed(
         &self,
         lane: Lane,
@@ -109,7 +111,7 @@ impl InboundStats {
         }
     }
 
-    /// Returns the diagnostics that the program has not read yet.
+    /// Returns the queue of diagnostics for the program.
     pub(crate) const fn problems(&self) -> &Diagnostics {
         &self.problems
     }
@@ -119,7 +121,7 @@ impl InboundStats {
         self.warnings.try_recv().or_else(|| self.malformed.try_recv())
     }
 
-    /// Returns whether to decode a message, judged by its key and envelope; counts and reports a rejected one.
+    /// Returns whether to decode a message, judged by its key and envelope. Counts and reports a rejected message.
     pub(crate) fn admits(
         &self,
         filter: &AdmissionFilter,
@@ -158,7 +160,7 @@ impl InboundStats {
         is_admitted
     }
 
-    /// Converts a Zenoh query that `filter` admits; the payload of any other query is not touched.
+    /// Converts a Zenoh query if `filter` admits it; the payload of any other query is not read.
     pub(crate) fn admit_query(
         &self,
         query: &Query,
@@ -171,7 +173,7 @@ impl InboundStats {
             .then(|| RawMessage::from_query(query, key, limit))
     }
 
-    /// Converts a Zenoh sample that `filter` admits; the payload of any other sample is not touched.
+    /// Converts a Zenoh sample if `filter` admits it; the payload of any other sample is not read.
     pub(crate) fn admit_sample(
         &self,
         sample: &Sample,

@@ -1,4 +1,4 @@
-//! From the wire to the program's queues.
+//! The path of messages from the network to the program's queues.
 
 pub(crate) mod admission;
 pub(crate) mod dedup_window;

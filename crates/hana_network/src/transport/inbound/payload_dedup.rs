@@ -2,19 +2,19 @@ use std::time::{Duration, Instant};
 
 /// Distinguishes duplicates from intended repetitions, for messages without an envelope.
 ///
-/// A foreign program that sends a command is connected to several daemons, each of which forwards it, so the command
-/// may arrive more than once within a few milliseconds. An intended repetition takes longer.
+/// A foreign program that sends a command may be connected to several daemons. Each daemon forwards the command, so it
+/// may arrive several times within a few milliseconds. Intended repetitions have a longer interval.
 #[derive(Debug, Default)]
 pub(crate) struct PayloadDedup {
     last: Option<(Vec<u8>, Instant)>,
 }
 
 impl PayloadDedup {
-    /// Duplicates over two paths never arrived more than a few milliseconds apart; a program that opens a session for
-    /// each command takes hundreds.
+    /// The maximum time between duplicates. Duplicates over two paths arrive at most a few milliseconds apart; a
+    /// program that opens a session for each command needs hundreds of milliseconds.
     const WINDOW: Duration = Duration::from_millis(100);
 
-    /// Returns whether `payload`, which arrives at `now`, is a duplicate of the previous one.
+    /// Returns whether `payload`, which arrived at `now`, is a duplicate of the previous payload.
     pub(crate) fn is_duplicate(&mut self, payload: &[u8], now: Instant) -> bool {
         let is_duplicate = self.last.as_ref().is_some_and(|(last, at)| {
             last == payload && now.saturating_duration_since(*at) < Self::WINDOW

@@ -8,10 +8,10 @@ use hana_protocol::schema::Incompatibility;
 use hana_protocol::wire::Envelope;
 use hana_protocol::wire::codec::DecodeError;
 
-/// The schema compatibility of each sender of one message type.
+/// The schema compatibility of every sender of one message type.
 ///
-/// Pure: receives events with the current time and returns what to do. A sender is one instance of a node; after a
-/// restart it is checked again.
+/// Pure: each event comes with the current time, and the return value is the action to take. A sender is one instance
+/// of a node; after the node restarts, its new instance is checked again.
 #[derive(Debug, Default)]
 pub(crate) struct SchemaCompatCache {
     senders: HashMap<NodeId, SenderSchemas>,
@@ -19,43 +19,43 @@ pub(crate) struct SchemaCompatCache {
 
 #[derive(Debug)]
 struct SenderSchemas {
-    /// The current instance, and the earlier ones.
+    /// The current instance of the sender, and its earlier instances.
     instances: Succession,
     compat: SenderCompat,
 }
 
 #[derive(Debug)]
 enum SenderCompat {
-    /// A message could not be decoded because of `problem`, and the sender's announcement was requested at `at`.
+    /// A message could not be decoded because of `problem`, and the sender's info was queried at `at`.
     Checking { at: Instant, problem: DecodeError },
     /// The schema was checked at `since`, and no incompatibility is known.
     Compatible { since: Instant },
-    /// The schema is incompatible: further messages are not decoded.
+    /// The schema is incompatible. Further messages are not decoded.
     Muted,
 }
 
 /// The reaction to a message that could not be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DecodeFailureAction {
-    /// Query the sender's announcement; the report waits for the reply.
+    /// Query the info of the sender; a report waits for the reply.
     QueryInfo,
-    /// Report it.
+    /// Report the fault.
     Report,
-    /// Only count it: a query is in flight.
+    /// Only count the fault.
     Count,
 }
 
-/// The conclusion drawn from a sender's announcement.
+/// The conclusion drawn from the info of a sender.
 #[derive(Debug, PartialEq)]
 pub(crate) enum CompatResult {
     /// The schema is incompatible.
     Incompatible {
-        /// The version that the sender announces.
+        /// The version that the sender's info names.
         version: u32,
-        /// The differences; never empty.
+        /// The differences between the schemas; never empty.
         differences: Vec<Incompatibility>,
     },
-    /// No incompatibility is known: only this message was unusable.
+    /// No incompatibility is known: only this message could not be decoded.
     Unreadable {
         /// The decoding error.
         problem: DecodeError,
@@ -63,14 +63,14 @@ pub(crate) enum CompatResult {
 }
 
 impl SchemaCompatCache {
-    /// The maximum number of senders remembered; messages of further senders are reported one by one.
+    /// The maximum number of senders tracked; a message of any further sender is reported individually.
     const MAX_SENDERS: usize = 1024;
-    /// The time for which a compatible sender is not queried again.
+    /// The time after which a compatible sender is queried again.
     const RECHECK_INTERVAL: Duration = Duration::from_secs(10);
     /// The timeout of a query.
     pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Returns whether messages of this sender are decoded at all.
+    /// Returns whether messages of this sender are decoded.
     pub(crate) fn accepts(&self, envelope: &Envelope) -> bool {
         self.senders.get(&envelope.from).is_none_or(|sender| {
             sender.instances.current() != envelope.instance
@@ -97,7 +97,7 @@ impl SchemaCompatCache {
         };
         let is_another = known.instances.current() != envelope.instance;
         if !known.instances.admit(envelope.instance, now) {
-            // Sent by an earlier instance: no evidence about the current one.
+            // An earlier instance sent the message, so it is no evidence about the current instance.
             return DecodeFailureAction::Count;
         }
         let age = |at: Instant| now.saturating_duration_since(at);
@@ -107,7 +107,7 @@ impl SchemaCompatCache {
                 DecodeFailureAction::QueryInfo
             },
             SenderCompat::Muted => DecodeFailureAction::Count,
-            // A reply that is missing for twice the timeout was lost.
+            // A reply that has not arrived after twice the timeout is lost.
             SenderCompat::Checking { at, .. } if age(at) < Self::QUERY_TIMEOUT * 2 => {
                 DecodeFailureAction::Count
             },
@@ -121,9 +121,9 @@ impl SchemaCompatCache {
         }
     }
 
-    /// Handles a sender's announcement, or its absence; `own` is how this node decodes messages of the type.
+    /// Handles the info of a sender, or `None` if the query had no reply; `own` is the schema of this node.
     ///
-    /// Returns `None` if no query for it was in flight.
+    /// Returns `None` if no query to this sender was in flight.
     pub(crate) fn on_info(
         &mut self,
         envelope: &Envelope,
@@ -147,7 +147,7 @@ impl SchemaCompatCache {
             sender.compat = SenderCompat::Compatible { since: now };
             return Some(CompatResult::Unreadable { problem });
         };
-        // The field that the decoder failed on comes first.
+        // Differences in the field that the decoder failed on come first.
         let problem = problem.to_string();
         let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
         differences.sort_by_key(|difference| !problem.contains(&last(&difference.field)));
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(differences[0].writer, "sends energy as a text");
         assert!(!cache.accepts(&envelope(1)));
         assert_eq!(cache.on_info(&envelope(1), None, &own, now), None, "said once");
-        // Another instance is another sender.
+        // A new instance counts as a new sender.
         assert!(cache.accepts(&envelope(2)));
         assert_eq!(
             cache.on_decode_failure(&envelope(2), &unread(), now),
@@ -278,7 +278,7 @@ mod tests {
         let now = Instant::now();
         let own = spark("number");
         for answer in [None, Some(info(7, "string"))] {
-            // From no instance, or from another instance than the message's.
+            // The check finds no info, or the info of another instance than that of the message.
             let mut cache = SchemaCompatCache::default();
             assert_eq!(
                 cache.on_decode_failure(&envelope(1), &unread(), now),

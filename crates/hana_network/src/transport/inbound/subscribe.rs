@@ -5,7 +5,9 @@ use crate::transport::inbound::admission::AdmissionFilter;
 use crate::transport::inbound::inbound_stats::InboundStats;
 use crate::transport::raw_message::RawMessage;
 
-/// Passes every message on `pattern` that `filter` admits to `receive`. A payload of more than `limit` bytes is empty.
+/// Passes every message on `pattern` that `filter` admits to `receive`.
+///
+/// If the payload has more than `limit` bytes, `receive` gets an empty payload.
 pub(crate) fn subscribe_admitted(
     worker: &SessionWorker,
     pattern: impl Into<String>,

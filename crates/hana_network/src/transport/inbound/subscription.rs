@@ -25,7 +25,7 @@ impl<T> Deref for Subscription<T> {
 }
 
 impl<M> Subscription<Received<M>> {
-    /// Removes and returns the messages alone, without key and envelope, until none waits. Does not block.
+    /// Returns an iterator that removes and returns the waiting messages, without key and envelope. Does not block.
     pub fn messages(&self) -> impl Iterator<Item = M> + '_ {
         std::iter::from_fn(|| self.inbox.try_recv().map(|received| received.message))
     }

@@ -3,8 +3,8 @@ use zenoh::qos::{Priority, Reliability};
 
 /// Returns the quality of service of a lane in Zenoh.
 ///
-/// No lane blocks: a full link costs a message, never the sender's time. Each lane has its own priority, so that none
-/// waits in another's queue.
+/// No lane blocks: when a link is full, a message is dropped and the sender does not wait. Each lane has its own
+/// priority, so that its messages do not wait behind those of another lane.
 pub(crate) const fn zenoh_qos(lane: Lane) -> (Priority, Reliability, bool) {
     match lane {
         Lane::UnreliableSequenced => (Priority::RealTime, Reliability::BestEffort, true),

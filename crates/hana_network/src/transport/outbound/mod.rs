@@ -1,4 +1,4 @@
-//! From the program's queues to the wire.
+//! The path of messages from the program's queues to the network.
 
 pub(crate) mod lane_qos;
 pub(crate) mod publisher;

@@ -7,39 +7,39 @@ use thiserror::Error;
 
 use crate::transport::outbound::send_queue::{OutgoingTopic, SendWorker};
 
-/// A publisher of one message type on one key. Cheap to clone; clones share one sequence.
+/// A publisher of one message type on one key. Cheap to clone; clones share one sequence of numbers.
 pub struct Publisher<M> {
     topic: Arc<OutgoingTopic>,
     sender: SendWorker,
     message: PhantomData<fn(M)>,
 }
 
-/// A message that was not accepted.
+/// A reason why a message was not accepted for publication.
 #[derive(Debug, Error)]
 pub enum PublishError {
     /// The queue of a reliable lane is full: the program publishes faster than the network accepts.
     #[error("{key}: the queue is full; send less, or use an unreliable lane")]
     QueueFull {
-        /// The key.
+        /// The key of the message.
         key: String,
     },
     /// The message has a field that cannot be encoded.
     #[error("{key}: cannot encode the message: {problem}")]
     Encode {
-        /// The key.
+        /// The key of the message.
         key: String,
-        /// The encoder's own error text.
+        /// The error text of the encoder.
         #[source]
         problem: codec::EncodeError,
     },
     /// The message is larger than its type allows.
     #[error("{key}: the message has {bytes} bytes, at most {limit} are allowed")]
     TooLarge {
-        /// The key.
+        /// The key of the message.
         key: String,
-        /// Its size.
+        /// The size of the message in bytes.
         bytes: usize,
-        /// The limit of its type.
+        /// The size limit of its type in bytes.
         limit: usize,
     },
 }
@@ -55,9 +55,9 @@ impl<M: Message> Publisher<M> {
         Self { topic, sender, message: PhantomData }
     }
 
-    /// Queues a message for sending, without blocking; the send thread sends it.
+    /// Queues a message, which the send thread then sends. Does not block.
     ///
-    /// On `UnreliableSequenced`, it replaces a message that still waits.
+    /// On `UnreliableSequenced`, the message replaces a message that is still waiting.
     ///
     /// # Errors
     ///
@@ -71,12 +71,12 @@ impl<M: Message> Publisher<M> {
 
     /// Publishes a message from the calling thread instead of the send thread.
     ///
-    /// Saves the switch between threads, about 30 us. It may block for a millisecond if a link is full. Use it in a
-    /// thread with little else to do, such as one that reads a sensor, never in a frame loop.
+    /// Saves the switch between threads, about 30 µs. It may block for a millisecond if a link is full. Use it in a
+    /// thread with little other work, such as one that reads a sensor, and never in a frame loop.
     ///
     /// # Errors
     ///
-    /// As [`publish`](Self::publish).
+    /// The same as for [`publish`](Self::publish).
     pub fn publish_blocking(&self, message: &M) -> Result<(), PublishError> {
         let payload = encode(self.topic.key(), message)?;
         self.topic
@@ -86,11 +86,11 @@ impl<M: Message> Publisher<M> {
 
     /// Publishes like [`publish`](Self::publish), but first waits for room in the queue of a reliable lane.
     ///
-    /// Blocks for `timeout` at most. Use it in a thread that works off a backlog, never in a frame loop.
+    /// Blocks for `timeout` at most. Use it in a thread that processes a backlog, and never in a frame loop.
     ///
     /// # Errors
     ///
-    /// When there is no room in time, or the message cannot be encoded or is too large.
+    /// When the queue still has no room after `timeout`, or the message cannot be encoded or is too large.
     pub fn publish_timeout(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
         self.topic.await_room(timeout);
         self.publish(message)

@@ -20,17 +20,17 @@ use crate::transport::raw_message::RawMessage;
 
 /// The retransmission buffer of a node.
 ///
-/// Keeps recent messages of reliable topics for retransmission; for other topics only the last sequence number, so
-/// that receivers can detect losses at the end of a stream.
+/// For reliable topics, it stores recent messages for retransmission. For other topics, it stores only the last
+/// sequence number, so that receivers can detect losses at the end of a stream.
 pub(crate) struct RetransmitBuffer {
     topics: Mutex<HashMap<String, Arc<TopicBuffer>>>,
-    /// Publishes the newest sequence numbers.
+    /// The publisher of the newest sequence numbers.
     sent: Publisher<SequenceHeartbeat>,
     waker: TimerWaker,
     _registration: RegistrationGuard,
 }
 
-/// The number of retransmit requests answered per second, over all requesters together.
+/// The maximum number of retransmit requests answered per second, from all requesters together.
 const QUERIES_PER_SECOND: u32 = 2000;
 
 impl RetransmitBuffer {
@@ -94,7 +94,7 @@ impl RetransmitBuffer {
     }
 }
 
-/// Decodes a retransmit request; `None` if it is meant for another instance of this node.
+/// Decodes a retransmit request. Returns `None` if the request is for another instance of this node, or is invalid.
 fn request_in(query: &Query, instance: u64) -> Option<RetransmitRequest> {
     query.payload()?;
     let key = query.key_expr().as_str();

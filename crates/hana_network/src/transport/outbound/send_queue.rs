@@ -21,10 +21,10 @@ use crate::transport::outbound::lane_qos::zenoh_qos;
 use crate::transport::outbound::sender_identity::SenderIdentity;
 use crate::transport::outbound::topic_buffer::TopicBuffer;
 
-/// The send thread.
+/// The handle of a send thread.
 ///
-/// A node has one for the reliable lanes and one for the others, so that neither waits for the other; the publishing
-/// program waits for neither.
+/// A node has one send thread for the reliable lanes and one for the others, so that neither waits for the other. The
+/// publishing program does not wait for either.
 #[derive(Clone)]
 pub(crate) struct SendWorker {
     command_tx: flume::Sender<SendCommand>,
@@ -33,7 +33,7 @@ pub(crate) struct SendWorker {
 enum SendCommand {
     /// A message waits on this topic.
     Send(Arc<OutgoingTopic>),
-    /// A caller waits until everything before this command is sent.
+    /// A caller waits until all messages queued before this command are sent.
     Flush(flume::Sender<()>),
 }
 
@@ -41,30 +41,30 @@ enum SendCommand {
 pub(crate) struct OutgoingTopic {
     key: String,
     lane: Lane,
-    /// The destination: all nodes, or only remote ones (to forward what arrived here over another path).
+    /// The destination: all nodes, or only remote nodes (to forward a message that arrived here over another path).
     reach: Locality,
-    /// Whether receivers depend on the time of sending: a change of the wall clock must not affect it.
+    /// Whether receivers use the time of sending. If so, the time comes from the steady clock, which is never set.
     is_timed: bool,
     capacity: usize,
     identity: SenderIdentity,
     worker: SessionWorker,
     counters: Arc<NodeCounters>,
-    /// Reports the dropped messages.
+    /// The queue for reports of dropped messages.
     diagnostics: Diagnostics,
     waiting: Mutex<VecDeque<Vec<u8>>>,
-    /// Locked from taking a message out of the queue until it is sent, so that none overtakes another.
+    /// Locked while a message is taken from the queue and sent, so that no message overtakes another.
     sending: Mutex<()>,
-    /// Notified when there is room in the queue again.
+    /// Notified when the queue has room again.
     room: Condvar,
     scheduled: AtomicBool,
     sequence: Arc<AtomicU64>,
     /// The sent messages, if they can be retransmitted.
     buffer: Option<Arc<TopicBuffer>>,
-    /// Declared on first use by the send thread; with the number of the session that it belongs to.
+    /// The Zenoh publisher with the number of its session; declared by the send thread on first use.
     publisher: Mutex<Option<(u64, zenoh::pubsub::Publisher<'static>)>>,
 }
 
-/// The queue of a reliable lane is full.
+/// The error that the queue of a reliable lane is full.
 pub(crate) struct QueueFull;
 
 impl SendWorker {
@@ -83,7 +83,7 @@ impl SendWorker {
         Ok(Self { command_tx })
     }
 
-    /// Adds a payload to the topic's queue and schedules its sending. Does not block.
+    /// Adds a payload to the topic's queue, and schedules the topic for sending. Does not block.
     pub(crate) fn push(
         &self,
         topic: &Arc<OutgoingTopic>,
@@ -98,7 +98,7 @@ impl SendWorker {
 }
 
 impl SendWorker {
-    /// Blocks until everything pushed before is sent, for `timeout` at most.
+    /// Blocks until all messages pushed before this call are sent, at most for `timeout`.
     pub(crate) fn flush(&self, timeout: Duration) {
         let (flushed_tx, flushed_rx) = flume::bounded(1);
         if self.command_tx.send(SendCommand::Flush(flushed_tx)).is_ok() {
@@ -108,7 +108,7 @@ impl SendWorker {
 }
 
 impl OutgoingTopic {
-    /// The maximum number of waiting messages. Enough for a burst: at 1 kHz, one second of messages.
+    /// The maximum number of waiting messages: at 1 kHz, the messages of one second.
     const CAPACITY: usize = 1024;
 
     pub(crate) fn new(
@@ -182,7 +182,7 @@ impl OutgoingTopic {
         Ok(())
     }
 
-    /// Blocks until there is room in the queue of a reliable lane, for `timeout` at most.
+    /// Blocks until the queue of a reliable lane has room, at most for `timeout`.
     pub(crate) fn await_room(&self, timeout: Duration) {
         if self.lane.is_reliable() {
             let is_full = |waiting: &mut VecDeque<Vec<u8>>| waiting.len() >= self.capacity;
@@ -201,19 +201,19 @@ impl OutgoingTopic {
         }
     }
 
-    /// Sends a message, and those waiting before it, in the calling thread.
+    /// Sends a message in the calling thread, after the messages that wait before it.
     pub(crate) fn send_at_once(&self, payload: Vec<u8>) -> Result<(), QueueFull> {
         self.queue(payload)?;
         self.send_waiting();
         Ok(())
     }
 
-    /// Returns the envelope of the last message, for state that is queried between two changes.
+    /// Returns the envelope of the last message, for replies to queries of a state.
     pub(crate) fn envelope(&self) -> Envelope {
         self.envelope_of(self.sequence.load(Ordering::Acquire).saturating_sub(1))
     }
 
-    /// Sends immediately in the calling thread: for threads that have nothing else to do.
+    /// Sends a message immediately in the calling thread, which must have no other work.
     pub(crate) fn send(&self, payload: Vec<u8>) {
         let envelope = self.envelope_of(self.sequence.fetch_add(1, Ordering::AcqRel));
         let Ok(attachment) = envelope.encode() else { return };
@@ -226,7 +226,7 @@ impl OutgoingTopic {
         let counters = &self.counters;
         match sent {
             Ok(()) => counters.sent(self.lane),
-            // It can be retransmitted once the node is back on the mesh.
+            // The message can be retransmitted when the node is back on the mesh.
             Err(_) if self.buffer.is_some() => counters.sent(self.lane),
             Err(problem) => {
                 counters.not_sent(self.lane);
@@ -237,7 +237,7 @@ impl OutgoingTopic {
         }
     }
 
-    /// Counts messages that were replaced by newer ones before they were sent.
+    /// Counts messages that were replaced by newer messages before they were sent.
     pub(crate) fn count_replaced(&self, count: u64) {
         self.counters.coalesced(self.lane, count);
     }
@@ -248,7 +248,7 @@ impl OutgoingTopic {
             .is_ok_and(|status| status.matching())
     }
 
-    /// Calls `act` with the publisher, which is declared on first use.
+    /// Calls `act` with the Zenoh publisher, which is declared on first use.
     fn with_publisher<T>(
         &self,
         act: impl FnOnce(&zenoh::pubsub::Publisher<'static>) -> zenoh::Result<T>,

@@ -13,8 +13,8 @@ use crate::clock::wall_clock::unix_us;
 pub(crate) struct SenderIdentity {
     pub(crate) id: NodeId,
     pub(crate) instance: u64,
-    /// One sequence per key, whatever publishes on it: a second publisher on a key continues the sequence of the
-    /// first, so that receivers do not mistake its first message for an old one.
+    /// The sequence of each key, which all publishers on the key share: a second publisher on a key continues the
+    /// sequence of the first, so that receivers do not discard its messages as old.
     sequences: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
 }
 

@@ -8,7 +8,7 @@ use zenoh::bytes::ZBytes;
 
 use crate::sync::timer::TimerWaker;
 
-/// The newest messages of one key.
+/// A buffer of the newest messages of one key, for retransmission.
 pub(crate) struct TopicBuffer {
     ring: Mutex<RecentMessages>,
     waker: TimerWaker,
@@ -17,7 +17,7 @@ pub(crate) struct TopicBuffer {
 #[derive(Debug)]
 struct RecentMessages {
     messages: VecDeque<StoredMessage>,
-    /// The maximum number of messages kept.
+    /// The maximum number of messages in the buffer.
     capacity: usize,
     bytes: usize,
     newest: Option<LastSent>,
@@ -28,7 +28,7 @@ struct RecentMessages {
 struct LastSent {
     sequence: u64,
     sent: Instant,
-    /// The number of announcements so far.
+    /// The number of announcements of this message so far.
     announced: usize,
 }
 
@@ -40,13 +40,13 @@ pub(crate) struct StoredMessage {
     pub(crate) attachment: ZBytes,
 }
 
-/// The maximum number of messages kept for one key.
+/// The maximum number of messages in the buffer of one key.
 const MAX_MESSAGES: usize = 4096;
-/// The maximum number of bytes kept for one key; one message is kept whatever its size.
+/// The maximum number of bytes in the buffer of one key. A single larger message is kept too.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Returns the delay of the `count`th announcement of the newest message, counted from its sending.
+/// Returns the delay of announcement number `count` of the newest message, from the time at which it was sent.
 ///
-/// 100 ms, then 500 ms, then twice as long each time, up to 64 s.
+/// The delay is 100 ms, then 500 ms, then doubles each time up to 64 s.
 const fn announcement_delay(count: usize) -> Option<Duration> {
     match count {
         0 => Some(Duration::from_millis(100)),
@@ -61,7 +61,7 @@ impl TopicBuffer {
         Self { ring: Mutex::new(RecentMessages::new(capacity)), waker }
     }
 
-    /// Returns the requested messages, and the limits of what can still be retransmitted.
+    /// Returns the requested messages, and the range of messages that can still be retransmitted.
     pub(crate) fn lookup_range(
         &self,
         request: &RetransmitRequest,
@@ -70,8 +70,9 @@ impl TopicBuffer {
         self.wake().lookup(request, now)
     }
 
-    /// Returns the newest sequence number and its age in microseconds, if an announcement is due and there is room
-    /// for it, and the time of the next announcement.
+    /// Returns a due announcement, if there is room for it, and the time of the next one.
+    ///
+    /// The announcement is the newest sequence number and its age in microseconds.
     pub(crate) fn announce(
         &self,
         now: Instant,
@@ -94,7 +95,7 @@ impl TopicBuffer {
             ring.store(StoredMessage { sequence, sent: now, payload, attachment });
             was_quiet
         };
-        // Otherwise the timer fires in time anyway, and then finds that nothing is due yet.
+        // If announcements are pending, the timer fires in time without a wake-up.
         if was_quiet {
             self.waker.wake();
         }
@@ -119,15 +120,16 @@ impl RecentMessages {
         }
     }
 
-    /// Returns the requested messages, and the limits of what can still be retransmitted.
+    /// Returns the requested messages, and the range of messages that can still be retransmitted.
     fn lookup(
         &self,
         request: &RetransmitRequest,
         now: Instant,
     ) -> (Vec<StoredMessage>, RetransmitEnd) {
         let listening = Duration::from_micros(request.subscribed_for_us);
-        // When `anchor_sequence` was sent, the requester had been subscribed for at most `subscribed_for_us`. If `anchor_sequence` is no
-        // longer in the buffer, every message that is was sent after it.
+        // When the message `anchor_sequence` was sent, the requester had been subscribed for at most
+        // `subscribed_for_us`. If that message is no longer in the buffer, all messages in the buffer were sent after
+        // it.
         let message = |heard| self.messages.iter().find(|message| message.sequence == heard);
         let counted_from = request.anchor_sequence.and_then(message);
         let is_later = |heard| self.messages.front().is_some_and(|first| first.sequence > heard);
@@ -148,7 +150,8 @@ impl RecentMessages {
             .take(usize::try_from(RetransmitRequest::MAX_MESSAGES).unwrap_or(usize::MAX))
             .cloned()
             .collect();
-        // If the oldest message in the buffer is for the requester, dropped ones may have been for it too.
+        // If the oldest message in the buffer is for the requester, messages dropped from the buffer may have been
+        // too.
         let first_after_join = match first_after_join {
             Some(first) if first == first_available => 0,
             Some(first) => first,
@@ -157,7 +160,7 @@ impl RecentMessages {
         (messages, RetransmitEnd { first_after_join, first_available })
     }
 
-    /// Returns the newest sequence number and its age in microseconds, if an announcement is due.
+    /// Returns the newest sequence number and its age in microseconds if an announcement is due.
     fn announce(&mut self, now: Instant) -> Option<(u64, u64)> {
         if self.next_announcement().is_none_or(|at| at > now) {
             return None;
@@ -218,7 +221,7 @@ mod tests {
         let now = start + Duration::from_millis(4100);
         let (messages, end) = ring.lookup(&question(0, 6, 10_000), now);
         assert_eq!(numbers(&messages), [4, 5, 6]);
-        // It is unknown whether the dropped messages were for the requester, so they count as lost.
+        // It is unknown whether the dropped messages were for the requester, so they are reported as lost.
         assert_eq!(end, RetransmitEnd { first_after_join: 0, first_available: 4 });
     }
 
@@ -239,7 +242,7 @@ mod tests {
     fn travel_time_of_the_request_does_not_matter() {
         let start = Instant::now();
         let ring = ring(100, start);
-        // The requester received 97 after it had been subscribed for 3 ms, and requested the messages before it.
+        // The requester received message 97 when it had been subscribed for 3 ms, and requests the messages before it.
         let question = RetransmitRequest { anchor_sequence: Some(97), ..question(0, 96, 3) };
         for under_way in [1, 100, 10_000] {
             let now = start + Duration::from_millis(100 + under_way);
@@ -262,10 +265,11 @@ mod tests {
         End(RetransmitRequest, RetransmitEnd),
     }
 
-    /// Simulates a subscription that begins while one message is sent each millisecond; `lost` messages are dropped.
+    /// Simulates a subscription that begins while one message is sent each millisecond. `lost` selects the dropped
+    /// messages.
     ///
-    /// Requests and replies each take `slow` ms. Returns, in virtual time, the messages that arrived and those
-    /// reported lost.
+    /// Requests and replies each take `slow` ms. Returns the messages that arrived and those reported lost, with
+    /// virtual times.
     fn listened(
         lane: Lane,
         begins: u64,
@@ -349,10 +353,10 @@ mod tests {
     fn subscriber_gets_all_messages_after_subscribing() {
         for lane in [Lane::ReliableOrdered, Lane::ReliableUnordered] {
             for slow in [1, 50, 400, 1500, 3000] {
-                // The subscription begins before the publisher, at about the same time, and long after it.
+                // The subscription begins at the same time as the publisher, shortly after it, and long after it.
                 for begins in [0, 7, 1000] {
                     for seed in 0..8_u64 {
-                        // Drops the first messages after the subscription, and one of twenty.
+                        // Drops the first messages after the subscription begins, and one message in twenty.
                         let first = begins..=begins + seed * 3;
                         let lost =
                             |n: u64| first.contains(&n) || (n * 7919 + seed).is_multiple_of(20);
@@ -364,7 +368,7 @@ mod tests {
                         let of = format!("{lane}, {slow} ms, from {begins}, seed {seed}");
                         assert!(missed.is_empty(), "{of}: {missed:?}");
                         let first = came.first().copied().unwrap();
-                        // One millisecond more is possible: the transit time of the first message.
+                        // The difference may be one millisecond: the transit time of the first message.
                         assert!(first <= begins && first + 1 >= begins, "{of}: from {first}");
                         assert!(came.iter().copied().eq(first..3000), "{of}: {}", came.len());
                     }

@@ -72,7 +72,7 @@ fn failed_rotation_is_retried_once_the_file_has_grown() {
     let mut writer = output_file::open_for_new_run(&path).unwrap();
     let limits = LogLimits { file: 100, ..LogLimits::default() };
     let mut follower = LogFollower::new(&path, limits);
-    // Blocks the copy, as a full disk would.
+    // This directory blocks the copy, as a full disk would.
     let in_the_way = dir.path().join("stuck.log.part");
     fs::create_dir(&in_the_way).unwrap();
     let mut seen = vec![];
@@ -124,7 +124,7 @@ fn line_numbers_and_history_continue_across_rotation() {
     for number in 0..500 {
         write!(writer, "line {number}").unwrap();
         if number % 7 == 0 {
-            // In the middle of a line.
+            // The file is read in the middle of a line.
             follower.poll().unwrap();
         }
         writeln!(writer).unwrap();
@@ -154,7 +154,9 @@ fn follower_reads_its_instance_to_the_end_after_a_restart() {
     assert_eq!(follower.poll().unwrap()[0].text, "second");
 }
 
-/// At any speed and line length, every byte is in a file or counted as dropped, and the files are bounded.
+/// Checks that every byte is in a file or counted as dropped, and that the files are bounded.
+///
+/// This holds at any speed and line length.
 mod any_writer {
     use proptest::prelude::*;
 
@@ -193,7 +195,7 @@ mod any_writer {
             prop_assert!(files.len() <= 4);
             prop_assert!(files.iter().all(|length| *length <= LIMIT + 100), "{files:?}");
             let kept: u64 = files.iter().sum();
-            // Output older than the copies is gone too, as intended.
+            // Output older than the copies is intentionally gone too, so `kept + dropped` can be less than `written`.
             prop_assert!(follower.dropped() <= written);
             prop_assert!(kept <= written + 300);
             prop_assert_eq!(follower.came(), written);
@@ -252,7 +254,7 @@ fn deleted_file_is_recreated_with_its_content_and_bounded() {
     assert_eq!(follower.poll_at(now).unwrap()[0].text, "two");
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
 
-    // An unnamed file does not grow either, however long the writer continues.
+    // A deleted file stays bounded too, however long the process writes to it.
     for _ in 0..100 {
         writer.write_all("0123456789abcde\n".repeat(6250).as_bytes()).unwrap();
         now += Duration::from_millis(20);
@@ -263,7 +265,7 @@ fn deleted_file_is_recreated_with_its_content_and_bounded() {
     let kept: u64 = names.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!(kept <= 800_000, "{kept}");
 
-    // Deleted again.
+    // The file is deleted again.
     fs::remove_dir_all(dir.path().join("log")).unwrap();
     std::thread::sleep(CHECK_INTERVAL);
     now += CHECK_INTERVAL;
@@ -315,7 +317,7 @@ fn deleted_file_is_followed_by_the_next_program() {
     assert_eq!(next.poll().unwrap(), [Line { number: 2, text: "three".into() }]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
 
-    // Deleted while no program followed it: nothing is lost.
+    // The file is deleted while no program follows it. No output is lost.
     drop(next);
     fs::remove_file(&path).unwrap();
     let mut last = LogFollower::resume(&path, Some(&nameless), limits, 0).unwrap();

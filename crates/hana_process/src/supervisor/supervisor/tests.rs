@@ -17,7 +17,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A supervisor with a clock that the test controls.
+/// A fixture with a supervisor and a clock that the test controls.
 struct Fixture {
     supervisor: Supervisor,
     now: Instant,
@@ -34,7 +34,7 @@ impl Fixture {
         Self::new(Policy::preset(preset))
     }
 
-    /// Creates a supervisor of a process that is running and on the mesh.
+    /// Creates a fixture whose process is running and on the mesh.
     fn running(preset: Preset) -> Self {
         let mut fixture = Self::preset(preset);
         fixture.handle(ProcessEvent::StartRequested);
@@ -459,7 +459,7 @@ fn last_output_is_in_the_reason_through_all_restarts() {
         fixture.spawned();
     }
     assert_eq!(fixture.state(), ProcessState::CrashLoop);
-    // The last words of one instance are not reused for the next.
+    // The last words of one instance are not used for the next one.
     fixture.handle(ProcessEvent::StartRequested);
     fixture.come_up();
     fixture.exited(Exit::Code(2));
@@ -541,7 +541,7 @@ fn closed_window_is_never_restarted() {
             assert_eq!(fixture.state(), ProcessState::Closed);
             assert!(fixture.wait(Duration::from_hours(1)).is_empty());
 
-            // The announcement comes late.
+            // The announcement arrives after the exit.
             let mut fixture = Fixture::running(preset);
             fixture.exited(exit);
             fixture.handle(ProcessEvent::ClosedByPerson);
@@ -719,7 +719,7 @@ fn status_is_published_only_when_it_changes() {
     assert_eq!(status.pid, Some(PID));
 }
 
-/// The snapshot of an instance that was restarted.
+/// Returns the snapshot of an instance that was restarted.
 fn snapshot() -> SupervisorSnapshot<Instant> {
     let now = Instant::now();
     let written = SupervisorSnapshot::<u64> {
@@ -734,13 +734,13 @@ fn restored(found: AdoptionOutcome) -> ProcessEvent {
     ProcessEvent::Restored { snapshot: Box::new(snapshot()), found }
 }
 
-/// Kills the daemon at once. After `later`, another daemon starts and finds `found`.
+/// Kills the daemon at once. After the time `later`, another daemon starts with the adoption outcome `found`.
 fn another_daemon(
     fixture: &Fixture,
     later: Duration,
     found: AdoptionOutcome,
 ) -> (Fixture, Vec<Action>) {
-    // Serialized and parsed again.
+    // The snapshot is serialized and parsed again.
     let day_before = fixture.now.checked_sub(DAY).unwrap();
     let written = fixture.supervisor.snapshot().map_time(|at| at.duration_since(day_before));
     let text = serde_json::to_string(&written).unwrap();
@@ -763,7 +763,7 @@ fn running_process_keeps_its_since_under_the_next_daemon() {
     let (mut after, actions) = another_daemon(&fixture, Duration::from_secs(3), RUNNING);
     assert!(actions.is_empty());
     assert_eq!(after.state(), ProcessState::Starting);
-    // The daemon after that starts before the second one has received anything.
+    // A third daemon starts before the second one has received any event.
     (after, _) = another_daemon(&after, Duration::from_secs(1), RUNNING);
     after.joined();
     after.verdict(HealthVerdict::Running);
@@ -818,7 +818,7 @@ fn pending_restart_keeps_its_time_under_the_next_daemon() {
     assert_eq!(after.supervisor.next_deadline(), Some(until));
     assert_eq!(orders(&after.wait(wait)), [Action::Spawn(after.run())]);
     assert_eq!(after.supervisor.restarts(), 4);
-    // The spent budget stays spent.
+    // The used part of the budget remains used.
     after.spawned();
     after.exited(CRASH);
     after.wait(Duration::from_secs(8));
@@ -994,23 +994,23 @@ fn unknown_end_is_a_crash_unless_a_person_closed_it() {
 #[derive(Debug, Clone)]
 enum Turn {
     Person(ProcessEvent),
-    /// Carries out what is due of the oldest order, successfully or not.
+    /// Carries out the oldest order, with success or failure.
     Carry {
         well: bool,
     },
-    /// The order is a launch and stays queued.
+    /// Reports the oldest order, a launch, as queued.
     Queue,
     Exit(Exit),
     Join,
     Leave,
     Verdict(HealthVerdict),
     ClosedByPerson,
-    /// An event of an earlier instance, this many instances ago.
+    /// An event of an earlier instance; the second number is how many instances ago it ran.
     Stale(u32, u8),
     Pass(Duration),
-    /// Time passes in one step without the ticks in between, as when a machine sleeps.
+    /// A jump in time without the ticks in between, as when a machine sleeps.
     Jump(Duration),
-    /// A tick that was not due.
+    /// A tick that is not due.
     Tick,
     /// The daemon is killed, its orders are lost, and another one starts.
     Daemon,
@@ -1079,16 +1079,16 @@ fn policies() -> impl Strategy<Value = Policy> {
 struct World {
     supervisor: Supervisor,
     now: Instant,
-    /// The orders not carried out yet.
+    /// The orders that have not been carried out yet.
     orders: VecDeque<Action>,
     /// The living process, and whether it was sent SIGKILL.
     alive: Option<(Instance, bool)>,
     /// The adopted instance, whose exit status is unknown.
     adopted: Option<Instance>,
     launched: u32,
-    /// Whether a person closed it and none has requested a start since.
+    /// Whether a person closed the process and no start was requested since.
     closed: bool,
-    /// Whether a person stopped it and none has requested a start since.
+    /// Whether a person stopped the process and no start was requested since.
     stopped: bool,
     /// The times of automatic restarts since the last start by a person.
     automatic: Vec<Instant>,
@@ -1169,7 +1169,7 @@ impl World {
                     prop_assert!(!self.stopped, "what a person stopped is started by itself");
                     self.launched += 1;
                     if self.relaunches {
-                        // Counted already.
+                        // The restart was counted when the earlier daemon began it.
                     } else if self.supervisor.restarts() > restarts {
                         self.automatic.push(self.now);
                         self.within_budget()?;
@@ -1254,7 +1254,7 @@ impl World {
             false => exit,
         };
         self.handle(ProcessEvent::Exited { instance, exit })?;
-        // The supervisor reports here an unexpected end that counts as closed by a person.
+        // The supervisor counts this unexpected end as closed by a person.
         if self.supervisor.state() == ProcessState::Closed {
             self.closed = true;
         }
@@ -1324,7 +1324,7 @@ impl World {
                 let before = &self.supervisor;
                 let has_ended = match before.state() {
                     ProcessState::Crashed | ProcessState::CrashLoop => true,
-                    // Waiting, but not at a person's request.
+                    // The process is down, and the restart was not requested by a person.
                     ProcessState::Restarting => before.next_deadline().is_some(),
                     _ => false,
                 };

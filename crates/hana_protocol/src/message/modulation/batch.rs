@@ -9,9 +9,9 @@ use crate::wire::message::Message;
 
 /// The values of many parameters at several moments, on `hana/<viz>/modulation/_batch`.
 ///
-/// One message in one packet replaces 64 messages on as many keys. The values are one block of little-endian `f32`,
-/// moment by moment; in JSON an array of numbers. A NaN (in JSON `null`) means no value of that parameter at that
-/// moment.
+/// For 64 parameters, one message in one packet replaces 64 messages on 64 keys. The values are one block of
+/// little-endian `f32`, moment by moment; in JSON, an array of numbers. A NaN (`null` in JSON) means that the batch
+/// has no value of that parameter at that moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct ModulationBatch {
@@ -23,18 +23,18 @@ pub struct ModulationBatch {
     pub at: i64,
     /// The moments: microseconds after `at`, ascending.
     pub after: Vec<u32>,
-    /// The parameters: positions in `parameters` of the visualization's info, from 0, ascending.
+    /// The parameters: indices into `parameters` of the visualization's info, from 0, ascending.
     pub indices: Vec<u16>,
-    /// The values: one for each of `indices` at the first moment, then those at the second moment, and so on.
+    /// The values: one for each of `indices` at the first moment, then the values at the second moment, and so on.
     #[serde(with = "packed")]
     pub samples: Vec<f32>,
 }
 
 impl Message for ModulationBatch {
     const LANE: Lane = Lane::UnreliableSequenced;
-    /// The values of the largest batch, and room for the other fields.
+    /// Enough for the values of the largest batch and the other fields.
     const MAX_BYTES: usize = 32 * 1024;
-    /// Four times the rate of samples at 1 kHz, each sent at once.
+    /// Four times the rate of a sender that samples at 1 kHz and sends each sample separately.
     const MAX_PER_SECOND: u32 = 4000;
     const NAME: &'static str = "modulation_batch";
 }
@@ -42,7 +42,7 @@ impl Message for ModulationBatch {
 /// The reason why a batch is invalid; names the field.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ModulationBatchError {
-    /// Too few or too many items.
+    /// A field has too few or too many items.
     #[error("{field}: there are {count}, it takes 1 to {most}")]
     Count {
         /// The field.
@@ -52,23 +52,23 @@ pub enum ModulationBatchError {
         /// The maximum number of items.
         most: usize,
     },
-    /// Items that do not ascend.
+    /// The items of a field do not ascend.
     #[error("{field}[{place}]: it is not larger than the one before")]
     Order {
         /// The field.
         field: &'static str,
-        /// The position, from 0.
+        /// The index of the invalid item, from 0.
         place: usize,
     },
-    /// A moment that is too long after the base time.
+    /// A moment is too long after the base time.
     #[error("after[{place}]: {us} is more than {} microseconds", ModulationBatch::MAX_SPAN.as_micros())]
     Span {
-        /// The position, from 0.
+        /// The index of the invalid item, from 0.
         place: usize,
-        /// The moment.
+        /// The moment, in microseconds after the base time.
         us: u32,
     },
-    /// A block whose size does not match the parameters and moments.
+    /// The number of values does not match the numbers of parameters and moments.
     #[error("samples: there are {count}; {indices} parameters at {moments} moments are {wanted}")]
     Block {
         /// The number of values.
@@ -80,10 +80,10 @@ pub enum ModulationBatchError {
         /// The expected number of values.
         wanted: usize,
     },
-    /// An infinite value.
+    /// A value is infinite.
     #[error("samples[{place}]: it is infinite")]
     Infinite {
-        /// The position, from 0.
+        /// The index of the invalid item, from 0.
         place: usize,
     },
 }
@@ -95,14 +95,15 @@ impl ModulationBatch {
     pub const MAX_MOMENTS: usize = 64;
     /// Maximum number of values, over all parameters and moments.
     pub const MAX_VALUES: usize = 4096;
-    /// Maximum time from the base to the last moment. A sender that samples at 1 kHz sends far sooner.
+    /// Maximum time from the base to the last moment. A sender that samples at 1 kHz sends its batches at far shorter
+    /// intervals.
     pub const MAX_SPAN: Duration = Duration::from_secs(1);
 
     /// Checks that the batch is valid.
     ///
     /// # Errors
     ///
-    /// The first problem found, with its field.
+    /// The first problem found; the error names the field.
     pub fn check(&self) -> Result<(), ModulationBatchError> {
         let count = |field, count, most| {
             let fits = (1..=most).contains(&count);
@@ -126,7 +127,8 @@ impl ModulationBatch {
         infinite.map_or(Ok(()), |place| Err(ModulationBatchError::Infinite { place }))
     }
 
-    /// Iterates over parameter, time (Unix microseconds by the sender's clock) and value, moment by moment.
+    /// Iterates over all values, moment by moment, as (parameter index, Unix microseconds by the sender's clock,
+    /// value).
     pub fn values(&self) -> impl Iterator<Item = (usize, i64, f32)> {
         let rows = self.samples.chunks(self.indices.len().max(1));
         self.after.iter().zip(rows).flat_map(|(after, row)| {
@@ -136,7 +138,7 @@ impl ModulationBatch {
         })
     }
 
-    /// Iterates over the last value of each parameter.
+    /// Iterates over the index and the last value of each parameter; omits parameters without a value.
     pub fn last_values(&self) -> impl Iterator<Item = (usize, f32)> {
         self.indices.iter().enumerate().filter_map(|(column, index)| {
             let mut rows = self.samples.chunks(self.indices.len().max(1)).rev();

@@ -5,7 +5,9 @@ use crate::parameter::modulator::error::{ModulatorError, check_cycle, check_numb
 use crate::parameter::modulator::period::Period;
 use crate::parameter::parameter::Parameter;
 
-/// An ADSR envelope: rises, falls to a level, holds it, and falls to rest. By default a flash that decays over a beat.
+/// An ADSR envelope: it rises, falls to a level, holds it, and falls to rest.
+///
+/// By default, it is a flash that decays over a beat.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Adsr {
     /// The moment at which the envelope fires.
@@ -25,10 +27,10 @@ pub struct Adsr {
     /// The time from the sustain level to rest; 0 by default.
     #[serde(default = "no_time")]
     pub release: Period,
-    /// The height of the top: 1 reaches from rest to the end of the range. -1 to 1.
+    /// The height of the top above rest, -1 to 1: with a depth of 1, the top is the end of the range.
     #[serde(default = "one")]
     pub depth: f32,
-    /// The offset of rest: 1 is half of the range. -2 to 2.
+    /// The offset of rest, -2 to 2: an offset of 1 is half the range.
     #[serde(default)]
     pub offset: f32,
 }
@@ -39,9 +41,9 @@ pub struct Adsr {
 pub enum Trigger {
     /// Fires repeatedly, from beat 0 on; an unfinished envelope restarts.
     Every(Period),
-    /// Fires once, at that beat.
+    /// Fires once, at this beat.
     At(f64),
-    /// Fires once, as soon as the modulator is in force.
+    /// Fires once, as soon as the modulator takes effect.
     Once,
 }
 
@@ -76,7 +78,7 @@ impl Adsr {
     /// Returns the level: -1 for the parameter's minimum, 0 for its middle, 1 for its maximum.
     pub(super) fn level_at(&self, parameter: &Parameter, timeline: &Timeline, at_us: i64) -> f32 {
         let height = self.height_at(timeline, at_us);
-        // The envelope rises from rest. If rest is the minimum, the way to the top is twice as long.
+        // The envelope rises from rest. If rest is the minimum, the distance to the top is twice as large.
         let level = if parameter.is_bipolar() { height } else { 2.0_f32.mul_add(height, -1.0) };
         level + self.offset
     }

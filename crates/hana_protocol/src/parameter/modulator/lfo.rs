@@ -12,13 +12,13 @@ pub struct Lfo {
     pub wave: Wave,
     /// The length of one period.
     pub period: Period,
-    /// The phase at beat 0, in periods: 0.25 starts a quarter into the wave. -1 to 1.
+    /// The phase at beat 0 in periods, -1 to 1: a phase of 0.25 starts a quarter into the wave.
     #[serde(default)]
     pub phase: f64,
-    /// The amplitude: 1 is the whole range, a negative depth inverts the wave. -1 to 1.
+    /// The amplitude, -1 to 1: a depth of 1 covers the whole range, a negative depth inverts the wave.
     #[serde(default = "one")]
     pub depth: f32,
-    /// The offset of the middle: 1 is from the middle of the range to its end. -1 to 1.
+    /// The offset of the wave's middle, -1 to 1: an offset of 1 is half the range.
     #[serde(default)]
     pub offset: f32,
     /// The seed of the sample-and-hold noise: equal seeds give equal samples.
@@ -26,7 +26,7 @@ pub struct Lfo {
     pub seed: u32,
 }
 
-// Serde's `skip_serializing_if` passes a reference.
+// Takes a reference, since serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_zero(number: &u32) -> bool {
     *number == 0

@@ -18,7 +18,7 @@ pub enum Period {
 impl Period {
     /// The shortest cycle in beats or bars.
     const LEAST: f64 = 1.0 / 64.0;
-    /// The shortest cycle in seconds: 100 Hz is more than any screen shows.
+    /// The shortest cycle in seconds: 100 Hz.
     const LEAST_SECONDS: f64 = 0.01;
     /// The longest length in beats or bars.
     const MOST: f64 = 65_536.0;
@@ -30,7 +30,7 @@ impl Period {
     pub const ZERO: Self = Self::Beats(0.0);
 
     /// Returns the number of periods since beat 0, or since time 0 of the clock; may be negative.
-    // 2^53 microseconds are 285 years.
+    // The cast is exact up to 2^53 microseconds, which are 285 years.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn passed(self, timeline: &Timeline, at_us: i64) -> f64 {
         match self {
@@ -63,13 +63,13 @@ impl Period {
         }
     }
 
-    /// Returns the allowed lengths, in the unit of this one, of a repeating cycle.
+    /// Returns the shortest and the longest repeating cycle, in the unit of this length.
     pub(super) const fn cycle_limits(self) -> (Self, Self) {
         let is_seconds = matches!(self, Self::Seconds(_));
         self.limits_from(if is_seconds { Self::LEAST_SECONDS } else { Self::LEAST })
     }
 
-    /// Returns the allowed lengths, in the unit of this one, of an envelope stage, which may be 0.
+    /// Returns the shortest (0) and the longest envelope stage, in the unit of this length.
     pub(super) const fn stage_limits(self) -> (Self, Self) {
         self.limits_from(0.0)
     }

@@ -10,7 +10,7 @@ pub enum Wave {
     Sine,
     /// Starts in the middle and rises, in straight lines.
     Triangle,
-    /// Rises from the bottom to the top, then drops at once.
+    /// Rises from the bottom to the top, then drops immediately.
     Saw,
     /// High for the first half of the period, low for the second.
     Square,

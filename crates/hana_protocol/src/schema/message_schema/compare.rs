@@ -3,7 +3,7 @@ use std::fmt;
 
 use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
-/// A place where a reader with one schema cannot read what a writer with another sends.
+/// A difference between two schemas because of which a reader cannot read a writer's messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incompatibility {
     /// The field's path, such as `spot.x`; empty for the message itself.
@@ -33,13 +33,15 @@ impl fmt::Display for Incompatibility {
 
 /// Maximum number of differences that are reported.
 const MOST: usize = 16;
-/// Maximum number of comparison steps; after them the schemas count as compatible.
+/// Maximum number of comparison steps. If they do not suffice, the schemas count as compatible.
 const STEPS: usize = 20_000;
 /// Maximum depth to which nested nodes are compared.
 const DEPTH: usize = 64;
 
 impl MessageSchema {
-    /// Lists where a reader with this schema cannot read what a writer with `writer` sends, the most severe first.
+    /// Lists the differences because of which a reader with this schema cannot read messages of the schema `writer`.
+    ///
+    /// The most severe differences come first.
     ///
     /// Fields that only the writer has are not a difference: a reader ignores them.
     #[must_use]
@@ -244,7 +246,7 @@ impl Comparison<'_> {
         alternatives.iter().any(|reads| self.fits(*reads, sends, depth))
     }
 
-    /// Whether one alternative can read every value that is sent.
+    /// Whether the reader's node `reads` can read every value of the writer's node `sends`.
     fn fits(&mut self, reads: SchemaNodeId, sends: SchemaNodeId, depth: usize) -> bool {
         if let Some(known) = self.fitting.get(&(reads, sends)) {
             return *known;

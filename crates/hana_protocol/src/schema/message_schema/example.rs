@@ -6,7 +6,7 @@ use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNod
 const STEPS: usize = 500;
 /// Depth below which only required fields are included.
 const DEPTH: usize = 4;
-/// Depth at which the example ends in any case, even if it is invalid.
+/// Depth at which the example ends in any case, even if it is invalid as a result.
 const BOTTOM: usize = 24;
 
 impl MessageSchema {
@@ -65,7 +65,8 @@ impl MessageSchema {
                 example.into()
             },
             SchemaNode::OneOf(alternatives) => {
-                // Below `DEPTH`, null is preferred because it ends the recursion; above it, any other alternative is.
+                // From `DEPTH` on, null is preferred, because it ends the recursion. Nearer the root, any other
+                // alternative is preferred.
                 let is_null = |id: &&SchemaNodeId| *self.form(**id) == SchemaNode::Null;
                 let shown = alternatives.iter().find(|id| is_null(id) == (depth >= DEPTH));
                 shown

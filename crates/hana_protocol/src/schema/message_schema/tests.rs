@@ -256,7 +256,7 @@ fn survives(schema: &Value) {
     let _ = spark.differences(&strange);
     let _ = strange.differences(&spark);
     let _ = strange.differences(&strange);
-    // It takes milliseconds on an idle machine.
+    // The operations take milliseconds on an idle machine.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
@@ -266,14 +266,14 @@ fn deep(levels: usize) -> Value {
 
 #[test]
 fn malicious_schema_costs_neither_time_nor_stack() {
-    // Recursive.
+    // Recursive schemas.
     survives(&json!({"$ref": "#"}));
     survives(&json!({"oneOf": [{"$ref": "#"}, {"$ref": "#"}]}));
     survives(&json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}, {"$ref": "#"}]}));
     survives(
         &json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
     );
-    // Doubling with every level.
+    // Schemas whose size doubles with every level.
     let twice = json!({"type": "object", "properties": {"a": {"$ref": "#"}}});
     survives(
         &json!({"oneOf": [twice, twice, {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["b"]}]}),
@@ -290,7 +290,7 @@ fn malicious_schema_costs_neither_time_nor_stack() {
         .map(|n| json!({"allOf": [{"$ref": "#/$defs/f"}, {"properties": {(format!("g{n}")): {}}}]}))
         .collect();
     survives(&json!({"$defs": {"f": {"properties": fields}}, "oneOf": many}));
-    // Large.
+    // Large schemas.
     let fields: Map<String, Value> =
         (0..10_000).map(|n| (format!("field{n}"), json!({"type": "integer"}))).collect();
     survives(&json!({"type": "object", "properties": fields}));
@@ -303,9 +303,9 @@ fn malicious_schema_costs_neither_time_nor_stack() {
     survives(
         &json!({"type": "array", "minItems": u64::MAX, "maxItems": u64::MAX, "items": {"type": "array", "minItems": 1_000_000}}),
     );
-    // Deep.
+    // Deep schemas.
     survives(&(0..120).fold(json!({}), |inner, _| json!({"items": inner, "type": "array"})));
-    // Nonsense.
+    // Invalid schemas.
     for schema in [
         json!(null),
         json!(7),

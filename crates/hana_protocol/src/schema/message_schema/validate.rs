@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
-/// A place where a value does not match the schema.
+/// A mismatch between a value and the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}expected {expected}, found {found}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
 pub struct ValidationError {
@@ -17,7 +17,7 @@ pub struct ValidationError {
     pub found: String,
 }
 
-/// Maximum number of validation steps; after them a value counts as valid, and its receiver decides.
+/// Maximum number of validation steps. If they do not suffice, the value counts as valid, and its receiver decides.
 const STEPS: usize = 100_000;
 /// Maximum depth to which nested nodes are validated.
 const DEPTH: usize = 200;
@@ -152,7 +152,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Returns the error of the most likely alternative, if there is one; else an error that lists all alternatives.
+    /// Validates a value against alternatives. The error is that of the most likely alternative, or lists all of
+    /// them.
     fn one_of(
         &self,
         id: SchemaNodeId,
@@ -197,8 +198,8 @@ impl Check<'_> {
         )
     }
 
-    /// Whether a map has the mark of this alternative: its field with a single valid value, or else its only required
-    /// field.
+    /// Whether a map has the field that identifies this alternative: one with a single valid value, or else its only
+    /// required field.
     fn has_its_mark(&self, id: SchemaNodeId, value: &Value) -> bool {
         let (SchemaNode::Map { fields, .. }, Value::Object(found)) = (self.shape.form(id), value)
         else {
@@ -225,7 +226,7 @@ fn dotted(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { format!(".{name}") }
 }
 
-/// Calls `act` one step further down the path.
+/// Calls `act` with `step` appended to the path.
 fn within<T>(path: &mut String, step: &str, act: impl FnOnce(&mut String) -> T) -> T {
     let length = path.len();
     path.push_str(step);

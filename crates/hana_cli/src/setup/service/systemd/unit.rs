@@ -9,16 +9,17 @@ use crate::setup::service::plan::{Plan, ServiceScope};
 /// The trigger that starts the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StartedBy {
-    /// The user's first login, or boot where the user lingers.
+    /// The user's first login, or the boot if lingering is enabled for the user.
     Login,
-    /// The user's desktop, with which it also ends: the display is known only then.
+    /// The start of the user's desktop, with which the service also ends, since the display is known only during that
+    /// time.
     Desktop,
-    /// The boot of the machine, as that user.
+    /// The boot of the machine; the service runs as this user.
     Boot { user: String },
 }
 
-/// Default state directory of a machine-wide service, without `HANA_STATE`: the one that
-/// `StateDirectory=hana` creates.
+/// Default state directory of a machine-wide service, without `HANA_STATE`: the directory that `StateDirectory=hana`
+/// creates.
 pub(super) const STATE_OF_SYSTEM: &str = "/var/lib/hana";
 
 pub(super) fn text(plan: &Plan, started_by: &StartedBy) -> String {
@@ -78,7 +79,7 @@ fn environment_lines(environment: &BTreeMap<String, String>) -> String {
     })
 }
 
-/// Quotes a word for a unit file, whatever characters it has.
+/// Quotes a word for a unit file; the word may have any characters.
 fn quoted(word: &str) -> String {
     let escaped = word.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{escaped}\"")
@@ -96,7 +97,7 @@ pub(super) fn environment_of(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether systemd can start a program at that path at all.
+/// Whether systemd can start a program at that path.
 pub(super) fn can_start(daemon: &Path) -> bool {
     !daemon
         .display()
@@ -160,13 +161,13 @@ mod tests {
         assert!(starts(&text, &plan.daemon) && !starts(&text, Path::new("/opt/hanad")));
     }
 
-    /// Lets systemd itself check the units, where it is installed.
+    /// Has systemd check the units, if it is installed.
     #[test]
     fn systemd_accepts_the_units() {
         use std::process::Command;
 
         let dir = tempfile::tempdir().unwrap();
-        // It checks that the program exists too, and `true` does.
+        // systemd also checks that the program exists, so the test uses a copy of `/bin/true`.
         let daemon = dir.path().join("my hana 100%");
         std::fs::copy("/bin/true", &daemon).unwrap();
         let units = [
