@@ -6,10 +6,10 @@
 //!
 //! | to find | look in |
 //! |---|---|
-//! | when it changes a session, and when it only listens | [`Participant`] |
-//! | Ableton Link itself | [`Link`] |
+//! | when it changes a session, and when it only listens | [`participant`] |
+//! | Ableton Link itself | [`link`] |
 //! | the clocks | [`clocks`] |
-//! | when a line is written, and the form for people | [`Reporter`] |
+//! | when a line is written, and the form for people | [`reporter`] |
 //! | the commands | [`commands`] |
 //! | the loop | [`session`] |
 //! | the standard output | [`stdout_writer`] |

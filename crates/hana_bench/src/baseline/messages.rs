@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The key of the reference's queries.
 pub(crate) const RAW_ASK: &str = "raw/ask";
-/// The keys of the reference for the lanes, in the order of [`Lanes`]. Like hana's keys, they name the publisher.
+/// The keys of the reference for the lanes, in the order of `Lanes`. Like hana's keys, they name the publisher.
 pub(crate) const RAW_LANES: [(&str, Lane); 4] = [
     ("raw/player/topic/latest", Lane::UnreliableSequenced),
     ("raw/player/topic/reliable-ordered", Lane::ReliableOrdered),

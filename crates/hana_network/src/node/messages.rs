@@ -60,7 +60,7 @@ impl<R: NodeRole> Node<R> {
 
     /// Sends a JSON message whose type is not part of this program.
     ///
-    /// First check the message against the node's info with [`NodeInfo::check_message`].
+    /// First check the message against the node's info with `NodeInfo::check_message`.
     #[must_use]
     pub fn send_json(
         &self,

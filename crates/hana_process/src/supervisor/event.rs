@@ -24,7 +24,7 @@ pub enum ProcessEvent {
     /// This suspends the policy and silences alarms until the state changes.
     ///
     /// An unresponsive process is not killed, and a slow start has no time limit. The event changes nothing if there
-    /// is no fault; see [`Supervisor::is_acknowledged`].
+    /// is no fault; see `Supervisor::is_acknowledged`.
     Acknowledged,
     /// An earlier daemon supervised the process. Only valid as the first event of a supervisor.
     Restored {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::supervisor::instance::Instance;
 use crate::supervisor::phase::{LaunchReason, OnExit, StopKind, StopStage};
 
-/// The part of a [`Supervisor`]'s state that outlives its daemon.
+/// The part of a `Supervisor`'s state that outlives its daemon.
 ///
 /// It contains the status with its reason, the person's request, and the spent budget. `T` is the type of its times:
 /// [`Instant`] in the supervisor, which has no meaning in another process, or Unix milliseconds in a file

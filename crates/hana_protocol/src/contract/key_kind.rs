@@ -20,45 +20,45 @@ use crate::wire::message::Message;
 /// A kind of key, with one row in the table of the contract. A test compares the table with `keyexprs.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// See [`Key::Alive`].
+    /// See [`Key::Alive`](crate::contract::Key::Alive).
     Alive,
-    /// See [`Key::Info`].
+    /// See [`Key::Info`](crate::contract::Key::Info).
     Info,
-    /// See [`Key::Health`].
+    /// See [`Key::Health`](crate::contract::Key::Health).
     Health,
-    /// See [`Key::Control`].
+    /// See [`Key::Control`](crate::contract::Key::Control).
     Control,
-    /// See [`Key::Event`].
+    /// See [`Key::Event`](crate::contract::Key::Event).
     Event,
-    /// See [`Key::LastSent`].
+    /// See [`Key::LastSent`](crate::contract::Key::LastSent).
     LastSent,
-    /// See [`Key::Retransmit`].
+    /// See [`Key::Retransmit`](crate::contract::Key::Retransmit).
     Retransmit,
-    /// See [`Key::Modulation`].
+    /// See [`Key::Modulation`](crate::contract::Key::Modulation).
     Modulation,
-    /// See [`Key::ModulationBatch`].
+    /// See [`Key::ModulationBatch`](crate::contract::Key::ModulationBatch).
     ModulationBatch,
-    /// See [`Key::Look`].
+    /// See [`Key::Look`](crate::contract::Key::Look).
     Look,
-    /// See [`Key::Owners`].
+    /// See [`Key::Owners`](crate::contract::Key::Owners).
     Owners,
-    /// See [`Key::Operator`].
+    /// See [`Key::Operator`](crate::contract::Key::Operator).
     Operator,
-    /// See [`Key::Custom`].
+    /// See [`Key::Custom`](crate::contract::Key::Custom).
     Custom,
-    /// See [`Key::Inbox`].
+    /// See [`Key::Inbox`](crate::contract::Key::Inbox).
     Inbox,
-    /// See [`Key::KindInbox`].
+    /// See [`Key::KindInbox`](crate::contract::Key::KindInbox).
     KindInbox,
-    /// See [`Key::Process`].
+    /// See [`Key::Process`](crate::contract::Key::Process).
     Process,
-    /// See [`Key::LostPeers`].
+    /// See [`Key::LostPeers`](crate::contract::Key::LostPeers).
     LostPeers,
-    /// See [`Key::Log`].
+    /// See [`Key::Log`](crate::contract::Key::Log).
     Log,
-    /// See [`Key::Timeline`].
+    /// See [`Key::Timeline`](crate::contract::Key::Timeline).
     Timeline,
-    /// See [`Key::Clock`].
+    /// See [`Key::Clock`](crate::contract::Key::Clock).
     Clock,
 }
 
