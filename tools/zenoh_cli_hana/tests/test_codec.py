@@ -53,9 +53,9 @@ class Decoder(unittest.TestCase):
             shown(msgpack.packb({"e": msgpack.ExtType(5, b"x")})), {"e": {"extension": 5, "base64": "eA=="}}
         )
 
-    def test_the_samples_of_a_frame_are_numbers(self):
-        frame = {"indices": [0, 2], "samples": struct.pack("<4f", 0.1, -1, 0.25, float("nan")), "at": 7}
-        payload = msgpack.packb(frame)
+    def test_the_samples_of_a_batch_are_numbers(self):
+        batch = {"indices": [0, 2], "samples": struct.pack("<4f", 0.1, -1, 0.25, float("nan")), "at": 7}
+        payload = msgpack.packb(batch)
         self.assertEqual(
             shown(payload, "hana/ripples/modulation/_batch"),
             {"indices": [0, 2], "samples": [0.1, -1, 0.25, "NaN"], "at": 7},
