@@ -175,7 +175,7 @@ fn send_checks_messages_of_types_it_does_not_know() {
         if output.code() == Some(0) { Ok(output.stdout) } else { Err(output.stderr) }
     });
     assert!(offered.contains("spark: Spark, version 2, unreliable_unordered\n"), "{offered}");
-    assert!(offered.contains("How many flew before it."), "{offered}");
+    assert!(offered.contains("Number of sparks that flew before it."), "{offered}");
     let example = offered.lines().find(|line| line.contains("hana send catcher spark")).unwrap();
     assert_eq!(
         example.trim(),
