@@ -160,8 +160,8 @@ fn killed_daemon_raises_event_and_notice_and_delays_no_frame() {
 
     // Its parameters can still be played, and key presses make it leave and join again.
     hana(&h1, ["set", "events", "hue=0.5"]).ok();
-    seat.press_until(Key::L, "the program to leave", |said| said.contains("\"by\":\"Us\""));
-    seat.event("disconnected", |of| of["by"] == "Us");
+    seat.press_until(Key::L, "the program to leave", |said| said.contains("\"by\":\"LocalLeave\""));
+    seat.event("disconnected", |of| of["by"] == "LocalLeave");
     seat.press_until(Key::J, "the program to join again", |said| said.contains("\"connected\""));
     seat.connected("ViaDaemon");
     eventually(SOON, "the visualization to be played again", || {
@@ -296,7 +296,7 @@ fn program_started_without_network_draws_and_joins_later() {
 
     // The network is lost again.
     h1.unplug();
-    seat.event("disconnected", |of| of["by"] == "Error");
+    seat.event("disconnected", |of| of["by"] == "NoNetwork");
     seat.await_notice("notice_unplugged.png");
     h1.plug();
     seat.connected("Peer");

@@ -1,5 +1,6 @@
 //! The mesh for short-lived commands: a command joins without being listed, and leaves.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -15,6 +16,13 @@ use crate::suggest::did_you_mean;
 /// Time limit for joining. Joining takes milliseconds through a daemon, and half a second of scouting without a
 /// daemon.
 const JOIN: Duration = Duration::from_secs(5);
+/// The time at which this command joined the mesh.
+static JOINED: OnceLock<Instant> = OnceLock::new();
+/// Time after joining in which the declarations of other nodes may still arrive, if the machine is busy. Until they
+/// do, a query finds no node that could reply, and ends without replies.
+const DECLARATION_TIME: Duration = Duration::from_secs(1);
+/// Interval between two queries in that time.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Time limit for a query. A query ends sooner once all matching queryables have replied, so only a node that
 /// hangs makes it wait this long.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,7 +35,10 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(2);
 pub(crate) fn join() -> anyhow::Result<Node<role::App>> {
     let name = NodeId::new("hana").context("the command's own name")?;
     let config = NodeConfig::unlisted(&name)?;
-    Node::join(config).wait(JOIN).context("joining the mesh")?.context("joining the mesh")
+    let node = Node::join(config).wait(JOIN).context("joining the mesh")?;
+    let node = node.context("joining the mesh")?;
+    JOINED.get_or_init(Instant::now);
+    Ok(node)
 }
 
 /// Queries a stored state. An empty result means that no node keeps this state.
@@ -40,12 +51,17 @@ pub(crate) fn query<M: Message + ReceivedBy<role::App>>(
     topics: impl Into<Topics<M>>,
 ) -> anyhow::Result<Vec<Received<M>>> {
     let topics = topics.into();
-    let begun = Instant::now();
-    let found = node.query(topics.clone(), QUERY_TIMEOUT).wait(QUERY_TIMEOUT * 2)?;
-    if found.is_empty() && begun.elapsed() >= QUERY_TIMEOUT {
-        bail!(no_reply(topics.pattern()));
+    loop {
+        let begun = Instant::now();
+        let found = node.query(topics.clone(), QUERY_TIMEOUT).wait(QUERY_TIMEOUT * 2)?;
+        if found.is_empty() && begun.elapsed() >= QUERY_TIMEOUT {
+            bail!(no_reply(topics.pattern()));
+        }
+        if !found.is_empty() || !has_just_joined() {
+            return Ok(found);
+        }
+        std::thread::sleep(RETRY_INTERVAL);
     }
-    Ok(found)
 }
 
 /// Queries the stored state of all nodes, and returns the replies for which `is_wanted` holds.
@@ -66,13 +82,19 @@ pub(crate) fn query_all<M: Message + ReceivedBy<role::App>>(
         let begun = Instant::now();
         let mut found = node.query(topics.clone(), ATTEMPT_TIMEOUT).wait(QUERY_TIMEOUT)?;
         found.retain(|received| is_wanted(&received.message));
-        if !found.is_empty() || begun.elapsed() < ATTEMPT_TIMEOUT {
+        let is_answered = begun.elapsed() < ATTEMPT_TIMEOUT && !has_just_joined();
+        if !found.is_empty() || is_answered {
             return Ok(found);
         }
         if Instant::now() >= deadline {
             bail!(no_reply(topics.pattern()));
         }
+        std::thread::sleep(RETRY_INTERVAL);
     }
+}
+
+fn has_just_joined() -> bool {
+    JOINED.get().is_some_and(|joined| joined.elapsed() < DECLARATION_TIME)
 }
 
 fn no_reply(pattern: &str) -> String {
