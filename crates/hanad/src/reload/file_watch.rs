@@ -89,8 +89,8 @@ mod tests {
         let mut watch = FileWatch::new(print(1));
         assert!(!watch.poll(print(1)));
         // The file is missing for a moment, and grows after that.
-        for now in [vec![None], print(2), print(3)] {
-            assert!(!watch.poll(now));
+        for unstable in [vec![None], print(2), print(3)] {
+            assert!(!watch.poll(unstable));
         }
         assert!(watch.poll(print(3)));
         assert!(!watch.poll(print(3)));
